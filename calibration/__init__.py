@@ -1,0 +1,1 @@
+"""Thresholds, evaluation and reports, measured through the exported bundle."""

@@ -1,0 +1,1 @@
+"""Training with anomalib, conversion to ONNX and OpenVINO, and the parity certificate."""

@@ -1,0 +1,1 @@
+"""Subcommands of ``lineside``; heavy imports stay inside the functions."""

@@ -1,0 +1,1 @@
+"""What the edge box runs: bundle, engines, preprocessing, Inspector. Never imports torch."""

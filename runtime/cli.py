@@ -1,0 +1,88 @@
+"""The ``lineside`` command: finds its subcommands through the entry-point group ``lineside.commands``.
+
+A subcommand is a :class:`click.Command`. Its module must import nothing heavier than click at the top, so that
+``lineside --help`` stays quick; the work is imported inside the function.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
+
+import click
+
+from runtime.errors import LinesideError
+
+GROUP = "lineside.commands"
+# The order a newcomer meets them in, rather than the alphabet.
+ORDER = ("sample-data", "get-data", "train", "verify", "calibrate", "evaluate", "inspect", "watch", "bench",
+         "index", "search", "app", "report")  # fmt: skip
+
+
+class LinesideGroup(click.Group):
+    """A group that loads a subcommand when it is asked for, not before."""
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all subcommands, in the order of the work."""
+        names = self._entry_points()
+        return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one subcommand."""
+        entry = self._entry_points().get(cmd_name)
+        if entry is None:
+            return None
+        loaded = entry.load()
+        if not isinstance(loaded, click.Command):
+            raise LinesideError(f"entry point '{entry.value}' of '{cmd_name}' is no click command")
+        return loaded
+
+
+@click.group(cls=LinesideGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("lineside"), prog_name="lineside")
+def cli() -> None:
+    """Visual inspection for the side of a production line.
+
+    Learn what good parts look like, export the model, run it on a small computer, and find earlier parts that
+    were wrong in the same way.
+
+    \b
+    Example:
+      lineside sample-data parts --category tile
+      lineside train --model patchcore --data parts --category tile --out tile-patchcore
+      lineside inspect tile-patchcore parts/tile/test/crack
+    """
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object on one line of stdout: the form of every ``--json`` result."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 flagged (inspect --fail-on-anomaly)."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("lineside: interrupted; nothing half-written was left", err=True)
+        sys.exit(130)
+    except LinesideError as error:
+        click.echo(f"lineside: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The exception tree. Every message says what was expected, what was found and what to do next.
+
+LinesideError
+├── ImageError            a picture that cannot be decoded or is not one (recorded and skipped in batches)
+├── DataError             a data set folder that is missing, empty or laid out differently
+├── BundleError           a bundle that is corrupt, incomplete, too new or not a bundle
+│   └── ThresholdError    thresholds.json is missing, damaged or holds no usable number
+├── EngineError           an engine that is not installed or a device that is not there
+├── ParityError           an engine that computes something else than the reference
+├── StoreError            a neighbour store that cannot be opened, reached or written
+├── TrainingError         training cannot start or cannot go on
+└── MissingExtraError     the subcommand needs packages that this installation lacks
+"""
+
+from __future__ import annotations
+
+
+class LinesideError(Exception):
+    """Base of all errors that a user can act on; the command line prints it as one line and exits 1."""
+
+
+class ImageError(LinesideError):
+    """A file that is no readable picture."""
+
+
+class DataError(LinesideError):
+    """A data set folder that is missing, empty or laid out in another way."""
+
+
+class BundleError(LinesideError):
+    """A bundle that is corrupt, incomplete, too new or no bundle at all."""
+
+
+class ThresholdError(BundleError):
+    """thresholds.json is missing, damaged or holds no usable threshold."""
+
+
+class EngineError(LinesideError):
+    """An engine that is not installed, or a device that this machine does not have."""
+
+
+class ParityError(LinesideError):
+    """An engine whose results differ from the reference by more than the certificate allows."""
+
+
+class StoreError(LinesideError):
+    """A neighbour store that cannot be opened, reached, read or written."""
+
+
+class TrainingError(LinesideError):
+    """Training that cannot start or cannot go on."""
+
+
+class MissingExtraError(LinesideError):
+    """A subcommand whose optional packages are not installed.
+
+    Args:
+        extra: name of the extra that brings the packages, e.g. ``train``.
+        module: the module that could not be imported.
+    """
+
+    def __init__(self, extra: str, module: str) -> None:
+        super().__init__(
+            f"this needs the package '{module}', which is not installed; type: pip install 'lineside[{extra}]'"
+        )
+        self.extra = extra
