@@ -43,7 +43,9 @@ class LinesideGroup(click.Group):
         return loaded
 
 
-@click.group(cls=LinesideGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LinesideGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(version("lineside"), prog_name="lineside")
 def cli() -> None:
     """Visual inspection for the side of a production line.

@@ -1,0 +1,71 @@
+"""Files and folders that appear whole or not at all: write under a temporary name, then rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, a crash or a full disk never sees half of it.
+
+    Args:
+        path: target file; its folder must exist.
+        data: whole content.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full; an older file is then untouched.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; the bundle is meant to be read by the service's user.
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON (UTF-8, indented, no NaN) atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def folder(target: Path) -> Iterator[Path]:
+    """Build a folder under a temporary name beside ``target`` and rename it when the block ends without an error.
+
+    An existing ``target`` is replaced only at the end; if the block fails or is interrupted it stays as it was.
+
+    Args:
+        target: final folder.
+
+    Yields:
+        The temporary folder to write into, on the same file system as ``target``.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    building.chmod(0o755)
+    try:
+        yield building
+        replaced = None
+        if target.exists():
+            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.rename(replaced / "was")
+        building.rename(target)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise

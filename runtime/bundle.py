@@ -1,0 +1,198 @@
+"""Opening a bundle: a folder or one ``.lineside`` zip of it, every file checked before anything is used."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from runtime.errors import BundleError
+from runtime.manifest import FileRecord, Manifest, Variant, parse_manifest
+from runtime.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
+
+MANIFEST_FILE = "bundle.json"
+ARCHIVE_SUFFIX = ".lineside"
+# Files that may be there without being recorded: the manifest itself, and what is edited on the box.
+UNRECORDED = frozenset({MANIFEST_FILE, THRESHOLDS_FILE})
+_CHUNK = 1 << 20
+_MAX_UNPACKED = 4 << 30
+
+
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        root: folder with the bundle's files (a temporary one when a zip was opened).
+        source: the path that was asked for.
+        manifest: parsed bundle.json.
+    """
+
+    def __init__(self, root: Path, source: Path, manifest: Manifest, *, unpacked: Path | None = None) -> None:
+        self.root = root
+        self.source = source
+        self.manifest = manifest
+        self._unpacked = unpacked
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Open a bundle and verify the size and sha256 of every file.
+
+        Args:
+            path: a bundle folder, or a ``.lineside`` zip of one.
+
+        Raises:
+            BundleError: not a bundle, a newer schema, a missing or changed file, an unrecorded file, a symbolic link
+                or a name that leaves the folder.
+        """
+        path = Path(path)
+        if path.is_file():
+            return cls._open_archive(path)
+        if not (path / MANIFEST_FILE).is_file():
+            found = "a folder without bundle.json" if path.is_dir() else "nothing there"
+            raise BundleError(
+                f"{path}: expected a bundle (a folder with bundle.json, or a .lineside file), found {found}; "
+                "make one with: lineside train --out BUNDLE"
+            )
+        return cls(path, path, _verified_manifest(path))
+
+    @classmethod
+    def _open_archive(cls, path: Path) -> Bundle:
+        unpacked = Path(tempfile.mkdtemp(prefix="lineside-"))
+        try:
+            _unpack(path, unpacked)
+            return cls(unpacked, path, _verified_manifest(unpacked), unpacked=unpacked)
+        except BaseException:
+            shutil.rmtree(unpacked, ignore_errors=True)
+            raise
+
+    def model_path(self, variant: Variant) -> Path:
+        """Path of a variant's model file."""
+        return self.root / variant.path
+
+    def thresholds(self) -> Thresholds:
+        """Read thresholds.json anew, so that an edit on the box takes effect without a restart.
+
+        Raises:
+            ThresholdError: the file is missing or damaged.
+        """
+        return read_thresholds(self.root / THRESHOLDS_FILE)
+
+    def close(self) -> None:
+        """Remove the temporary copy of an opened zip; a folder is left alone."""
+        if self._unpacked is not None:
+            shutil.rmtree(self._unpacked, ignore_errors=True)
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def file_record(path: Path) -> FileRecord:
+    """Size and sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return FileRecord(path.stat().st_size, digest.hexdigest())
+
+
+def pack_archive(folder: Path, archive: Path) -> None:
+    """Write a bundle folder as one ``.lineside`` zip, atomically.
+
+    Args:
+        folder: a bundle folder; it is verified first.
+        archive: target file.
+
+    Raises:
+        BundleError: the folder is no valid bundle.
+    """
+    Bundle.open(folder)
+    temporary = archive.with_name(f".{archive.name}.part")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                out.write(path, path.relative_to(folder).as_posix())
+        temporary.replace(archive)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def safe_member(name: str) -> PurePosixPath:
+    """Check that a file name from a manifest or zip stays inside the bundle.
+
+    Raises:
+        BundleError: absolute, with ``..``, a backslash, a drive or a NUL.
+    """
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or any(bad in name for bad in ("\\", ":", "\0")):
+        raise BundleError(
+            f"bundle: expected file names inside the bundle, found {name!r}; do not use this bundle"
+        )
+    return path
+
+
+def _verified_manifest(root: Path) -> Manifest:
+    try:
+        text = (root / MANIFEST_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{root / MANIFEST_FILE}: expected readable JSON, found {error}; copy the bundle again"
+        ) from error
+    manifest = parse_manifest(text)
+    for name, record in manifest.files.items():
+        _verify_file(root, name, record)
+    for path in root.rglob("*"):
+        if path.is_symlink():
+            raise BundleError(
+                f"{path}: expected plain files only, found a symbolic link; copy the bundle again"
+            )
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and name not in manifest.files and name not in UNRECORDED:
+            raise BundleError(
+                f"{path}: expected only files that bundle.json lists, found one more; remove it"
+            )
+    return manifest
+
+
+def _verify_file(root: Path, name: str, record: FileRecord) -> None:
+    path = root / safe_member(name)
+    if path.is_symlink() or any(parent.is_symlink() for parent in path.parents if root in parent.parents):
+        raise BundleError(f"{path}: expected plain files only, found a symbolic link; copy the bundle again")
+    if not path.is_file():
+        raise BundleError(
+            f"{path}: expected a file of {record.size} bytes, found nothing; copy the bundle again"
+        )
+    found = file_record(path)
+    if found != record:
+        raise BundleError(
+            f"{path}: expected sha256 {record.sha256[:12]}… ({record.size} bytes), "
+            f"found {found.sha256[:12]}… ({found.size} bytes); the file was changed or damaged, copy the bundle again"
+        )
+
+
+def _unpack(path: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > _MAX_UNPACKED:
+                raise BundleError(
+                    f"{path}: expected at most 4 GiB unpacked, found more; do not use this file"
+                )
+            for member in members:
+                safe_member(member.filename)
+                if (member.external_attr >> 16) & 0o170000 == 0o120000:
+                    raise BundleError(
+                        f"{path}: expected plain files only, found a symbolic link; do not use this file"
+                    )
+            archive.extractall(target)
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+        raise BundleError(
+            f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); copy it again"
+        ) from error

@@ -1,0 +1,172 @@
+"""Inspection data on disk: MVTec AD's tree, or a plain folder of good parts.
+
+A root is ``ROOT/<category>/{train,test,ground_truth}`` with a category's name, or those three folders directly under
+ROOT, or just a folder of pictures of good parts. A mask is ``<stem>_mask.png`` or ``<stem>.png``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import DataError
+from runtime.preprocess import IMAGE_SUFFIXES
+
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One photographed part.
+
+    Attributes:
+        path: the picture.
+        defect_type: name of the defect, or ``"good"``.
+        mask_path: ground truth of the defect, or None where there is none.
+    """
+
+    path: Path
+    defect_type: str
+    mask_path: Path | None = None
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the label says that the part is defective."""
+        return self.defect_type != GOOD
+
+
+@dataclass(frozen=True)
+class Category:
+    """Pictures of one kind of part.
+
+    Attributes:
+        name: the category's name.
+        train_good: pictures of good parts to learn from, sorted by name.
+        test: labelled test parts, sorted by defect and name; empty for a plain folder.
+    """
+
+    name: str
+    train_good: tuple[Path, ...]
+    test: tuple[Part, ...]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All pictures below a folder, sorted, hidden files left out.
+
+    Raises:
+        DataError: the folder is missing or holds no picture.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of pictures, found {_what(folder)}; check the path")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(piece.startswith(".") for piece in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise DataError(
+            f"{folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none; put the photographs there"
+        )
+    return found
+
+
+def list_categories(root: Path) -> list[str]:
+    """Names of the folders under ``root`` that look like MVTec AD categories."""
+    if not root.is_dir():
+        return []
+    return sorted(path.name for path in root.iterdir() if (path / "train" / GOOD).is_dir())
+
+
+def load_category(root: Path, category: str | None = None) -> Category:
+    """Read the layout of one category.
+
+    Args:
+        root: an MVTec-style root, a category's own folder, or a plain folder of good parts.
+        category: the category's name; may be left out when ``root`` itself is the category.
+
+    Raises:
+        DataError: the folder is missing or empty, or the category is not there; the message lists what is.
+    """
+    folder = _category_folder(root, category)
+    name = category or folder.absolute().name
+    if not (folder / "train").is_dir():
+        return Category(name, tuple(list_images(folder)), ())
+    good = folder / "train" / GOOD
+    train = list_images(good if good.is_dir() else folder / "train")
+    return Category(name, tuple(train), tuple(_test_parts(folder)))
+
+
+def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Ground truth of a part at the model's size.
+
+    Args:
+        part: a part; a good one has an empty mask.
+        size_hw: height and width to resize to, nearest neighbour.
+
+    Returns:
+        bool (H, W), True where the part is defective.
+
+    Raises:
+        DataError: the mask cannot be read.
+    """
+    if part.mask_path is None:
+        return np.zeros(size_hw, dtype=np.bool_)
+    mask = cv2.imdecode(np.frombuffer(part.mask_path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise DataError(
+            f"{part.mask_path}: expected a mask picture, found something unreadable; export it again as PNG"
+        )
+    resized = cv2.resize(mask, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized > 127, dtype=np.bool_)
+
+
+def _category_folder(root: Path, category: str | None) -> Path:
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a data folder, found {_what(root)}; check --data")
+    if category is not None:
+        if (root / category).is_dir():
+            return root / category
+        if root.absolute().name == category:
+            return root
+        raise DataError(
+            f"{root}: expected the category '{category}', found {_listed(root)}; check --category"
+        )
+    if not (root / "train").is_dir() and list_categories(root):
+        raise DataError(f"{root}: holds several categories, {_listed(root)}; say which with --category NAME")
+    return root
+
+
+def _test_parts(folder: Path) -> list[Part]:
+    test = folder / "test"
+    if not test.is_dir():
+        return []
+    parts: list[Part] = []
+    for kind in sorted(path for path in test.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        for path in list_images(kind):
+            mask = None if kind.name == GOOD else _mask_of(folder / "ground_truth" / kind.name, path)
+            parts.append(Part(path, kind.name, mask))
+    return parts
+
+
+def _mask_of(folder: Path, picture: Path) -> Path | None:
+    for name in (f"{picture.stem}_mask.png", f"{picture.stem}.png"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _what(path: Path) -> str:
+    if not path.exists():
+        return "nothing there"
+    return "a file" if path.is_file() else "something else"
+
+
+def _listed(root: Path) -> str:
+    names = list_categories(root)
+    return ", ".join(names) if names else "no category folder (one with train/good in it)"

@@ -1,0 +1,31 @@
+"""What an engine is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+class Engine(Protocol):
+    """A compiled graph. Results never share memory with the engine: they survive the next call."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Engine, device and library version, as plain JSON."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the graph once.
+
+        Args:
+            inputs: arrays by input name.
+
+        Returns:
+            Arrays by output name; each is the caller's own copy.
+        """
+
+    def close(self) -> None:
+        """Release the compiled model."""

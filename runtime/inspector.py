@@ -1,0 +1,137 @@
+"""Inspector: a bundle on an engine, pictures in, predictions out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle import Bundle
+from runtime.engines import Engine, open_engine
+from runtime.errors import EngineError
+from runtime.prediction import Prediction, RawOutputs
+from runtime.preprocess import decode_rgb, resize
+from runtime.thresholds import Threshold
+
+UInt8Image = npt.NDArray[np.uint8]
+
+
+class Inspector:
+    """Runs one variant of a bundle.
+
+    Args:
+        bundle: an open bundle, or the path of one.
+        engine: ``openvino`` or ``onnxruntime``.
+        precision: a precision that the bundle has, e.g. ``fp32``.
+        device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists what there is.
+        threads: CPU threads, or None for the engine's own choice.
+
+    Raises:
+        BundleError: the bundle is unusable or lacks the variant.
+        EngineError: the engine or device is not available.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | Path,
+        *,
+        engine: str = "openvino",
+        precision: str = "fp32",
+        device: str = "CPU",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self._owned = None if isinstance(bundle, Bundle) else self.bundle
+        self.variant = self.bundle.manifest.variant(engine, precision)
+        self._engine: Engine = open_engine(
+            self.variant.engine, self.bundle.model_path(self.variant), device, threads
+        )
+        self._threshold = self.bundle.thresholds().of(self.variant.key)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the model's input in pixels."""
+        return self.bundle.manifest.input.size_hw
+
+    @property
+    def threshold(self) -> Threshold:
+        """The threshold in force."""
+        return self._threshold
+
+    def reload_thresholds(self) -> None:
+        """Read thresholds.json again; a damaged file raises and the last good state stays in force."""
+        self._threshold = self.bundle.thresholds().of(self.variant.key)
+
+    def infer(self, image_rgb: UInt8Image) -> RawOutputs:
+        """Run the graph.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, already at the model's size.
+
+        Raises:
+            EngineError: another shape or type, or the engine returned something that is not finite.
+        """
+        if image_rgb.dtype != np.uint8 or image_rgb.shape != (*self.size_hw, 3):
+            raise EngineError(
+                f"image: expected uint8 {(*self.size_hw, 3)}, found {image_rgb.dtype} {image_rgb.shape}; "
+                "use runtime.preprocess.resize first"
+            )
+        outputs = self._engine.run({"image": np.ascontiguousarray(image_rgb)[None]})
+        score = float(np.asarray(outputs["pred_score"]).reshape(-1)[0])
+        if not np.isfinite(score):
+            raise EngineError(
+                f"pred_score: expected a finite number, found {score}; run: lineside verify BUNDLE"
+            )
+        return RawOutputs(
+            pred_score=score,
+            anomaly_map=np.asarray(outputs["anomaly_map"], dtype=np.float32)[0, 0],
+            embedding=np.asarray(outputs["embedding"], dtype=np.float32)[0],
+        )
+
+    def inspect(self, source: Path | bytes | UInt8Image) -> Prediction:
+        """Inspect one part.
+
+        Args:
+            source: a file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB, any size.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+        """
+        start = time.perf_counter()
+        image = source if isinstance(source, np.ndarray) else decode_rgb(source)
+        raw = self.infer(resize(image, self.size_hw))
+        return self._judge(raw, (time.perf_counter() - start) * 1000.0)
+
+    def _judge(self, raw: RawOutputs, latency_ms: float) -> Prediction:
+        threshold = self._threshold
+        return Prediction(
+            verdict="anomalous" if raw.pred_score > threshold.image_threshold else "good",
+            pred_score=raw.pred_score,
+            normalized_score=threshold.normalized_score(raw.pred_score),
+            threshold=threshold,
+            anomaly_map=raw.anomaly_map,
+            embedding=raw.embedding,
+            blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
+            model_hw=self.size_hw,
+            latency_ms=latency_ms,
+            engine=self.variant.engine,
+            precision=self.variant.precision,
+            device=str(self._engine.description["device"]),
+        )
+
+    def close(self) -> None:
+        """Release the engine, and the temporary copy of a bundle that this inspector opened itself."""
+        self._engine.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

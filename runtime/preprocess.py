@@ -1,0 +1,147 @@
+"""From a file to the uint8 tensor that reaches the network: the one preprocessing of training and edge alike.
+
+Peers resize with antialiasing in training and without it in the exported graph, so their exported scores differ.
+Here both sides call :func:`load_image`, and the graph's input is the very tensor that training saw.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import imagesize
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import ImageError
+
+ResizeRule = Literal["area"]
+RESIZE_RULE: ResizeRule = "area"
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+# Above this a picture is no photograph of a part but a mistake, and decoding it could exhaust the box's memory.
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 8
+
+UInt8Image = npt.NDArray[np.uint8]
+
+
+def load_image(source: Path | bytes, size_hw: tuple[int, int]) -> UInt8Image:
+    """Decode a picture and bring it to the model's size.
+
+    Args:
+        source: path of a file, or its bytes.
+        size_hw: height and width of the model's input in pixels.
+
+    Returns:
+        uint8 (H, W, 3), RGB, [0, 255].
+
+    Raises:
+        ImageError: the file is missing, no picture, truncated, too small or too large.
+    """
+    return resize(decode_rgb(source), size_hw)
+
+
+def decode_rgb(source: Path | bytes) -> UInt8Image:
+    """Decode a picture: EXIF orientation applied, grey and CMYK turned to RGB, alpha dropped, 16 bit scaled to 8.
+
+    Args:
+        source: path of a file, or its bytes.
+
+    Returns:
+        uint8 (H, W, 3), RGB, [0, 255], at the file's own size.
+
+    Raises:
+        ImageError: the file is missing, no picture, truncated, too small or too large.
+    """
+    name, data = _read(source)
+    if not data:
+        raise ImageError(
+            f"{name}: expected a picture, found an empty file; take the photograph again or delete it"
+        )
+    _check_pixels(name, *imagesize.get(io.BytesIO(data)))
+    if _is_truncated(data):
+        raise ImageError(
+            f"{name}: expected a whole picture, found one cut off before its end; copy the file again"
+        )
+    decoded = _imdecode(data)
+    if decoded is None:
+        raise ImageError(
+            f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that cannot be decoded; "
+            "check that the file is whole and of one of these types"
+        )
+    image_bgr = _to_eight_bit(decoded)
+    height, width = image_bgr.shape[:2]
+    _check_pixels(name, width, height)
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(
+            f"{name}: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, found {width}x{height}; "
+            "use the camera's own picture, not a thumbnail"
+        )
+    return np.ascontiguousarray(image_bgr[:, :, ::-1])
+
+
+def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
+    """Resize by pixel-area averaging (no aliasing when shrinking); bilinear along an axis that grows.
+
+    Args:
+        image_rgb: uint8 (H, W, 3).
+        size_hw: target height and width; the aspect ratio is not kept.
+
+    Returns:
+        uint8 (height, width, 3), contiguous.
+    """
+    height, width = size_hw
+    if image_rgb.shape[:2] == (height, width):
+        return np.ascontiguousarray(image_rgb)
+    shrinks = image_rgb.shape[0] > height or image_rgb.shape[1] > width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_rgb, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def _read(source: Path | bytes) -> tuple[str, bytes]:
+    if isinstance(source, bytes):
+        return "picture", source
+    try:
+        return str(source), source.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{source}: expected a picture, but it cannot be read ({error.strerror}); check the path"
+        ) from error
+
+
+def _check_pixels(name: str, width: int, height: int) -> None:
+    if width > 0 and height > 0 and width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, found {width}x{height}; "
+            "crop the picture to the part or shrink it first"
+        )
+
+
+def _is_truncated(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end marker; the decoder would fill the rest with grey and say nothing."""
+    if data.startswith(b"\xff\xd8"):
+        # Entropy-coded data cannot contain FFDA or FFD9, so the last end marker follows the last start of scan.
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND" not in data[-64 * 1024 :]
+    return False
+
+
+def _imdecode(data: bytes) -> npt.NDArray[np.generic] | None:
+    # IMREAD_COLOR applies EXIF orientation; ANYDEPTH keeps 16 bit, which is then scaled by its own range.
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        return None
+    return None if decoded is None or decoded.size == 0 else np.asarray(decoded)
+
+
+def _to_eight_bit(image: npt.NDArray[np.generic]) -> UInt8Image:
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    if image.dtype == np.uint16:
+        return np.asarray((image.astype(np.uint32) + 128) // 257, dtype=np.uint8)
+    values = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    return np.asarray(np.clip(values, 0.0, 1.0) * 255.0 + 0.5, dtype=np.uint8)

@@ -1,0 +1,132 @@
+"""thresholds.json: raw-score thresholds per variant, editable on the box without a new export.
+
+A part is anomalous when its raw ``pred_score`` is strictly greater than ``image_threshold``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runtime import atomic
+from runtime.errors import ThresholdError
+
+THRESHOLDS_FILE = "thresholds.json"
+THRESHOLDS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where good ends, for one variant.
+
+    Attributes:
+        image_threshold: raw score above which a part is anomalous.
+        pixel_threshold: raw anomaly-map value (after up-sampling and blur) above which a pixel is anomalous.
+        median_good_score: raw score of a typical good part; anchors the normalised score.
+        method: how it was set, e.g. ``"conformal"``, ``"f1_max"``, ``"manual"``.
+        n_good: number of held-out good images behind it.
+        max_false_rejects: promised share of good parts rejected, or None if nothing is promised.
+        confidence: probability that the promise holds over the draw of the good images, or None.
+        note: one sentence for people.
+        set_at: UTC time, ISO 8601.
+    """
+
+    image_threshold: float
+    pixel_threshold: float
+    median_good_score: float
+    method: str
+    n_good: int
+    max_false_rejects: float | None = None
+    confidence: float | None = None
+    note: str = ""
+    set_at: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("image_threshold", "pixel_threshold", "median_good_score"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ThresholdError(f"{name}: expected a finite number, found {value!r}; set it again")
+
+    def normalized_score(self, raw_score: float) -> float:
+        """Map a raw score to [0, 1]: a typical good part 0, the threshold 0.5, as far beyond it again 1."""
+        span = max(self.image_threshold - self.median_good_score, 1e-12)
+        return min(max(0.5 + 0.5 * (raw_score - self.image_threshold) / span, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """All of thresholds.json.
+
+    Attributes:
+        variants: threshold by variant key, ``engine/precision``.
+        history: earlier states, oldest first, each a dict with ``variant`` and the fields of :class:`Threshold`.
+    """
+
+    variants: dict[str, Threshold]
+    history: tuple[dict[str, Any], ...] = field(default_factory=tuple)
+
+    def of(self, variant_key: str) -> Threshold:
+        """Threshold of a variant.
+
+        Raises:
+            ThresholdError: none is recorded; the message lists those that are.
+        """
+        if variant_key not in self.variants:
+            have = ", ".join(sorted(self.variants)) or "none"
+            raise ThresholdError(
+                f"thresholds.json: expected a threshold for {variant_key}, found {have}; "
+                "set one with: lineside calibrate BUNDLE --good DIR"
+            )
+        return self.variants[variant_key]
+
+    def with_threshold(self, variant_key: str, threshold: Threshold) -> Thresholds:
+        """A copy with one threshold replaced and the old one kept in the history."""
+        stamped = (
+            threshold
+            if threshold.set_at
+            else replace(threshold, set_at=datetime.now(UTC).isoformat(timespec="seconds"))
+        )
+        old = self.variants.get(variant_key)
+        history = self.history if old is None else (*self.history, {"variant": variant_key, **asdict(old)})
+        return Thresholds({**self.variants, variant_key: stamped}, history)
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """Read thresholds.json.
+
+    Raises:
+        ThresholdError: missing, no JSON, another version, or a value that is not a finite number.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ThresholdError(
+            f"{path}: expected readable JSON, found {error}; set thresholds again with: lineside calibrate"
+        ) from error
+    if not isinstance(raw, dict) or raw.get("schema_version") != THRESHOLDS_VERSION:
+        found = raw.get("schema_version") if isinstance(raw, dict) else type(raw).__name__
+        raise ThresholdError(
+            f"{path}: expected schema version {THRESHOLDS_VERSION}, found {found!r}; calibrate again"
+        )
+    try:
+        variants = {str(key): Threshold(**value) for key, value in raw["variants"].items()}
+        history = tuple(dict(entry) for entry in raw.get("history", []))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ThresholdError(
+            f"{path}: a field is missing or of the wrong type ({error}); calibrate again"
+        ) from error
+    return Thresholds(variants, history)
+
+
+def write_thresholds(path: Path, thresholds: Thresholds) -> None:
+    """Write thresholds.json atomically; the last good state survives a crash or a full disk."""
+    value = {
+        "schema_version": THRESHOLDS_VERSION,
+        "variants": {key: asdict(threshold) for key, threshold in sorted(thresholds.variants.items())},
+        "history": list(thresholds.history),
+    }
+    atomic.write_json(path, value)
