@@ -1,0 +1,118 @@
+"""What a neighbour store is: points of inspected parts, and the few things one can ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class PartPoint:
+    """One inspected part.
+
+    Attributes:
+        point_id: UUID string, deterministic from content hash and bundle, so that indexing twice changes nothing.
+        embedding: float32 (D,), L2-normalised defect descriptor.
+        bundle: fingerprint of the model that made the embedding; vectors of different bundles never mix.
+        category: kind of part.
+        path: where the picture is.
+        verdict: ``good``, ``anomalous`` or ``cannot_judge``, as judged when it was stored.
+        raw_score: the raw ``pred_score``.
+        normalized_score: in [0, 1], 0.5 at the threshold.
+        defect_type: name of the defect where it is known, ``"good"`` for a good part, else ``""``.
+        time: UTC, ISO 8601.
+        camera: name of the camera, or ``""``.
+        confirmed: the operator's word: ``"right"``, ``"wrong"`` or ``""`` if nobody has said anything.
+        thumbnail: JPEG bytes, base64, at most some 10 kB, or ``""``.
+    """
+
+    point_id: str
+    embedding: npt.NDArray[np.float32]
+    bundle: str
+    category: str
+    path: str
+    verdict: str
+    raw_score: float
+    normalized_score: float
+    defect_type: str = ""
+    time: str = ""
+    camera: str = ""
+    confirmed: str = ""
+    thumbnail: str = ""
+
+    def payload(self) -> dict[str, Any]:
+        """Everything but id and vector, as stored."""
+        return {name: value for name, value in vars(self).items() if name not in ("point_id", "embedding")}
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An earlier part that looks like the query.
+
+    Attributes:
+        similarity: cosine similarity of the descriptors, in [-1, 1].
+        point: the stored part (its ``embedding`` is empty unless asked for).
+    """
+
+    similarity: float
+    point: PartPoint
+
+
+@dataclass(frozen=True)
+class SearchFilter:
+    """What neighbours must satisfy; None means any.
+
+    Attributes:
+        category: kind of part.
+        verdict: verdict when stored.
+        confirmed_only: only parts on which the operator has given a word.
+        since: ISO 8601 UTC time, inclusive.
+        until: ISO 8601 UTC time, exclusive.
+        exclude_ids: point ids to leave out, e.g. the query itself.
+    """
+
+    category: str | None = None
+    verdict: str | None = None
+    confirmed_only: bool = False
+    since: str | None = None
+    until: str | None = None
+    exclude_ids: tuple[str, ...] = ()
+
+
+class NeighbourStore(Protocol):
+    """Stores descriptors of inspected parts and finds the most similar ones. Safe to use from several threads.
+
+    A store belongs to one bundle fingerprint and one embedding length, set when it is opened; points of another
+    bundle or length are refused with a :class:`runtime.errors.StoreError` that says what to do.
+    """
+
+    def upsert(self, points: Sequence[PartPoint]) -> None:
+        """Add points or replace those with the same id; on return they are on disk or acknowledged by the server."""
+
+    def search(
+        self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
+    ) -> list[Neighbour]:
+        """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer."""
+
+    def get(self, point_id: str) -> PartPoint | None:
+        """One point, or None."""
+
+    def set_confirmed(self, point_id: str, word: str) -> None:
+        """Record the operator's word (``right``, ``wrong`` or ``""``) on a stored part."""
+
+    def count(self, where: SearchFilter | None = None) -> int:
+        """Number of stored parts."""
+
+    def close(self) -> None:
+        """Flush and release."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
