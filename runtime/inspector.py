@@ -57,6 +57,11 @@ class Inspector:
         return self.bundle.manifest.input.size_hw
 
     @property
+    def device(self) -> str:
+        """Device that the engine runs on."""
+        return str(self._engine.description["device"])
+
+    @property
     def threshold(self) -> Threshold:
         """The threshold in force."""
         return self._threshold
@@ -119,7 +124,7 @@ class Inspector:
             latency_ms=latency_ms,
             engine=self.variant.engine,
             precision=self.variant.precision,
-            device=str(self._engine.description["device"]),
+            device=self.device,
         )
 
     def close(self) -> None:

@@ -173,7 +173,6 @@ def _build(raw: dict[str, Any]) -> Manifest:
     missing = [variant.path for variant in variants if variant.path not in files]
     if missing or not variants:
         raise ValueError(f"variants without a file record: {missing or 'no variant at all'}")
-    plain = {key: dict(raw.get(key, {})) for key in ("recipe", "provenance", "metrics", "certificate")}
     return Manifest(
         name=str(raw["name"]),
         model=str(raw["model"]),
@@ -188,7 +187,10 @@ def _build(raw: dict[str, Any]) -> Manifest:
         anomaly_map=MapSpec(float(raw["anomaly_map"]["blur_sigma"])),
         variants=variants,
         files=files,
-        **plain,
+        recipe=dict(raw.get("recipe", {})),
+        provenance=dict(raw.get("provenance", {})),
+        metrics=dict(raw.get("metrics", {})),
+        certificate=dict(raw.get("certificate", {})),
     )
 
 

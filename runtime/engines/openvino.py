@@ -63,8 +63,13 @@ class OpenVINOEngine:
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once; see :class:`runtime.engines.base.Engine`."""
         results = self._request.infer(inputs, share_inputs=True)
-        # An output tensor is a view that the next inference overwrites.
-        return {port.any_name: np.array(value, copy=True) for port, value in results.items()}
+        arrays: Arrays = {}
+        for port, value in results.items():
+            # An output tensor is a view that the next inference overwrites.
+            copied = np.array(value, copy=True)
+            # A conversion may leave a second, internal name on the same output.
+            arrays.update(dict.fromkeys(port.names, copied))
+        return arrays
 
     def close(self) -> None:
         """Release the compiled model."""

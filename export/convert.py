@@ -1,0 +1,64 @@
+"""From a traceable module to ONNX and OpenVINO IR with the bundle's graph contract."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import openvino as ov
+import torch
+from torch import nn
+
+from runtime.errors import ParityError
+
+OPSET = 18
+OUTPUT_NAMES = ("pred_score", "anomaly_map", "embedding")
+
+
+def to_onnx(graph: nn.Module, size_hw: tuple[int, int], path: Path) -> None:
+    """Write a static ONNX graph: uint8 (1, H, W, 3) ``image`` in; the three contract outputs out.
+
+    Args:
+        graph: module in eval mode.
+        size_hw: input height and width.
+        path: target .onnx file; weights are inside.
+    """
+    example = torch.zeros((1, *size_hw, 3), dtype=torch.uint8)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph.eval(),
+            (example,),
+            input_names=["image"],
+            output_names=list(OUTPUT_NAMES),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ParityError(
+            "export: expected an ONNX program, found none; report this with the versions in bundle.json"
+        )
+    model = program.model_proto
+    model.doc_string = ""
+    for node in model.graph.node:
+        # Exporter metadata names the workstation's source files; the bundle is about the model alone.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def to_openvino(onnx_path: Path, path: Path) -> None:
+    """Convert an ONNX graph to OpenVINO IR, weights kept in fp32.
+
+    Args:
+        onnx_path: source.
+        path: target .xml; the .bin is written beside it.
+    """
+    model = ov.Core().read_model(str(onnx_path))
+    ov.serialize(model, str(path), str(path.with_suffix(".bin")))

@@ -1,0 +1,1 @@
+"""Pictures for training: anomalib's data module over Lineside's one preprocessing."""

@@ -1,0 +1,93 @@
+"""Reading a data set for training: which pictures are usable, which are held out, and what they are in sum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from runtime.dataset import Category
+from runtime.errors import DataError, ImageError
+from runtime.preprocess import load_image
+from runtime.progress import say, track
+
+MIN_GOOD = 2
+COMFORTABLE_GOOD = 20
+HELD_OUT_SHARE = 0.15
+MAX_HELD_OUT = 100
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Usable good parts of one category, split.
+
+    Attributes:
+        train: pictures to learn from.
+        held_out: good pictures that training never sees; they set the threshold.
+        skipped: unreadable files with the reason.
+        fingerprint: sha256 over the training and held-out pictures' content.
+    """
+
+    train: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    fingerprint: str
+
+
+def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) -> Photographs:
+    """Check every good picture and split off the held-out ones.
+
+    Args:
+        category: where the pictures are.
+        size_hw: model input size; each picture is decoded once to see that it can be.
+        seed: of the split.
+
+    Raises:
+        DataError: too few usable pictures.
+    """
+    usable, skipped, digests = _usable(category.train_good, size_hw)
+    if len(usable) < MIN_GOOD:
+        raise DataError(
+            f"{category.name}: expected at least {MIN_GOOD} readable pictures of good parts (some {COMFORTABLE_GOOD} for a "
+            f"useful model), found {len(usable)}; photograph more good parts"
+        )
+    if len(usable) < COMFORTABLE_GOOD:
+        say(
+            f"warning: only {len(usable)} good parts. The model trains, but it has seen little of what good looks like: "
+            f"expect false alarms on normal variation, and a threshold without a useful promise. {COMFORTABLE_GOOD} or more help."
+        )
+    train, held_out = split(usable, seed)
+    fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    return Photographs(train, held_out, tuple(skipped), fingerprint)
+
+
+def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Random split into training and held-out pictures: 15 % held out, at least 1, at most 100."""
+    count = min(max(1, round(len(paths) * HELD_OUT_SHARE)), MAX_HELD_OUT)
+    chosen = {int(i) for i in np.random.default_rng(seed).permutation(len(paths))[:count]}
+    train = tuple(path for i, path in enumerate(paths) if i not in chosen)
+    return train, tuple(path for i, path in enumerate(paths) if i in chosen)
+
+
+def _usable(
+    paths: Sequence[Path], size_hw: tuple[int, int]
+) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
+    usable: list[Path] = []
+    skipped: list[tuple[Path, str]] = []
+    digests: list[str] = []
+    for path in track(paths, "reading pictures"):
+        try:
+            image = load_image(path, size_hw)
+        except ImageError as error:
+            skipped.append((path, str(error)))
+            say(f"skipped: {error}")
+            continue
+        usable.append(path)
+        digests.append(hashlib.sha256(image.tobytes()).hexdigest())
+    repeated = len(digests) - len(set(digests))
+    if repeated:
+        say(f"warning: {repeated} of {len(digests)} good pictures are exact repeats of another one")
+    return usable, skipped, digests

@@ -1,0 +1,152 @@
+"""EfficientAD trained by anomalib's Engine: a schedule short enough for a CPU, and a teacher that needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from anomalib.data import Batch
+from anomalib.models import EfficientAd
+
+from export.backbone import make_extractor, normalization_of
+from export.recipe import EfficientAdRecipe
+from export.teacher import BackboneTeacher
+from export.weights import load_state_dict
+from runtime.errors import TrainingError
+
+PDN_CHANNELS = 384
+# The PDN sees windows of 33 pixels at stride 4 and has no padding: an input of side s gives s / 4 - 8 patches a side.
+_STRIDE, _LOST = 4, 8
+
+
+class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
+    """anomalib's EfficientAD with Lineside's teacher, schedule and training crops.
+
+    The student has no padding, so its output on a crop that starts at a multiple of four equals that part of its
+    output on the whole picture. Training it on crops costs a quarter of a step and changes nothing else; the
+    autoencoder, which must see the whole part, is cheap.
+
+    Args:
+        recipe: settings.
+        imagenet_dir: folder of folders of everyday pictures for the penalty term.
+    """
+
+    def __init__(self, recipe: EfficientAdRecipe, imagenet_dir: Path | None) -> None:
+        teacher = _backbone_teacher(recipe) if recipe.teacher == "backbone" else None
+        super().__init__(
+            **({} if imagenet_dir is None else {"imagenet_dir": imagenet_dir}),
+            teacher_out_channels=PDN_CHANNELS if teacher is None else teacher.out_channels,
+            model_size=recipe.model_size,
+            lr=recipe.learning_rate,
+            pre_processor=False,
+            post_processor=False,
+            evaluator=False,
+            visualizer=False,
+        )
+        if teacher is not None:
+            self.model.teacher = teacher
+        self.model.teacher.requires_grad_(requires_grad=False)
+        self.recipe = recipe
+        self.imagenet_iterator: Iterator[Any]
+
+    def prepare_pretrained_model(self) -> None:
+        """Load the PDN's weights from the file given, or through anomalib's download; a backbone has its own already.
+
+        Raises:
+            TrainingError: weights of another architecture, or a download that fails.
+        """
+        if self.recipe.teacher == "backbone":
+            return
+        if self.recipe.teacher_weights is None:
+            try:
+                super().prepare_pretrained_model()
+            except Exception as error:  # urllib, zip and hash errors share no base class
+                raise TrainingError(
+                    f"teacher pdn: expected the official weights from anomalib's release page, which cannot be reached "
+                    f"({type(error).__name__}); give --teacher-weights FILE, or use --teacher backbone"
+                ) from error
+            return
+        state = load_state_dict(self.recipe.teacher_weights)
+        try:
+            self.model.teacher.load_state_dict(state)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{self.recipe.teacher_weights}: expected weights of the {self.recipe.model_size} patch description network, "
+                f"found another architecture; give pretrained_teacher_{self.recipe.model_size}.pth"
+            ) from error
+
+    def prepare_imagenette_data(self, image_size: tuple[int, int] | torch.Size) -> None:
+        """Open the pictures of the penalty term.
+
+        Raises:
+            TrainingError: they cannot be downloaded or read.
+        """
+        try:
+            super().prepare_imagenette_data(image_size)
+        except Exception as error:
+            raise TrainingError(
+                f"{self.imagenet_dir}: expected a folder of folders of everyday pictures ({type(error).__name__}: {error}); "
+                "give one with --imagenet-dir DIR, or leave it out with --teacher backbone"
+            ) from error
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with one cycle over all steps: a short schedule needs a high rate and a quiet end."""
+        parameters = [*self.model.student.parameters(), *self.model.ae.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=self.recipe.learning_rate, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=self.recipe.learning_rate, total_steps=self.recipe.steps + 1, pct_start=0.2
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, *_args: Any, **_kwargs: Any) -> dict[str, torch.Tensor]:
+        """One step: the paper's three losses, the student's parts on crops."""
+        image = batch.image
+        model, channels = self.model, self.model.teacher_out_channels
+        augmented = model.choose_random_aug_image(image)
+        with torch.no_grad():
+            teacher, teacher_augmented = self._teach(torch.cat([image, augmented])).chunk(2)
+        rebuilt = model.ae(augmented, image.shape[-2:])
+        loss_ae = (teacher_augmented - rebuilt).square().mean()
+
+        window, patches = self._random_window(image.shape[-2:])
+        scene = self._next_scene()[(..., *window)]
+        seen = model.student(torch.cat([image[(..., *window)], scene, augmented[(..., *window)]]))
+        distance = (teacher[(..., *patches)] - seen[0:1, :channels]).square()
+        hard = torch.quantile(distance.float().flatten(), 0.999)
+        loss_st = distance[distance >= hard].mean() + seen[1:2, :channels].square().mean()
+        loss_stae = (rebuilt[(..., *patches)] - seen[2:3, channels:]).square().mean()
+        return {"loss": loss_st + loss_ae + loss_stae}
+
+    def on_validation_start(self) -> None:
+        """The map quantiles are computed once, after training, by :func:`finish`."""
+
+    def _teach(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.model.teacher(images)
+        normalized: torch.Tensor = (features - self.model.mean_std["mean"]) / self.model.mean_std["std"]
+        return normalized
+
+    def _next_scene(self) -> torch.Tensor:
+        try:
+            scene = next(self.imagenet_iterator)[0]
+        except StopIteration:
+            self.imagenet_iterator = iter(self.imagenet_loader)
+            scene = next(self.imagenet_iterator)[0]
+        return torch.as_tensor(scene).to(self.device)
+
+    def _random_window(self, size_hw: torch.Size) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """A random crop of the picture, and the patches that the student computes from it."""
+        side = min(self.recipe.crop, *size_hw)
+        window, patches = [], []
+        for length in size_hw:
+            start = int(torch.randint(0, (length - side) // _STRIDE + 1, ()).item())
+            window.append(slice(start * _STRIDE, start * _STRIDE + side))
+            patches.append(slice(start, start + side // _STRIDE - _LOST))
+        return (window[0], window[1]), (patches[0], patches[1])
+
+
+def _backbone_teacher(recipe: EfficientAdRecipe) -> BackboneTeacher:
+    layers = recipe.resolved_layers()
+    extractor = make_extractor(recipe.backbone, layers, recipe.backbone_weights)
+    return BackboneTeacher(extractor, layers, normalization_of(recipe.backbone)).eval()

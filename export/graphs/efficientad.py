@@ -1,0 +1,79 @@
+"""EfficientAD as one static graph: the same score as anomalib's model with one up-sampling instead of two.
+
+Both maps are linear in what is up-sampled, so they are weighted and added at feature resolution; only the sum is
+up-sampled, and only to take its maximum. The offset is added last, because anomalib pads with zeros before it
+normalises.
+
+Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies", WACV 2024.
+"""
+
+from __future__ import annotations
+
+import torch
+from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from export.graphs.patchcore import DESCRIPTOR_PATCHES
+from export.graphs.scaling import Uint8Input
+
+_PAD = 4
+
+
+class EfficientAdGraph(nn.Module):
+    """uint8 image to (pred_score, anomaly_map, embedding).
+
+    Args:
+        model: anomalib's trained model with its channel statistics and map quantiles set.
+        size_hw: input height and width.
+    """
+
+    weight_st: torch.Tensor
+    weight_ae: torch.Tensor
+    offset: torch.Tensor
+    teacher_mean: torch.Tensor
+    teacher_scale: torch.Tensor
+
+    def __init__(self, model: EfficientAdModel, size_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.input = Uint8Input(None)
+        self.teacher, self.student, self.ae = model.teacher, model.student, model.ae
+        self.channels = model.teacher_out_channels
+        self.size_hw = size_hw
+        quantiles = {name: value.detach().double() for name, value in model.quantiles.items()}
+        # anomalib: 0.5 * 0.1 * (map - qa) / (qb - qa) for each branch.
+        weight_st = 0.05 / (quantiles["qb_st"] - quantiles["qa_st"])
+        weight_ae = 0.05 / (quantiles["qb_ae"] - quantiles["qa_ae"])
+        offset = -(weight_st * quantiles["qa_st"] + weight_ae * quantiles["qa_ae"])
+        self.register_buffer("weight_st", weight_st.float().reshape(1))
+        self.register_buffer("weight_ae", weight_ae.float().reshape(1))
+        self.register_buffer("offset", offset.float().reshape(1))
+        self.register_buffer("teacher_mean", model.mean_std["mean"].detach().float())
+        self.register_buffer("teacher_scale", 1.0 / model.mean_std["std"].detach().float())
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Run.
+
+        Args:
+            image: uint8 (1, H, W, 3), RGB.
+
+        Returns:
+            pred_score float32 (1,), anomaly_map float32 (1, 1, H/4, W/4), embedding float32 (1, C).
+        """
+        scaled = self.input(image)
+        teacher = (self.teacher(scaled) - self.teacher_mean) * self.teacher_scale
+        student = self.student(scaled)
+        difference = teacher - student[:, : self.channels]
+        against_ae = self.ae(scaled, self.size_hw) - student[:, self.channels :]
+        map_st = difference.square().mean(dim=1, keepdim=True)
+        map_ae = against_ae.square().mean(dim=1, keepdim=True)
+        combined = self.weight_st * map_st + self.weight_ae * map_ae
+        padded = F.pad(combined, (_PAD, _PAD, _PAD, _PAD))
+        score = F.interpolate(padded, size=self.size_hw, mode="bilinear").amax(dim=(1, 2, 3)) + self.offset
+        return score, padded + self.offset, self._descriptor(combined, difference)
+
+    def _descriptor(self, combined: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+        """Mean of what the teacher sees and the student did not expect, over the most anomalous patches."""
+        flat = difference.flatten(2)[0]
+        top = torch.topk(combined.flatten(), min(DESCRIPTOR_PATCHES, flat.shape[1])).indices
+        return F.normalize(flat[:, top].mean(dim=1).unsqueeze(0), dim=1)

@@ -1,0 +1,118 @@
+"""PatchCore as one static graph: the same numbers as anomalib's model, a fraction of its work.
+
+anomalib finds, for every patch, the distance to and the index of the nearest prototype, then searches the whole bank
+again for the re-weighting. The score needs the index of one patch only, the descriptor that of a few; so distances are
+reduced to a running minimum over chunks of the bank, and arg-min is taken for the few most anomalous patches.
+
+Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from export.backbone import Normalization
+from export.graphs.scaling import Uint8Input
+
+# Rows of the bank per product: 1,024 x 152 float32 fit in a core's L2 cache beside the patches.
+CHUNK_ROWS = 1024
+DESCRIPTOR_PATCHES = 10
+
+
+class PatchCoreGraph(nn.Module):
+    """uint8 image to (pred_score, anomaly_map, embedding).
+
+    Args:
+        extractor: anomalib's frozen feature extractor, ``{layer: (1, C, h, w)}``.
+        layers: layer names in the order of concatenation; the first one sets the map's resolution.
+        memory_bank: float32 (K, D).
+        normalization: of the backbone.
+        num_neighbors: of the re-weighting; 1 means none.
+        chunk_rows: rows of the bank per product.
+    """
+
+    memory_bank: torch.Tensor
+
+    def __init__(
+        self,
+        extractor: nn.Module,
+        layers: Sequence[str],
+        memory_bank: torch.Tensor,
+        normalization: Normalization,
+        num_neighbors: int,
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> None:
+        super().__init__()
+        self.input = Uint8Input(normalization)
+        self.extractor = extractor
+        self.layers = list(layers)
+        self.pool = nn.AvgPool2d(3, 1, 1)
+        self.num_neighbors = min(num_neighbors, memory_bank.shape[0])
+        self.chunk_rows = chunk_rows
+        self.register_buffer("memory_bank", memory_bank.float().contiguous())
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Run.
+
+        Args:
+            image: uint8 (1, H, W, 3), RGB.
+
+        Returns:
+            pred_score float32 (1,), anomaly_map float32 (1, 1, h, w), embedding float32 (1, D).
+        """
+        features = self._features(image)
+        height, width = features.shape[-2:]
+        patches = features.permute(0, 2, 3, 1).reshape(height * width, -1)
+        # Distances do not change when both sides move; around the bank's mean |x|^2 + |y|^2 - 2xy cancels less.
+        center = self.memory_bank.mean(dim=0, keepdim=True)
+        bank = self.memory_bank - center
+        bank_norms = bank.square().sum(dim=1)
+        centered = patches - center
+        norms = centered.square().sum(dim=1)
+        nearest = (norms + self._nearest_partial(centered, bank, bank_norms)).clamp_min(0.0).sqrt()
+
+        top = torch.topk(nearest, min(DESCRIPTOR_PATCHES, height * width)).indices
+        top_patches, top_norms = centered[top], norms[top]
+        partial = bank_norms - 2.0 * (top_patches @ bank.T)
+        prototypes = partial.argmin(dim=1)
+        score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
+        embedding = F.normalize((top_patches - bank[prototypes]).mean(dim=0, keepdim=True), dim=1)
+        return score.reshape(1), nearest.reshape(1, 1, height, width), embedding
+
+    def _features(self, image: torch.Tensor) -> torch.Tensor:
+        maps = self.extractor(self.input(image))
+        first = self.pool(maps[self.layers[0]])
+        grown = [
+            F.interpolate(self.pool(maps[layer]), size=first.shape[-2:], mode="bilinear")
+            for layer in self.layers[1:]
+        ]
+        return torch.cat([first, *grown], dim=1)
+
+    def _nearest_partial(
+        self, patches: torch.Tensor, bank: torch.Tensor, norms: torch.Tensor
+    ) -> torch.Tensor:
+        """Minimum over the bank of |y|^2 - 2xy, chunk by chunk: the product never leaves the cache."""
+        smallest: torch.Tensor | None = None
+        for start in range(0, bank.shape[0], self.chunk_rows):
+            rows, row_norms = bank[start : start + self.chunk_rows], norms[start : start + self.chunk_rows]
+            found = (patches @ (-2.0 * rows).T + row_norms).amin(dim=1)
+            smallest = found if smallest is None else torch.minimum(smallest, found)
+        if smallest is None:
+            raise ValueError("memory_bank: expected at least one row, found none")
+        return smallest
+
+    def _weight(
+        self, bank: torch.Tensor, norms: torch.Tensor, squared: torch.Tensor, prototype: torch.Tensor
+    ) -> torch.Tensor:
+        """Equation 7 of the paper: how usual the prototype itself is among its neighbours in the bank."""
+        if self.num_neighbors == 1:
+            return torch.ones(())
+        sample = bank[prototype]
+        around = norms - 2.0 * (bank @ sample)
+        support = torch.topk(around, self.num_neighbors, largest=False).indices
+        distances = squared[support].clamp_min(0.0).sqrt()
+        return 1.0 - torch.softmax(distances, dim=0)[0]

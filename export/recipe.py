@@ -1,0 +1,122 @@
+"""Recipes: every setting that makes a model, typed, with defaults that suit inspection on a small machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from export.backbone import DEFAULT_BACKBONE, default_layers
+from runtime.errors import TrainingError
+
+ModelName = Literal["patchcore", "efficientad"]
+Teacher = Literal["backbone", "pdn"]
+EfficientAdSize = Literal["small", "medium"]
+
+MIN_EFFICIENTAD_SIDE = 256
+
+
+@dataclass(frozen=True)
+class PatchCoreRecipe:
+    """PatchCore (Roth et al. 2022).
+
+    Attributes:
+        backbone: any timm model with intermediate features.
+        layers: layers to read; empty means the backbone's default.
+        backbone_weights: state-dict file; None means packaged (lite0) or hub.
+        size_hw: input height and width in pixels.
+        coreset_ratio: share of the training patches kept as prototypes.
+        max_prototypes: upper bound on the number of prototypes.
+        num_neighbors: of the score's re-weighting; 1 takes the plain maximum.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    layers: tuple[str, ...] = ()
+    backbone_weights: Path | None = None
+    size_hw: tuple[int, int] = (256, 256)
+    coreset_ratio: float = 0.1
+    max_prototypes: int = 10_000
+    num_neighbors: int = 9
+
+    model: Literal["patchcore"] = "patchcore"
+
+    def __post_init__(self) -> None:
+        _require(0.0 < self.coreset_ratio <= 1.0, "--coreset-ratio", "a share in (0, 1]", self.coreset_ratio)
+        _require(self.max_prototypes >= 1, "--max-prototypes", "at least 1", self.max_prototypes)
+        _require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
+        _require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
+
+    def resolved_layers(self) -> tuple[str, ...]:
+        """The layers named, or the backbone's default."""
+        return self.layers or default_layers(self.backbone)
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as it is recorded in the bundle."""
+        return {**_plain(self), "layers": list(self.resolved_layers())}
+
+
+@dataclass(frozen=True)
+class EfficientAdRecipe:
+    """EfficientAD (Batzner et al. 2024).
+
+    Attributes:
+        teacher: ``backbone``, the frozen trunk of a pretrained network, or ``pdn``, the official patch description
+            network.
+        backbone: the trunk, for ``teacher="backbone"``.
+        layers: layers of the trunk; empty means the backbone's default.
+        backbone_weights: state-dict file of the trunk; None means packaged (lite0) or hub.
+        teacher_weights: state-dict file of the PDN; None means anomalib's download.
+        imagenet_dir: folder of folders of everyday pictures for the penalty term; None means procedural scenes with a
+            backbone teacher, anomalib's Imagenette download with the PDN.
+        model_size: ``small`` or ``medium`` student.
+        size_hw: input height and width, at least 256.
+        steps: training steps.
+        crop: side in pixels of the student's random training crops, a multiple of 4; the autoencoder sees everything.
+        learning_rate: peak of the one-cycle schedule for the student; the autoencoder has the same.
+    """
+
+    teacher: Teacher = "backbone"
+    backbone: str = DEFAULT_BACKBONE
+    layers: tuple[str, ...] = ()
+    backbone_weights: Path | None = None
+    teacher_weights: Path | None = None
+    imagenet_dir: Path | None = None
+    model_size: EfficientAdSize = "small"
+    size_hw: tuple[int, int] = (256, 256)
+    steps: int = 400
+    crop: int = 256
+    learning_rate: float = 1e-3
+
+    model: Literal["efficientad"] = "efficientad"
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "--steps", "at least 1", self.steps)
+        _require(self.crop >= 64 and self.crop % 4 == 0, "--crop", "a multiple of 4, at least 64", self.crop)
+        _require(self.learning_rate > 0, "--learning-rate", "a positive number", self.learning_rate)
+        _require(
+            min(self.size_hw) >= MIN_EFFICIENTAD_SIDE and not any(side % 64 for side in self.size_hw),
+            "--size",
+            f"multiples of 64, at least {MIN_EFFICIENTAD_SIDE} (the autoencoder's last kernel needs that)",
+            self.size_hw,
+        )
+
+    def resolved_layers(self) -> tuple[str, ...]:
+        """Layers of the trunk; empty for the PDN, which has none to choose."""
+        return () if self.teacher == "pdn" else self.layers or default_layers(self.backbone)
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as it is recorded in the bundle."""
+        return {**_plain(self), "layers": list(self.resolved_layers())}
+
+
+Recipe = PatchCoreRecipe | EfficientAdRecipe
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """Plain JSON: files by name alone, since a path says more about the workstation than about the model."""
+    return {key: value.name if isinstance(value, Path) else value for key, value in asdict(recipe).items()}
+
+
+def _require(holds: bool, flag: str, expected: str, found: Any) -> None:
+    if not holds:
+        raise TrainingError(f"{flag}: expected {expected}, found {found}")

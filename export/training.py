@@ -1,0 +1,160 @@
+"""Fitting a recipe with anomalib's Engine: seeded, with progress and the time left, nothing left behind."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from anomalib.engine import Engine
+from anomalib.models.components import AnomalibModule
+from lightning.pytorch.callbacks import Callback
+
+from export.data.datamodule import GoodPartsModule
+from export.data.photographs import Photographs
+from export.efficientad import LinesideEfficientAd
+from export.patchcore import LinesidePatchcore
+from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
+from export.sample_data.distractors import write_scenes
+from runtime.progress import progress_bar
+
+PROCEDURAL_SCENES = 200
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted anomalib model in eval mode on the CPU, and the seconds that took."""
+
+    model: AnomalibModule
+    seconds: float
+
+
+def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
+    """Fit a model.
+
+    Args:
+        recipe: settings.
+        photographs: good parts, split.
+        seed: of everything random.
+
+    Raises:
+        TrainingError: unusable weights or features.
+        KeyboardInterrupt: interrupted; nothing is left behind.
+    """
+    start = time.perf_counter()
+    lightning.seed_everything(seed, verbose=False)
+    with tempfile.TemporaryDirectory(prefix="lineside-train-") as folder, _quiet():
+        if isinstance(recipe, PatchCoreRecipe):
+            model = _fit_patchcore(recipe, photographs, seed, Path(folder))
+        else:
+            model = _fit_efficientad(recipe, photographs, seed, Path(folder))
+    return Trained(model.cpu().eval(), time.perf_counter() - start)
+
+
+def _fit_patchcore(
+    recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
+) -> AnomalibModule:
+    data = GoodPartsModule(photographs.train, photographs.held_out, recipe.size_hw, batch_size=4, seed=seed)
+    model = LinesidePatchcore(recipe, seed)
+    steps = len(data.train_dataloader())
+    with _bar("patchcore: features", steps) as advance, _bar("patchcore: coreset", None) as coreset:
+        model.on_coreset_progress = coreset
+        _run(model, data, folder, _Progress(advance), max_epochs=1)
+    return model
+
+
+def _fit_efficientad(
+    recipe: EfficientAdRecipe, photographs: Photographs, seed: int, folder: Path
+) -> AnomalibModule:
+    data = GoodPartsModule(photographs.train, photographs.held_out, recipe.size_hw, batch_size=1, seed=seed)
+    scenes = recipe.imagenet_dir
+    if scenes is None and recipe.teacher == "backbone":
+        scenes = folder / "scenes"
+        write_scenes(scenes, PROCEDURAL_SCENES, seed, recipe.size_hw[0])
+    model = LinesideEfficientAd(recipe, scenes)
+    with _bar("efficientad", recipe.steps) as advance:
+        precision = "bf16-mixed" if _bf16_is_fast() else "32-true"
+        _run(model, data, folder, _Progress(advance), max_steps=recipe.steps, precision=precision)
+    model.eval()
+    model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
+    return model
+
+
+def _run(
+    model: AnomalibModule, data: GoodPartsModule, folder: Path, progress: Callback, **options: Any
+) -> None:
+    engine = Engine(
+        callbacks=[progress],
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=True,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    try:
+        engine.fit(model=model, datamodule=data)
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into an exit; callers clean up and report an interruption.
+        raise KeyboardInterrupt from stop
+
+
+class _Progress(Callback):  # type: ignore[misc]
+    """Advances a bar after every training batch."""
+
+    def __init__(self, advance: Any) -> None:
+        self._advance = advance
+
+    def on_train_batch_end(self, trainer: Any, *_args: Any, **_kwargs: Any) -> None:
+        """Lightning's hook."""
+        self._advance(trainer.global_step if trainer.max_steps > 0 else trainer.fit_loop.batch_idx + 1, None)
+
+
+@contextmanager
+def _bar(description: str, total: int | None) -> Iterator[Any]:
+    """A progress bar as a function of (done, total)."""
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=total, note="", visible=total is not None)
+
+        def advance(done: int, of: int | None) -> None:
+            bar.update(task, completed=done, total=total if of is None else of, visible=True)
+
+        yield advance
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep libraries' own progress and advice off the terminal."""
+    import tqdm
+
+    logging.disable(logging.WARNING)
+    original = tqdm.tqdm.__init__
+
+    def silent(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **{**kwargs, "disable": True})
+
+    tqdm.tqdm.__init__ = silent
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tqdm.tqdm.__init__ = original
+        logging.disable(logging.NOTSET)
+
+
+def _bf16_is_fast() -> bool:
+    """Whether bf16 autocast pays: tensor cores, AMX or AVX-512 with bf16; elsewhere it is emulated."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

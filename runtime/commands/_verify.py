@@ -1,0 +1,64 @@
+"""The work behind ``lineside verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runtime.bundle import Bundle
+from runtime.cli import emit_json
+from runtime.errors import BundleError, ParityError
+from runtime.golden import replay_golden
+from runtime.inspector import Inspector
+from runtime.manifest import Variant
+from runtime.parity import Parity
+
+
+def run(path: Path, engine: str | None, precision: str | None, device: str, *, as_json: bool) -> None:
+    """Replay the golden images on each chosen variant.
+
+    Raises:
+        BundleError: the bundle is unusable, or has no such variant.
+        ParityError: a variant is out of bounds on this device.
+    """
+    with Bundle.open(path) as bundle:
+        chosen = _choose(bundle, engine, precision)
+        results = [_replay(bundle, variant, device) for variant in chosen]
+    for parity in results:
+        _print(parity, as_json=as_json)
+    failed = [parity for parity in results if not parity.holds]
+    if failed:
+        raise ParityError(
+            f"{path}: expected scores within {failed[0].bound:g} of the score range and no verdict flip on {device}, found "
+            f"{failed[0].max_score_difference:.2e} and {failed[0].verdict_flips} flips with {failed[0].variant}; "
+            "do not inspect with this device: use --device CPU, or update its driver"
+        )
+
+
+def _choose(bundle: Bundle, engine: str | None, precision: str | None) -> list[Variant]:
+    variants = bundle.manifest.variants
+    chosen = [v for v in variants if engine in (None, v.engine) and precision in (None, v.precision)]
+    if not chosen:
+        have = ", ".join(v.key for v in variants)
+        raise BundleError(
+            f"{bundle.source}: expected a variant for {engine or 'any'}/{precision or 'any'}, found {have}"
+        )
+    return chosen
+
+
+def _replay(bundle: Bundle, variant: Variant, device: str) -> Parity:
+    with Inspector(bundle, engine=variant.engine, precision=variant.precision, device=device) as inspector:
+        return replay_golden(bundle, inspector)
+
+
+def _print(parity: Parity, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(parity.to_json())
+        return
+    click.echo(
+        f"{'ok' if parity.holds else 'FAILED':<7}{parity.variant} on {parity.device}: {parity.images} golden images, "
+        f"score difference max {parity.max_score_difference:.1e} p99 {parity.p99_score_difference:.1e} of the range "
+        f"(allowed {parity.bound:g}), map difference max {parity.max_map_difference:.1e}, "
+        f"{parity.verdict_flips} verdict flips"
+    )
