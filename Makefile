@@ -1,0 +1,48 @@
+# make demo: everything from photographs to verdicts.   make test: the test suite.   Both install what they need first.
+PYTHON ?= python3.11
+CATEGORY ?= tile
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check app bench clean
+
+help:
+	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
+	@echo "make test      install, then the whole test suite"
+	@echo "make check     lint, types and layers"
+	@echo "make app       the operator page on what the demo made"
+	@echo "make bench     latency beside anomalib's own inferencer"
+	@echo "make install   only the environment in $(VENV), with every extra"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lineside needs Python 3.11 or newer; type: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+app: install
+	@test -d demo/bundles || { echo "make app: expected demo/bundles, found none; type: make demo" >&2; exit 1; }
+	$(BIN)/lineside app demo/bundles/* --store demo/neighbours --samples demo/parts
+
+bench: install
+	$(BIN)/python benchmarks/peers.py
+
+clean:
+	rm -rf demo build dist *.egg-info
