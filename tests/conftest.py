@@ -1,0 +1,67 @@
+"""Real models, trained by anomalib once per run and shared by every test that needs a bundle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# The tests' compiled models stay out of the user's cache.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+CATEGORY = "tile"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """OpenVINO's compiled models of this run."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["LINESIDE_CACHE_DIR"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small procedural data set: ROOT/tile/{train,test,ground_truth}."""
+    root = tmp_path_factory.mktemp("parts")
+    _lineside("sample-data", root, "--category", CATEGORY, "--train", 24, "--test-good", 6, "--per-defect", 4,
+              "--size", 256)  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="session")
+def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path) -> Path:
+    """A PatchCore bundle trained on ``sample_root``."""
+    out = tmp_path_factory.mktemp("bundles") / "tile-patchcore"
+    _lineside("train", "--model", "patchcore", "--data", sample_root, "--category", CATEGORY, "--out", out,
+              "--max-prototypes", 500)  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def efficientad_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path) -> Path:
+    """An EfficientAD bundle trained on ``sample_root``, briefly: its figures say nothing, its graph is whole."""
+    out = tmp_path_factory.mktemp("bundles") / "tile-efficientad"
+    _lineside("train", "--model", "efficientad", "--data", sample_root, "--category", CATEGORY, "--out", out,
+              "--steps", 20)  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real photographs, given by LINESIDE_REAL_DATA; users' machines do not have it."""
+    folder = os.environ.get("LINESIDE_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("LINESIDE_REAL_DATA names no folder of real photographs")
+    return Path(folder)
+
+
+def _lineside(*arguments: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"lineside {' '.join(map(str, arguments))}: {done.stderr[-2000:]}")
