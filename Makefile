@@ -42,7 +42,7 @@ app: install
 	$(BIN)/lineside app demo/bundles/* --store demo/neighbours --samples demo/parts
 
 bench: install
-	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python -m benchmarks.peers
 
 clean:
 	rm -rf demo build dist *.egg-info

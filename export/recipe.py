@@ -83,8 +83,8 @@ class EfficientAdRecipe:
     imagenet_dir: Path | None = None
     model_size: EfficientAdSize = "small"
     size_hw: tuple[int, int] = (256, 256)
-    steps: int = 400
-    crop: int = 256
+    steps: int = 800
+    crop: int = 128
     learning_rate: float = 1e-3
 
     model: Literal["efficientad"] = "efficientad"

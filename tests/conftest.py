@@ -61,7 +61,10 @@ def real_data() -> Path:
 
 def _lineside(*arguments: object) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "runtime.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"lineside {' '.join(map(str, arguments))}: {done.stderr[-2000:]}")

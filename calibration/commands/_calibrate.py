@@ -1,0 +1,95 @@
+"""The work behind ``lineside calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from calibration.calibrate import Calibration, Request, calibrate
+from calibration.commands.console import wide_console
+from calibration.labelled import Costs
+from calibration.thresholds_file import require_folder, save
+from calibration.variants import choose_variants
+from calibration.words import figure, percent
+from runtime.bundle import Bundle
+from runtime.cli import emit_json
+from runtime.progress import say
+
+
+def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
+    """Calibrate, write, print."""
+    require_folder(path)
+    request = _request(options)
+    with Bundle.open(path) as bundle:
+        chosen = choose_variants(bundle.manifest, options["engine"], options["precision"])
+        found = calibrate(bundle, request, chosen)
+        save(bundle, found.thresholds)
+    _tell(found, request)
+    if not as_json:
+        wide_console().print(_table(found))
+        return
+    for one in found.variants:
+        emit_json(
+            {
+                "bundle": bundle.manifest.name,
+                "category": bundle.manifest.category,
+                **one.to_json(),
+                "flips_against_first": found.flips(one),
+                "suspects": [str(suspect) for suspect in found.suspects],
+                "n_duplicates": len(found.good.duplicates),
+                "n_skipped": len(found.good.skipped),
+            }
+        )
+
+
+def _request(options: dict[str, Any]) -> Request:
+    costs = None
+    if options["cost_missed"] is not None:
+        costs = Costs(options["cost_false_reject"], options["cost_missed"], options["bad_share"])
+    return Request(
+        good=options["good"],
+        max_false_rejects=options["max_false_rejects"],
+        confidence=None if options["on_average"] else options["confidence"],
+        bad=options["bad"],
+        costs=costs,
+        force=options["force"],
+    )
+
+
+def _tell(found: Calibration, request: Request) -> None:
+    for suspect in found.suspects:
+        say(f"suspect: {suspect} scores like a bad part")
+    if found.suspects:
+        say(
+            "look at the suspects: take out those that are bad and calibrate again; leave those that are good, "
+            "for taking out good parts breaks the promise"
+        )
+    promised = found.variants[0].promised
+    if request.bad is None and not promised.is_kept:
+        say(
+            f"warning: {percent(promised.asked)} needs {promised.n_needed} good pictures, found {promised.n_good}; "
+            f"the threshold is the highest score, and promises {percent(promised.max_false_rejects)}"
+        )
+
+
+def _table(found: Calibration) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("variant", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("image threshold", "before", "pixel threshold", "flips"):
+        table.add_column(name, justify="right")
+    table.add_column("promise")
+    for one in found.variants:
+        before = None if one.previous is None else one.previous.image_threshold
+        table.add_row(
+            one.variant,
+            one.threshold.method,
+            figure(one.threshold.image_threshold, 4),
+            figure(before, 4),
+            figure(one.threshold.pixel_threshold, 4),
+            str(found.flips(one)),
+            one.threshold.note,
+        )
+    return table

@@ -1,0 +1,63 @@
+"""``lineside calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.commands.options import json_option
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--good", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="Good parts that training has not seen, as the line makes them.")  # fmt: skip
+@click.option("--max-false-rejects", type=float, default=0.01, show_default=True, metavar="RATE",
+              help="Share of good parts that may be rejected.")  # fmt: skip
+@click.option("--confidence", type=float, default=0.95, show_default=True, metavar="P",
+              help="How sure the promise must be.")  # fmt: skip
+@click.option("--on-average", is_flag=True,
+              help="Promise the rate on average over many calibrations, not with a confidence: needs fewer pictures.")  # fmt: skip
+@click.option("--bad", type=click.Path(path_type=Path), metavar="DIR",
+              help="Bad parts, if there are any: the threshold with the best F1, or the least cost.")  # fmt: skip
+@click.option(
+    "--cost-false-reject", type=float, metavar="X", help="With --bad: cost of rejecting a good part."
+)
+@click.option("--cost-missed", type=float, metavar="Y", help="With --bad: cost of a bad part let through.")
+@click.option("--bad-share", type=float, metavar="SHARE",
+              help="With costs: share of bad parts on the line.  [default: as among the pictures]")  # fmt: skip
+@click.option("--engine", type=click.Choice(["openvino", "onnxruntime"]),
+              help="Only this engine's thresholds.  [default: all]")  # fmt: skip
+@click.option("--precision", help="Only this precision's thresholds.  [default: all]")
+@click.option("--force", is_flag=True, help="Go on although the pictures look like another part.")
+@json_option
+def command(bundle: Path, as_json: bool, **options: Any) -> None:
+    """Set a bundle's thresholds from pictures of good parts, with a promise about false rejects.
+
+    The promise holds whatever the scores look like, as long as the pictures are what the line makes and training has not
+    seen them. Too few pictures: the best promise they allow is made, and the number needed is told. Old thresholds
+    are kept; undo with: lineside thresholds BUNDLE rollback.
+
+    \b
+    Example:
+      lineside calibrate tile-patchcore --good photographs/good
+      lineside calibrate tile-patchcore --good photographs/good --max-false-rejects 0.005 --confidence 0.9
+      lineside calibrate tile-patchcore --good good --bad bad --cost-false-reject 1 --cost-missed 50 --bad-share 0.01
+    """
+    from runtime.extras import require_extra
+
+    require_extra("calibrate", "sklearn", "scipy")
+    _check(options)
+    from calibration.commands._calibrate import run
+
+    run(bundle, options, as_json=as_json)
+
+
+def _check(options: dict[str, Any]) -> None:
+    costs = [options["cost_false_reject"], options["cost_missed"]]
+    if any(cost is not None for cost in costs) and (None in costs or options["bad"] is None):
+        raise click.UsageError("costs need all three: --bad DIR --cost-false-reject X --cost-missed Y")
+    if options["bad_share"] is not None and None in costs:
+        raise click.UsageError("--bad-share belongs to --cost-false-reject and --cost-missed")

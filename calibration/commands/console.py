@@ -1,0 +1,14 @@
+"""Tables and figures on stdout."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+_MIN_WIDTH = 150
+
+
+def wide_console() -> Console:
+    """A console on stdout that wraps a long row rather than cutting figures off."""
+    console = Console(highlight=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    return console

@@ -1,0 +1,290 @@
+"""Evaluating an exported bundle on labelled test parts, through the same Inspector as on the line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.metrics import (
+    Confusion,
+    F1Max,
+    Floats,
+    Interval,
+    Labels,
+    auroc_interval,
+    confusion_at,
+    f1_max,
+    image_auroc,
+)
+from calibration.pixel_metrics import PixelScores
+from runtime.dataset import Category, Part, list_categories, load_category, load_mask
+from runtime.errors import DataError, ImageError
+from runtime.inspector import Inspector
+from runtime.manifest import Manifest
+from runtime.prediction import Prediction
+from runtime.progress import say, track
+from runtime.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class DefectResult:
+    """One defect type against all good parts: number of parts, AUROC, and misses at the threshold in force."""
+
+    defect_type: str
+    n_anomalous: int
+    image_auroc: float
+    misses: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a bundle's variant does on labelled test parts.
+
+    Attributes:
+        manifest: of the bundle.
+        category: the category that was read, which may differ from the one the bundle was trained on.
+        engine: e.g. ``openvino``.
+        precision: e.g. ``fp32``.
+        device: e.g. ``CPU``.
+        threshold: the threshold in force.
+        parts: the parts that were read, in order.
+        labels: bool (n,), True for anomalous.
+        scores: raw scores (n,).
+        skipped: unreadable pictures, with the reason.
+        pixel_auroc: NaN where no mask exists.
+        aupro: NaN where no mask exists.
+        n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
+        p50_latency_ms: decode to verdict.
+    """
+
+    manifest: Manifest
+    category: str
+    engine: str
+    precision: str
+    device: str
+    threshold: Threshold
+    parts: tuple[Part, ...]
+    labels: Labels
+    scores: Floats
+    skipped: tuple[tuple[Path, str], ...]
+    pixel_auroc: float
+    aupro: float
+    n_masks: int
+    p50_latency_ms: float
+
+    @property
+    def image_auroc(self) -> float:
+        """Image AUROC; NaN when one class is missing."""
+        return image_auroc(self.labels, self.scores)
+
+    @property
+    def image_auroc_interval(self) -> Interval:
+        """95 % bootstrap interval of the image AUROC."""
+        return auroc_interval(self.labels, self.scores)
+
+    @property
+    def image_f1_max(self) -> F1Max:
+        """Best F1 over all thresholds, which no real threshold can know in advance."""
+        return f1_max(self.labels, self.scores)
+
+    @property
+    def confusion(self) -> Confusion:
+        """Counts at the threshold in force."""
+        return confusion_at(self.labels, self.scores, self.threshold.image_threshold)
+
+    @property
+    def n_good(self) -> int:
+        """Number of good parts."""
+        return int((~self.labels).sum())
+
+    @property
+    def n_anomalous(self) -> int:
+        """Number of anomalous parts."""
+        return int(self.labels.sum())
+
+    def by_defect(self) -> list[DefectResult]:
+        """One result per defect type, sorted by name."""
+        kinds = np.array([part.defect_type for part in self.parts])
+        found = []
+        for kind in sorted({str(name) for name in kinds[self.labels]}):
+            chosen = ~self.labels | (kinds == kind)
+            labels, scores = self.labels[chosen], self.scores[chosen]
+            misses = confusion_at(labels, scores, self.threshold.image_threshold).misses
+            found.append(DefectResult(kind, int(labels.sum()), image_auroc(labels, scores), misses))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``evaluate --json``; what is undefined is null."""
+        interval, best, confusion = self.image_auroc_interval, self.image_f1_max, self.confusion
+        return {
+            "bundle": self.manifest.name,
+            "model": self.manifest.model,
+            "category": self.category,
+            "engine": self.engine,
+            "precision": self.precision,
+            "device": self.device,
+            "n_good": self.n_good,
+            "n_anomalous": self.n_anomalous,
+            "n_skipped": len(self.skipped),
+            "skipped": [str(path) for path, _ in self.skipped],
+            "image_auroc": defined(self.image_auroc),
+            "image_auroc_low": defined(interval.low),
+            "image_auroc_high": defined(interval.high),
+            "image_f1_max": defined(best.f1),
+            "image_f1_max_threshold": defined(best.threshold),
+            "pixel_auroc": defined(self.pixel_auroc),
+            "aupro": defined(self.aupro),
+            "n_masks": self.n_masks,
+            "image_threshold": confusion.threshold,
+            "false_rejects": confusion.false_rejects,
+            "misses": confusion.misses,
+            "defects": [
+                {
+                    "defect_type": one.defect_type,
+                    "n_anomalous": one.n_anomalous,
+                    "image_auroc": defined(one.image_auroc),
+                    "misses": one.misses,
+                }
+                for one in self.by_defect()
+            ],
+            "p50_latency_ms": round(self.p50_latency_ms, 3),
+        }
+
+
+# The metrics that an average over categories is taken of.
+AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro")
+
+
+def evaluate(inspector: Inspector, category: Category) -> Evaluation:
+    """Inspect all test parts of a category.
+
+    Args:
+        inspector: an open bundle on an engine.
+        category: with labelled test parts.
+
+    Raises:
+        DataError: there are no labelled test parts, or none can be read.
+    """
+    if not category.test:
+        raise DataError(
+            f"{category.name}: expected labelled test pictures in test/good and test/<defect>, found none; "
+            "arrange them like that, or use 'lineside inspect' on pictures without labels"
+        )
+    run = _Run(with_masks=any(part.mask_path for part in category.test))
+    for part in track(category.test, f"evaluating {inspector.bundle.manifest.name}"):
+        run.add(inspector, part)
+    if not run.parts:
+        raise DataError(
+            f"{category.name}: expected readable test pictures, found {len(run.skipped)} unreadable ones; "
+            f"the first: {run.skipped[0][1]}"
+        )
+    has_masks = run.pixels is not None and run.n_masks > 0
+    return Evaluation(
+        manifest=inspector.bundle.manifest,
+        category=category.name,
+        engine=inspector.variant.engine,
+        precision=inspector.variant.precision,
+        device=inspector.device,
+        threshold=inspector.threshold,
+        parts=tuple(run.parts),
+        labels=np.array([part.is_anomalous for part in run.parts], dtype=np.bool_),
+        scores=np.array(run.scores, dtype=np.float64),
+        skipped=tuple(run.skipped),
+        pixel_auroc=run.pixels.auroc() if run.pixels is not None and has_masks else math.nan,
+        aupro=run.pixels.aupro() if run.pixels is not None and has_masks else math.nan,
+        n_masks=run.n_masks,
+        p50_latency_ms=float(np.median(run.latencies_ms)),
+    )
+
+
+class _Run:
+    """What gathers while the parts are inspected one by one; no map outlives its part."""
+
+    def __init__(self, *, with_masks: bool) -> None:
+        self.parts: list[Part] = []
+        self.scores: list[float] = []
+        self.latencies_ms: list[float] = []
+        self.skipped: list[tuple[Path, str]] = []
+        self.pixels = PixelScores() if with_masks else None
+        self.n_masks = 0
+
+    def add(self, inspector: Inspector, part: Part) -> None:
+        try:
+            prediction = inspector.inspect(part.path)
+        except ImageError as error:
+            self.skipped.append((part.path, str(error)))
+            say(f"skipped: {error}")
+            return
+        self.parts.append(part)
+        self.scores.append(prediction.pred_score)
+        self.latencies_ms.append(prediction.latency_ms)
+        if self.pixels is not None:
+            self._count_pixels(self.pixels, part, prediction)
+
+    def _count_pixels(self, pixels: PixelScores, part: Part, prediction: Prediction) -> None:
+        if part.is_anomalous and part.mask_path is None:
+            return
+        pixels.add(prediction.heat_map(), load_mask(part, prediction.model_hw))
+        self.n_masks += part.is_anomalous
+
+
+def find_category(root: Path, bundle_category: str, asked: str | None) -> Category:
+    """The category to evaluate on.
+
+    Args:
+        root: an MVTec-style root, or one category's folder.
+        bundle_category: the category that the bundle was trained on.
+        asked: the user's choice, if any; else the bundle's own if ``root`` has it, else ``root`` itself.
+
+    Raises:
+        DataError: nothing fits; the message lists what there is.
+    """
+    if asked is None and bundle_category in list_categories(root):
+        return load_category(root, bundle_category)
+    return load_category(root, asked)
+
+
+def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One average row per model that has several bundles.
+
+    Args:
+        rows: objects of :meth:`Evaluation.to_json`.
+
+    Returns:
+        Rows with ``category`` ``"average"``; a metric is averaged over the rows that define it, and is null if none
+        does. Counts are sums.
+    """
+    found = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == model]
+        if len(mine) < 2:
+            continue
+        engines, precisions = {row["engine"] for row in mine}, {row["precision"] for row in mine}
+        found.append(
+            {
+                "model": model,
+                "category": "average",
+                "engine": ", ".join(sorted(engines)),
+                "precision": ", ".join(sorted(precisions)),
+                "n_bundles": len(mine),
+                **{key: sum(row[key] for row in mine) for key in ("n_good", "n_anomalous", "n_skipped")},
+                **{key: _mean([row[key] for row in mine]) for key in AVERAGED},
+                **{key: sum(row[key] for row in mine) for key in ("false_rejects", "misses")},
+            }
+        )
+    return found
+
+
+def defined(value: float) -> float | None:
+    """The value, or None for NaN: JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

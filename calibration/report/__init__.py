@@ -1,0 +1,1 @@
+"""One HTML file that shows what bundles do on labelled parts."""

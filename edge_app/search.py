@@ -1,0 +1,94 @@
+"""A picture, its verdict and the stored parts that look like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge_app.store.base import Neighbour, NeighbourStore, SearchFilter
+from edge_app.store.schema import point_id
+from runtime.dataset import list_images
+from runtime.errors import ImageError
+from runtime.inspector import Inspector
+from runtime.preprocess import decode_rgb
+
+
+@dataclass(frozen=True)
+class Found:
+    """Neighbours of one picture.
+
+    Attributes:
+        path: the picture.
+        verdict: what the inspector says of it now.
+        neighbours: best first.
+    """
+
+    path: Path
+    verdict: str
+    neighbours: tuple[Neighbour, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of ``search --json``."""
+        return {
+            "path": str(self.path),
+            "verdict": self.verdict,
+            "neighbours": [
+                {
+                    "id": found.point.point_id,
+                    "similarity": round(found.similarity, 6),
+                    "path": found.point.path,
+                    "verdict": found.point.verdict,
+                    "defect_type": found.point.defect_type,
+                }
+                for found in self.neighbours
+            ],
+        }
+
+
+def find_neighbours(
+    inspector: Inspector,
+    path: Path,
+    store: NeighbourStore,
+    *,
+    bundle: str,
+    k: int = 5,
+    where: SearchFilter | None = None,
+) -> Found:
+    """Inspect a picture and find the stored parts most like it; a stored part with the same content is left out.
+
+    Args:
+        inspector: the bundle on an engine.
+        path: the picture.
+        store: where to look.
+        bundle: fingerprint of the inspector's bundle.
+        k: number of neighbours.
+        where: what they must satisfy.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        StoreError: the store cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{path}: expected a picture, but it cannot be read ({error.strerror}); check the path"
+        ) from error
+    try:
+        prediction = inspector.inspect(decode_rgb(content))
+    except ImageError as error:
+        raise ImageError(f"{path}: {str(error).removeprefix('picture: ')}") from error
+    where = where or SearchFilter()
+    where = replace(where, exclude_ids=(*where.exclude_ids, point_id(content, bundle)))
+    return Found(path, prediction.verdict, tuple(store.search(prediction.embedding, k, where)))
+
+
+def pictures(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are, folders replaced by the pictures below them.
+
+    Raises:
+        DataError: a folder holds no picture.
+    """
+    return [found for path in paths for found in (list_images(path) if path.is_dir() else [path])]

@@ -1,0 +1,213 @@
+"""The store on the box itself: a Qdrant Edge shard, the Qdrant engine in this process, in a folder.
+
+The engine keeps Python's global lock while it works: a query of a millisecond does not matter, but
+:meth:`EdgeStore.optimize` stops every thread of the process for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import qdrant_edge as qe
+
+from edge_app.store.base import Neighbour, PartPoint, SearchFilter
+from edge_app.store.edge_shard import field_filter, open_shard
+from edge_app.store.folder import SHARD_FOLDER, FolderLock, prepare
+from edge_app.store.schema import (
+    VECTOR_NAME,
+    checked_embedding,
+    checked_filter,
+    checked_id,
+    checked_k,
+    checked_point,
+    checked_word,
+    point_of,
+)
+from runtime.errors import StoreError
+
+# The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an exception.
+RESERVE_MIB = 128
+
+
+class EdgeStore:
+    """A neighbour store in a folder, see :class:`edge_app.store.base.NeighbourStore`.
+
+    Args:
+        folder: the store's own folder (one bundle), created if missing.
+        bundle: fingerprint of the model.
+        embedding_length: length of its descriptors.
+        create: False to refuse a store that does not exist yet.
+        reserve_mib: free space in MiB that writing leaves on the disk.
+        durable: False to leave writing to the disk to the system, for folders that are thrown away.
+        on_close: called once after closing, e.g. to remove a temporary folder.
+
+    Raises:
+        StoreError: the folder is for another bundle, held by another process, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bundle: str,
+        embedding_length: int,
+        create: bool = True,
+        reserve_mib: int = RESERVE_MIB,
+        durable: bool = True,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.bundle = bundle
+        self.embedding_length = embedding_length
+        self._reserve_mib = reserve_mib
+        self._writing = threading.RLock()
+        self._closed = False
+        self._durable = durable
+        self._on_close = on_close
+        prepare(folder, bundle, embedding_length, create=create)
+        self._lock = FolderLock(folder)
+        try:
+            self._check_space()
+            self._shard = open_shard(folder / SHARD_FOLDER, embedding_length)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def upsert(self, points: Sequence[PartPoint]) -> None:
+        """Add points or replace those with the same id; on return they are flushed to the disk.
+
+        Raises:
+            StoreError: a point is unusable (nothing is written then), or the disk is full.
+        """
+        checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
+        if not checked:
+            return
+        made = [qe.Point(i, {VECTOR_NAME: vector.tolist()}, payload) for i, vector, payload in checked]
+        self._write(qe.UpdateOperation.upsert_points(made))
+
+    def search(
+        self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
+    ) -> list[Neighbour]:
+        """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer.
+
+        Raises:
+            StoreError: the descriptor or the filter is unusable, or the store is closed.
+        """
+        vector = checked_embedding(embedding, self.embedding_length)
+        request = qe.QueryRequest(
+            limit=checked_k(k),
+            query=qe.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
+            filter=field_filter(checked_filter(where)),
+            with_payload=True,
+        )
+        with self._engine("search"):
+            found = self._shard.query(request)
+        return [Neighbour(float(hit.score), point_of(hit.id, hit.payload)) for hit in found]
+
+    def get(self, point_id: str) -> PartPoint | None:
+        """One point with its descriptor, or None."""
+        with self._engine("read"):
+            found = self._shard.retrieve([checked_id(point_id)], with_payload=True, with_vector=True)
+        if not found:
+            return None
+        vector: Any = found[0].vector
+        return point_of(found[0].id, found[0].payload, vector[VECTOR_NAME])
+
+    def set_confirmed(self, point_id: str, word: str) -> None:
+        """Record the operator's word on a stored part; on return it is flushed to the disk.
+
+        Raises:
+            StoreError: no such part, or an unknown word.
+        """
+        checked_word(word)
+        with self._writing:
+            if self.get(point_id) is None:
+                raise StoreError(
+                    f"{self.folder}: expected the stored part {point_id}, found none; index it first"
+                )
+            self._write(qe.UpdateOperation.set_payload([checked_id(point_id)], {"confirmed": word}))
+
+    def count(self, where: SearchFilter | None = None) -> int:
+        """Number of stored parts that satisfy the filter, exact."""
+        with self._engine("count"):
+            return int(
+                self._shard.count(qe.CountRequest(exact=True, filter=field_filter(checked_filter(where))))
+            )
+
+    def optimize(self) -> bool:
+        """Build the HNSW index over what was added since the last time.
+
+        Worth it above some 20,000 points; takes seconds to minutes during which no other thread of this process runs,
+        so call it from a command or when the line stands still.
+
+        Returns:
+            whether there was anything to do.
+        """
+        with self._writing, self._engine("optimise"):
+            done = bool(self._shard.optimize())
+            self._shard.flush()
+        return done
+
+    def close(self) -> None:
+        """Flush, release the folder; a second call does nothing."""
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._shard.flush()
+                self._shard.close()
+            except Exception as error:
+                raise StoreError(
+                    f"{self.folder}: expected to close the store, found {error}; check the disk"
+                ) from error
+            finally:
+                self._lock.release()
+                if self._on_close is not None:
+                    self._on_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, operation: qe.UpdateOperation) -> None:
+        with self._writing, self._engine("write"):
+            self._check_space()
+            self._shard.update(operation)
+            if self._durable:
+                self._shard.flush()
+
+    def _check_space(self) -> None:
+        free_mib = shutil.disk_usage(self.folder).free >> 20
+        if free_mib < self._reserve_mib:
+            raise StoreError(
+                f"{self.folder}: expected at least {self._reserve_mib} MiB free on the disk, found {free_mib} MiB; "
+                "free some space"
+            )
+
+    @contextmanager
+    def _engine(self, doing: str) -> Iterator[None]:
+        """Turn whatever the engine raises, its panics included, into one line."""
+        if self._closed:
+            raise StoreError(f"{self.folder}: expected an open store, found a closed one; open it again")
+        try:
+            yield
+        except (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise StoreError(
+                f"{self.folder}: expected to {doing}, but the engine says '{error}'; "
+                "restart, and if it comes again move the folder away and index again"
+            ) from error

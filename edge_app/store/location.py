@@ -1,0 +1,61 @@
+"""From what the user writes after ``--store`` to an open store."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from edge_app.store.base import NeighbourStore
+from runtime.errors import StoreError
+from runtime.extras import require_extra
+
+MEMORY = "memory:"
+_REMOTE_SCHEMES = ("http://", "https://", "grpc://", "grpcs://")
+
+
+def open_store(location: str, *, bundle: str, embedding_length: int, create: bool = True) -> NeighbourStore:
+    """Open a neighbour store.
+
+    Args:
+        location: a folder (``./neighbours``), a server (``http://host:6333``, ``https://...?prefer_grpc=1``,
+            ``grpc://host:6334``; the API key comes from the environment variable QDRANT_API_KEY), or ``memory:`` for a
+            folder that is removed on close.
+        bundle: fingerprint of the model, from :func:`edge_app.fingerprint.bundle_fingerprint`. Several bundles may
+            share a location; each has its own folder or collection there.
+        embedding_length: length of the model's descriptors.
+        create: False to refuse a store that does not exist yet, for commands that only read.
+
+    Raises:
+        StoreError: the store cannot be opened, reached or written, or belongs to another bundle.
+        MissingExtraError: Qdrant's packages are not installed.
+    """
+    if embedding_length < 1:
+        raise StoreError(f"embedding length: expected at least 1, found {embedding_length}; check the bundle")
+    if location.startswith(_REMOTE_SCHEMES):
+        require_extra("neighbours", "qdrant_client")
+        from edge_app.store.connect import connect
+        from edge_app.store.remote import RemoteStore
+
+        return RemoteStore(
+            connect(location), bundle=bundle, embedding_length=embedding_length, name=location, create=create
+        )
+    if "://" in location or not location.strip():
+        raise StoreError(
+            f"store: expected a folder, http://HOST:6333, grpc://HOST:6334 or memory:, found {location!r}"
+        )
+    require_extra("neighbours", "qdrant_edge")
+    from edge_app.store.edge import EdgeStore
+    from edge_app.store.folder import store_folder
+
+    if location == MEMORY:
+        temporary = tempfile.TemporaryDirectory(prefix="lineside-", ignore_cleanup_errors=True)
+        folder = store_folder(Path(temporary.name), bundle)
+        return EdgeStore(
+            folder,
+            bundle=bundle,
+            embedding_length=embedding_length,
+            durable=False,
+            on_close=temporary.cleanup,
+        )
+    folder = store_folder(Path(location), bundle)
+    return EdgeStore(folder, bundle=bundle, embedding_length=embedding_length, create=create)

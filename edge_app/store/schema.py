@@ -1,0 +1,197 @@
+"""What both stores share: names, payload, ids, and the checks before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_app.store.base import PartPoint, SearchFilter
+from runtime.errors import StoreError
+
+SCHEMA_VERSION = 1
+VECTOR_NAME = "defect"
+# Payload fields that filters use, with Qdrant's type of index.
+INDEXED_FIELDS: Mapping[str, str] = {
+    "category": "keyword",
+    "verdict": "keyword",
+    "confirmed": "keyword",
+    "camera": "keyword",
+    "defect_type": "keyword",
+    "time": "datetime",
+}
+WORDS = ("right", "wrong", "")
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://lineside/neighbours")
+_TEXT_FIELDS = (
+    "bundle", "category", "path", "verdict", "defect_type", "time", "camera", "confirmed", "thumbnail",
+)  # fmt: skip
+
+Embedding = npt.NDArray[np.float32]
+
+
+def point_id(content: bytes, bundle: str) -> str:
+    """Id of a part: the same picture inspected with the same model is the same point.
+
+    Args:
+        content: the picture file's bytes.
+        bundle: fingerprint of the model.
+
+    Returns:
+        UUID (version 5) as a string.
+    """
+    return str(uuid.uuid5(_NAMESPACE, f"{bundle}:{hashlib.sha256(content).hexdigest()}"))
+
+
+def bundle_key(bundle: str) -> str:
+    """Sixteen characters that stand for a fingerprint in names of folders and collections."""
+    if re.fullmatch(r"[0-9a-f]{16,64}", bundle):
+        return bundle[:16]
+    return hashlib.sha256(bundle.encode()).hexdigest()[:16]
+
+
+def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
+    """Check a descriptor.
+
+    Args:
+        embedding: array-like (length,).
+        length: what the store holds.
+
+    Returns:
+        float32 (length,).
+
+    Raises:
+        StoreError: another shape, or a value that is not finite.
+    """
+    vector = np.asarray(embedding, dtype=np.float32)
+    if vector.shape != (length,):
+        raise StoreError(
+            f"descriptor: expected shape ({length},), found {vector.shape}; it comes from another bundle: "
+            "index the pictures again with the bundle in use"
+        )
+    if not np.isfinite(vector).all():
+        raise StoreError(
+            "descriptor: expected finite numbers, found NaN or infinity; run: lineside verify BUNDLE"
+        )
+    return vector
+
+
+def checked_point(point: PartPoint, bundle: str, length: int) -> tuple[str, Embedding, dict[str, Any]]:
+    """Check a point and take it apart.
+
+    Returns:
+        id, float32 (length,) descriptor, payload.
+
+    Raises:
+        StoreError: the point belongs to another bundle, or a field is unusable.
+    """
+    if point.bundle != bundle:
+        raise StoreError(
+            f"{point.path}: expected a part inspected with bundle {bundle[:16]}, found one of {point.bundle[:16]}; "
+            "descriptors of different bundles cannot be compared: index it again with the bundle in use"
+        )
+    for name in ("raw_score", "normalized_score"):
+        if not math.isfinite(getattr(point, name)):
+            raise StoreError(
+                f"{point.path}: expected a finite {name}, found {getattr(point, name)}; run: lineside verify BUNDLE"
+            )
+    checked_word(point.confirmed)
+    payload = point.payload()
+    if point.time:
+        payload["time"] = utc_time(point.time)
+    return checked_id(point.point_id), checked_embedding(point.embedding, length), payload
+
+
+def checked_id(value: str) -> str:
+    """Return a point id in canonical form.
+
+    Raises:
+        StoreError: not a UUID.
+    """
+    try:
+        return str(uuid.UUID(value))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StoreError(
+            f"point id: expected a UUID, found {value!r}; make it with edge_app.store.schema.point_id"
+        ) from error
+
+
+def utc_time(value: str) -> str:
+    """Bring an ISO 8601 time to the one form that is stored, UTC; without an offset it is taken for UTC.
+
+    Raises:
+        StoreError: not ISO 8601.
+    """
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise StoreError(
+            f"time: expected ISO 8601 such as 2025-01-31T08:00:00+00:00, found {value!r}"
+        ) from error
+    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)).isoformat()
+
+
+def checked_word(word: str) -> str:
+    """Return the operator's word as it is.
+
+    Raises:
+        StoreError: not one of ``right``, ``wrong`` and the empty string.
+    """
+    if word not in WORDS:
+        raise StoreError(f"confirmed: expected 'right', 'wrong' or '', found {word!r}")
+    return word
+
+
+def checked_filter(where: SearchFilter | None) -> SearchFilter:
+    """Check a filter and bring its times and ids to the stored form; None lets everything through.
+
+    Raises:
+        StoreError: a time is not ISO 8601 or an id is no UUID.
+    """
+    where = where or SearchFilter()
+    return replace(
+        where,
+        since=None if where.since is None else utc_time(where.since),
+        until=None if where.until is None else utc_time(where.until),
+        exclude_ids=tuple(checked_id(value) for value in where.exclude_ids),
+    )
+
+
+def checked_k(k: int) -> int:
+    """Return the number of neighbours asked for.
+
+    Raises:
+        StoreError: less than one.
+    """
+    if k < 1:
+        raise StoreError(f"k: expected at least 1 neighbour, found {k}")
+    return k
+
+
+def point_of(identifier: Any, payload: Mapping[str, Any] | None, vector: Any = None) -> PartPoint:
+    """Build a part from what Qdrant returns.
+
+    Args:
+        identifier: the point's id.
+        payload: the stored payload; fields that are missing are empty, unknown ones are left out.
+        vector: the descriptor, or None if it was not asked for.
+    """
+    found = payload or {}
+    return PartPoint(
+        point_id=str(identifier),
+        embedding=np.asarray([] if vector is None else vector, dtype=np.float32),
+        raw_score=_number(found.get("raw_score")),
+        normalized_score=_number(found.get("normalized_score")),
+        **{name: str(found.get(name) or "") for name in _TEXT_FIELDS},
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

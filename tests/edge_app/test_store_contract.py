@@ -1,0 +1,269 @@
+"""One contract, every implementation: folder, memory, qdrant-client's local mode, and a server if there is one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from edge_app.store import NeighbourStore, SearchFilter, open_store
+from edge_app.store.connect import connect
+from edge_app.store.remote import RemoteStore
+from edge_app.store.schema import point_id
+from runtime.errors import StoreError
+from tests.edge_app.points import BUNDLE, LENGTH, exact_order, make_points
+
+Opener = Callable[[], NeighbourStore]
+SERVER = os.environ.get("QDRANT_URL", "")
+needs_server = pytest.mark.skipif(not SERVER, reason="set QDRANT_URL to a Qdrant server to run this")
+
+
+@pytest.fixture(
+    params=[
+        "folder",
+        "memory",
+        "client-local",
+        pytest.param("server-rest", marks=needs_server),
+        pytest.param("server-grpc", marks=needs_server),
+    ]
+)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NeighbourStore]:
+    kind = request.param
+    if kind.startswith("server"):
+        client = connect(SERVER + ("?prefer_grpc=1" if kind == "server-grpc" else ""))
+        opened: NeighbourStore = RemoteStore(client, bundle=BUNDLE, embedding_length=LENGTH, name=SERVER)
+        client.delete_collection(opened.collection)
+        opened.close()
+        opened = RemoteStore(
+            connect(SERVER + ("?prefer_grpc=1" if kind == "server-grpc" else "")),
+            bundle=BUNDLE, embedding_length=LENGTH, name=SERVER,
+        )  # fmt: skip
+    elif kind == "client-local":
+        opened = RemoteStore(QdrantClient(":memory:"), bundle=BUNDLE, embedding_length=LENGTH)
+    else:
+        location = "memory:" if kind == "memory" else str(tmp_path / "neighbours")
+        opened = open_store(location, bundle=BUNDLE, embedding_length=LENGTH)
+    with opened:
+        yield opened
+
+
+def test_search_agrees_with_brute_force(store: NeighbourStore) -> None:
+    points = make_points(200)
+    store.upsert(points)
+    for query in make_points(20, seed=9):
+        found = store.search(query.embedding, 5)
+        expected = exact_order(query.embedding, points)[:5]
+        assert [hit.point.point_id for hit in found] == [identifier for _, identifier in expected]
+        assert [hit.similarity for hit in found] == pytest.approx([value for value, _ in expected], abs=1e-5)
+
+
+def test_search_of_an_unnormalised_descriptor_is_the_same(store: NeighbourStore) -> None:
+    points = make_points(30)
+    store.upsert([replace(point, embedding=point.embedding * 7) for point in points])
+    found = store.search(points[3].embedding * 0.01, 2)
+    assert found[0].point.point_id == points[3].point_id
+    assert found[0].similarity == pytest.approx(1.0, abs=1e-5)
+
+
+def test_fields_survive(store: NeighbourStore) -> None:
+    point = replace(make_points(3)[1], path="/teile/straße 7/привет.png", confirmed="wrong", raw_score=-3.25)
+    store.upsert([point])
+    found = store.get(point.point_id)
+    assert found is not None
+    assert found.payload() == point.payload()
+    np.testing.assert_allclose(found.embedding, point.embedding, atol=1e-6)
+    hit = store.search(point.embedding, 1)[0].point
+    assert hit.payload() == point.payload()
+    assert hit.embedding.size == 0
+
+
+def test_empty_store_and_fewer_than_k(store: NeighbourStore) -> None:
+    points = make_points(3)
+    assert store.count() == 0
+    assert store.search(points[0].embedding, 5) == []
+    assert store.get(points[0].point_id) is None
+    store.upsert([])
+    store.upsert(points)
+    assert len(store.search(points[0].embedding, 5)) == 3
+
+
+def test_upsert_twice_changes_nothing_and_replaces(store: NeighbourStore) -> None:
+    points = make_points(40)
+    store.upsert(points)
+    store.upsert(points)
+    assert store.count() == 40
+    store.upsert([replace(points[0], verdict="cannot_judge")])
+    assert store.count() == 40
+    again = store.get(points[0].point_id)
+    assert again is not None
+    assert again.verdict == "cannot_judge"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        SearchFilter(category="grid"),
+        SearchFilter(verdict="anomalous"),
+        SearchFilter(category="tile", verdict="good"),
+        SearchFilter(category="nothing of the kind"),
+        SearchFilter(since="2025-01-10T12:00:00+00:00"),
+        SearchFilter(until="2025-01-10T12:00:00+00:00"),
+        SearchFilter(since="2025-01-05", until="2025-01-06T13:00:00+01:00"),
+        SearchFilter(since="2025-01-05T14:00:00+02:00", until="2025-01-05T12:00:01Z"),
+    ],
+)
+def test_filters_agree_with_brute_force(store: NeighbourStore, where: SearchFilter) -> None:
+    points = make_points(90)
+    store.upsert(points)
+
+    def day(text: str | None) -> np.datetime64 | None:
+        # An independent reading of the times: numpy wants UTC without an offset.
+        plain = {"2025-01-05": "2025-01-05", "2025-01-06T13:00:00+01:00": "2025-01-06T12:00:00",
+                 "2025-01-05T14:00:00+02:00": "2025-01-05T12:00:00", "2025-01-05T12:00:01Z": "2025-01-05T12:00:01",
+                 "2025-01-10T12:00:00+00:00": "2025-01-10T12:00:00"}  # fmt: skip
+        return None if text is None else np.datetime64(plain[text])
+
+    since, until = day(where.since), day(where.until)
+    wanted = [
+        point
+        for point in points
+        if (where.category is None or point.category == where.category)
+        and (where.verdict is None or point.verdict == where.verdict)
+        and (since is None or np.datetime64(point.time[:19]) >= since)
+        and (until is None or np.datetime64(point.time[:19]) < until)
+    ]
+    assert store.count(where) == len(wanted)
+    query = make_points(1, seed=5)[0].embedding
+    expected = [identifier for _, identifier in exact_order(query, wanted)[:5]] if wanted else []
+    assert [hit.point.point_id for hit in store.search(query, 5, where)] == expected
+
+
+def test_exclude_ids(store: NeighbourStore) -> None:
+    points = make_points(20)
+    store.upsert(points)
+    where = SearchFilter(exclude_ids=(points[4].point_id, points[5].point_id.upper()))
+    found = [hit.point.point_id for hit in store.search(points[4].embedding, 20, where)]
+    assert len(found) == 18
+    assert points[4].point_id not in found
+    assert points[5].point_id not in found
+
+
+def test_operators_word(store: NeighbourStore) -> None:
+    points = make_points(12)
+    store.upsert(points)
+    store.set_confirmed(points[2].point_id, "wrong")
+    store.set_confirmed(points[7].point_id, "right")
+    store.set_confirmed(points[8].point_id, "right")
+    store.set_confirmed(points[8].point_id, "")
+    assert store.count(SearchFilter(confirmed_only=True)) == 2
+    found = store.get(points[2].point_id)
+    assert found is not None
+    assert found.payload() == {**points[2].payload(), "confirmed": "wrong"}
+    hits = store.search(points[8].embedding, 5, SearchFilter(confirmed_only=True))
+    assert {hit.point.point_id for hit in hits} == {points[2].point_id, points[7].point_id}
+
+
+def test_operators_word_needs_a_part_and_a_known_word(store: NeighbourStore) -> None:
+    point = make_points(1)[0]
+    with pytest.raises(StoreError, match="found none"):
+        store.set_confirmed(point.point_id, "right")
+    assert store.count() == 0
+    store.upsert([point])
+    with pytest.raises(StoreError, match="'right', 'wrong'"):
+        store.set_confirmed(point.point_id, "maybe")
+
+
+def test_a_zero_descriptor_is_like_nothing(store: NeighbourStore) -> None:
+    points = make_points(5)
+    store.upsert([replace(points[0], embedding=np.zeros(LENGTH, dtype=np.float32)), *points[1:]])
+    found = store.search(points[1].embedding, 5)
+    assert {hit.point.point_id: hit.similarity for hit in found}[points[0].point_id] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embedding": np.ones(LENGTH + 1, dtype=np.float32)}, r"expected shape \(24,\), found \(25,\)"),
+        ({"embedding": np.ones((1, LENGTH), dtype=np.float32)}, r"found \(1, 24\)"),
+        ({"embedding": np.full(LENGTH, np.nan, dtype=np.float32)}, "finite"),
+        ({"embedding": np.full(LENGTH, np.inf, dtype=np.float32)}, "finite"),
+        (
+            {"bundle": "another"},
+            "expected a part inspected with bundle 0123456789abcdef, found one of another",
+        ),
+        ({"raw_score": float("nan")}, "finite raw_score"),
+        ({"normalized_score": float("inf")}, "finite normalized_score"),
+        ({"time": "yesterday"}, "ISO 8601"),
+        ({"confirmed": "perhaps"}, "'right', 'wrong'"),
+        ({"point_id": "7"}, "UUID"),
+    ],
+)
+def test_unusable_points_are_refused_and_nothing_is_written(
+    store: NeighbourStore, change: dict[str, object], message: str
+) -> None:
+    points = make_points(3)
+    with pytest.raises(StoreError, match=message):
+        store.upsert([points[0], replace(points[1], **change), points[2]])  # type: ignore[arg-type]
+    assert store.count() == 0
+
+
+def test_unusable_queries_are_refused(store: NeighbourStore) -> None:
+    good = make_points(1)[0].embedding
+    with pytest.raises(StoreError, match="shape"):
+        store.search(good[:-1])
+    with pytest.raises(StoreError, match="finite"):
+        store.search(np.full(LENGTH, np.nan, dtype=np.float32))
+    with pytest.raises(StoreError, match="at least 1"):
+        store.search(good, 0)
+    with pytest.raises(StoreError, match="ISO 8601"):
+        store.search(good, 5, SearchFilter(since="last week"))
+    with pytest.raises(StoreError, match="UUID"):
+        store.search(good, 5, SearchFilter(exclude_ids=("x",)))
+    with pytest.raises(StoreError, match="UUID"):
+        store.get("x")
+
+
+def test_closed_store_says_so(store: NeighbourStore) -> None:
+    point = make_points(1)[0]
+    store.close()
+    store.close()
+    for use in (store.count, lambda: store.search(point.embedding), lambda: store.upsert([point]),
+                lambda: store.get(point.point_id)):  # fmt: skip
+        with pytest.raises(StoreError, match="closed"):
+            use()
+
+
+def test_eight_threads(store: NeighbourStore, request: pytest.FixtureRequest) -> None:
+    if "client-local" in request.node.name:
+        pytest.skip("qdrant-client documents its local mode as not safe under threads; no box runs on it")
+    points = make_points(320)
+    store.upsert(points[:40])
+
+    def work(thread: int) -> int:
+        mine = points[thread * 40 : (thread + 1) * 40]
+        wrong = 0
+        for point in mine:
+            store.upsert([point])
+            store.set_confirmed(point.point_id, "right")
+            found = store.search(point.embedding, 3)
+            wrong += found[0].point.point_id != point.point_id or found[0].similarity < 0.999
+        return wrong
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, range(8))) == 0
+    assert store.count() == 320
+    assert store.count(SearchFilter(confirmed_only=True)) == 320
+
+
+def test_ids_depend_on_content_and_bundle_alone() -> None:
+    first = point_id(b"content", "a")
+    assert first == point_id(b"content", "a")
+    assert uuid.UUID(first).version == 5
+    assert len({first, point_id(b"content", "b"), point_id(b"Content", "a"), point_id(b"", "a")}) == 4
