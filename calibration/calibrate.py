@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from calibration.checks import look_like_another_part, look_trained_on, suspects
-from calibration.guarantee import MIN_GOOD_IMAGES, Promise, promise
+from calibration.checks import check_good, suspects
+from calibration.guarantee import Promise, promise
 from calibration.labelled import Costs, LabelledThreshold, cost_threshold, f1_threshold
 from calibration.metrics import Labels
-from calibration.scoring import ScoredPictures, VariantScores, find_pictures, score_pictures
-from calibration.thresholds_file import last_from_good_parts
-from calibration.words import percent
+from calibration.scoring import ScoredPictures, VariantScores, learnt_digests, score_pictures
 from runtime.bundle import Bundle
-from runtime.errors import DataError, EngineError, MissingExtraError
+from runtime.errors import EngineError, MissingExtraError
 from runtime.inspector import Inspector
 from runtime.manifest import Variant
 from runtime.progress import say
@@ -131,13 +129,12 @@ def calibrate(bundle: Bundle, request: Request, chosen: Sequence[Variant]) -> Ca
     # A rate that makes no sense should not wait until all pictures are scored.
     promise(1, request.max_false_rejects, request.confidence)
     recorded = bundle.thresholds()
-    good_pictures = find_pictures(request.good)
-    bad_pictures = find_pictures(request.bad) if request.bad else None
+    learnt = learnt_digests(bundle)
     with ExitStack() as stack:
         inspectors = [stack.enter_context(one) for one in _open(bundle, chosen)]
-        good = score_pictures(inspectors, good_pictures, "scoring good parts")
-        bad = score_pictures(inspectors, bad_pictures, "scoring bad parts") if bad_pictures else None
-    _check_good(good, request, recorded)
+        good = score_pictures(inspectors, request.good, "scoring good parts", learnt)
+        bad = score_pictures(inspectors, request.bad, "scoring bad parts") if request.bad else None
+    check_good(request.good, good, recorded, force=request.force)
     outcomes = tuple(_one(key, good, bad, request, recorded) for key in good.by_variant)
     thresholds = recorded
     for outcome in outcomes:
@@ -160,34 +157,6 @@ def _open(bundle: Bundle, chosen: Sequence[Variant]) -> list[Inspector]:
     if not opened:
         raise problems[0]
     return opened
-
-
-def _check_good(good: ScoredPictures, request: Request, recorded: Thresholds) -> None:
-    key, found = next(iter(good.by_variant.items()))
-    for copy, original in good.duplicates:
-        say(f"warning: {copy} is a copy of {original.name} and counts once")
-    if len(good.paths) < MIN_GOOD_IMAGES:
-        say(
-            f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found {len(good.paths)}; the threshold will "
-            "be rough, add more"
-        )
-    old = last_from_good_parts(recorded, key)
-    if old is None or request.force:
-        return
-    if look_like_another_part(found.scores, old):
-        rejected = float((found.scores > old.image_threshold).mean())
-        raise DataError(
-            f"{request.good}: expected good parts of the kind that the model knows, but {percent(rejected)} of them "
-            f"score above the threshold that good parts set before ({old.image_threshold:.4g}, typical score here "
-            f"{np.median(found.scores):.4g}); check the folder, the camera and the light, and train again if the part "
-            "has changed. If these pictures are right, add --force"
-        )
-    if look_trained_on(found.scores, old):
-        say(
-            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than the good parts that set "
-            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on them, the threshold is too low: "
-            "use pictures that training has not seen"
-        )
 
 
 def _one(

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
-from runtime.thresholds import Threshold
+from calibration.scoring import ScoredPictures
+from calibration.thresholds_file import last_from_good_parts
+from calibration.words import percent
+from runtime.errors import DataError
+from runtime.progress import say
+from runtime.thresholds import Threshold, Thresholds
 
 # Scores of good parts have a long right tail, so a suspect must lie far beyond it.
 SUSPECT_DEVIATIONS = 6.0
 _MAD_TO_SIGMA = 1.4826
 _MIN_FOR_SUSPECTS = 5
+MIN_GOOD_IMAGES = 10
 
 
 def suspects(good_scores: npt.ArrayLike) -> list[int]:
     """Places of scores so high that the part may be a bad one among the good.
 
     The spread is the median distance of the scores above the median from it (a one-sided MAD, Rousseeuw and Croux
-    1993): up to a quarter of bad parts cannot hide themselves in it.
+    1993): bad parts that are fewer than a quarter cannot hide themselves in it.
 
     Args:
         good_scores: raw scores (n,).
@@ -60,3 +68,44 @@ def look_trained_on(good_scores: npt.ArrayLike, recorded: Threshold) -> bool:
     span = recorded.image_threshold - recorded.median_good_score
     middle = float(np.median(np.asarray(good_scores, dtype=np.float64)))
     return span > 0.0 and middle < recorded.median_good_score - 0.5 * span
+
+
+def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, force: bool) -> None:
+    """Warn on stderr about what weakens a calibration, and refuse what makes it worthless.
+
+    Args:
+        folder: where the good parts are, for messages.
+        good: the scored good parts.
+        recorded: thresholds before the calibration.
+        force: go on although the pictures look like another part.
+
+    Raises:
+        DataError: the pictures look like another part.
+    """
+    key, found = next(iter(good.by_variant.items()))
+    for copy, original in good.duplicates:
+        say(f"warning: {copy} is a copy of {original.name} and counts once")
+    if good.learnt:
+        say(f"{len(good.learnt)} pictures are left out, for training has seen them; {len(good.paths)} remain")
+    if len(good.paths) < MIN_GOOD_IMAGES:
+        say(
+            f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found {len(good.paths)}; the threshold will "
+            "be rough, add more"
+        )
+    old = last_from_good_parts(recorded, key)
+    if old is None or force:
+        return
+    if look_like_another_part(found.scores, old):
+        rejected = float((found.scores > old.image_threshold).mean())
+        raise DataError(
+            f"{folder}: expected good parts of the kind that the model knows, but {percent(rejected)} of them "
+            f"score above the threshold that good parts set before ({old.image_threshold:.4g}, typical score here "
+            f"{np.median(found.scores):.4g}); check the folder, the camera and the light, and train again if the part "
+            "has changed. If these pictures are right, add --force"
+        )
+    if look_trained_on(found.scores, old):
+        say(
+            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than the good parts that set "
+            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on them, the threshold is too low: "
+            "use pictures that training has not seen"
+        )

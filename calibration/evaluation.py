@@ -1,4 +1,4 @@
-"""Evaluating an exported bundle on labelled test parts, through the same Inspector as on the line."""
+"""What an evaluation found, and averages of several."""
 
 from __future__ import annotations
 
@@ -10,24 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from calibration.guarantee import upper_bound
+from calibration.intervals import Interval, auroc_interval
 from calibration.metrics import (
     Confusion,
     F1Max,
     Floats,
-    Interval,
     Labels,
-    auroc_interval,
     confusion_at,
     f1_max,
     image_auroc,
 )
-from calibration.pixel_metrics import PixelScores
-from runtime.dataset import Category, Part, list_categories, load_category, load_mask
-from runtime.errors import DataError, ImageError
-from runtime.inspector import Inspector
+from runtime.dataset import Part
 from runtime.manifest import Manifest
-from runtime.prediction import Prediction
-from runtime.progress import say, track
 from runtime.thresholds import Threshold
 
 
@@ -143,6 +138,8 @@ class Evaluation:
             "image_threshold": confusion.threshold,
             "false_rejects": confusion.false_rejects,
             "misses": confusion.misses,
+            "false_reject_rate_high": _rate_high(confusion.false_rejects, self.n_good),
+            "miss_rate_high": _rate_high(confusion.misses, self.n_anomalous),
             "defects": [
                 {
                     "defect_type": one.defect_type,
@@ -158,95 +155,6 @@ class Evaluation:
 
 # The metrics that an average over categories is taken of.
 AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro")
-
-
-def evaluate(inspector: Inspector, category: Category) -> Evaluation:
-    """Inspect all test parts of a category.
-
-    Args:
-        inspector: an open bundle on an engine.
-        category: with labelled test parts.
-
-    Raises:
-        DataError: there are no labelled test parts, or none can be read.
-    """
-    if not category.test:
-        raise DataError(
-            f"{category.name}: expected labelled test pictures in test/good and test/<defect>, found none; "
-            "arrange them like that, or use 'lineside inspect' on pictures without labels"
-        )
-    run = _Run(with_masks=any(part.mask_path for part in category.test))
-    for part in track(category.test, f"evaluating {inspector.bundle.manifest.name}"):
-        run.add(inspector, part)
-    if not run.parts:
-        raise DataError(
-            f"{category.name}: expected readable test pictures, found {len(run.skipped)} unreadable ones; "
-            f"the first: {run.skipped[0][1]}"
-        )
-    has_masks = run.pixels is not None and run.n_masks > 0
-    return Evaluation(
-        manifest=inspector.bundle.manifest,
-        category=category.name,
-        engine=inspector.variant.engine,
-        precision=inspector.variant.precision,
-        device=inspector.device,
-        threshold=inspector.threshold,
-        parts=tuple(run.parts),
-        labels=np.array([part.is_anomalous for part in run.parts], dtype=np.bool_),
-        scores=np.array(run.scores, dtype=np.float64),
-        skipped=tuple(run.skipped),
-        pixel_auroc=run.pixels.auroc() if run.pixels is not None and has_masks else math.nan,
-        aupro=run.pixels.aupro() if run.pixels is not None and has_masks else math.nan,
-        n_masks=run.n_masks,
-        p50_latency_ms=float(np.median(run.latencies_ms)),
-    )
-
-
-class _Run:
-    """What gathers while the parts are inspected one by one; no map outlives its part."""
-
-    def __init__(self, *, with_masks: bool) -> None:
-        self.parts: list[Part] = []
-        self.scores: list[float] = []
-        self.latencies_ms: list[float] = []
-        self.skipped: list[tuple[Path, str]] = []
-        self.pixels = PixelScores() if with_masks else None
-        self.n_masks = 0
-
-    def add(self, inspector: Inspector, part: Part) -> None:
-        try:
-            prediction = inspector.inspect(part.path)
-        except ImageError as error:
-            self.skipped.append((part.path, str(error)))
-            say(f"skipped: {error}")
-            return
-        self.parts.append(part)
-        self.scores.append(prediction.pred_score)
-        self.latencies_ms.append(prediction.latency_ms)
-        if self.pixels is not None:
-            self._count_pixels(self.pixels, part, prediction)
-
-    def _count_pixels(self, pixels: PixelScores, part: Part, prediction: Prediction) -> None:
-        if part.is_anomalous and part.mask_path is None:
-            return
-        pixels.add(prediction.heat_map(), load_mask(part, prediction.model_hw))
-        self.n_masks += part.is_anomalous
-
-
-def find_category(root: Path, bundle_category: str, asked: str | None) -> Category:
-    """The category to evaluate on.
-
-    Args:
-        root: an MVTec-style root, or one category's folder.
-        bundle_category: the category that the bundle was trained on.
-        asked: the user's choice, if any; else the bundle's own if ``root`` has it, else ``root`` itself.
-
-    Raises:
-        DataError: nothing fits; the message lists what there is.
-    """
-    if asked is None and bundle_category in list_categories(root):
-        return load_category(root, bundle_category)
-    return load_category(root, asked)
 
 
 def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -283,6 +191,11 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def defined(value: float) -> float | None:
     """The value, or None for NaN: JSON has no NaN."""
     return None if math.isnan(value) else value
+
+
+def _rate_high(wrong: int, parts: int) -> float | None:
+    """95 % upper bound of an error rate, so that 0 of 20 does not read as never."""
+    return upper_bound(wrong, parts, 0.95) if parts else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -24,8 +24,6 @@ from calibration.words import percent
 from runtime.conformal import conformal_quantile
 from runtime.errors import ThresholdError
 
-MIN_GOOD_IMAGES = 10
-
 
 @dataclass(frozen=True)
 class Promise:

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
-_BOOTSTRAP_CELLS = 4_000_000
-_Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -31,14 +28,6 @@ class F1Max:
 
     f1: float
     threshold: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An interval in [0, 1]; NaN where undefined."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ def image_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
         A value in [0, 1]; NaN when one class is missing.
     """
     truth, values = checked(labels, scores)
-    if not _both_classes(truth):
+    if not both_classes(truth):
         return math.nan
     return float(roc_auc_score(truth, values))
 
@@ -130,7 +119,7 @@ def roc_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Fl
         False-positive and true-positive rates, both (k,) and rising; empty when one class is missing.
     """
     truth, values = checked(labels, scores)
-    if not _both_classes(truth):
+    if not both_classes(truth):
         return np.empty(0), np.empty(0)
     rates = roc_curve(truth, values)
     return np.asarray(rates[0], np.float64), np.asarray(rates[1], np.float64)
@@ -149,88 +138,6 @@ def pr_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Flo
     return np.asarray(recall, np.float64), np.asarray(precision, np.float64)
 
 
-def auroc_interval(
-    labels: npt.ArrayLike, scores: npt.ArrayLike, *, draws: int = 2000, seed: int = 0
-) -> Interval:
-    """95 % interval of the image AUROC: percentile bootstrap, resampling good and anomalous parts separately.
-
-    Where the classes are separated perfectly every resample gives 1.0 (or 0.0) and the bootstrap says nothing; the
-    end that collapsed then comes from the score interval of Newcombe (2006, method 5), which stays honest there.
-
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
-        draws: number of resamples.
-        seed: of the resampling.
-    """
-    truth, values = checked(labels, scores)
-    if not _both_classes(truth):
-        return Interval(math.nan, math.nan)
-    samples = _bootstrap_auroc(values[~truth], values[truth], draws, np.random.default_rng(seed))
-    low, high = (float(edge) for edge in np.quantile(samples, [0.025, 0.975]))
-    if low < high:
-        return Interval(low, high)
-    n_good, n_anomalous = int((~truth).sum()), int(truth.sum())
-    exact = image_auroc(truth, values)
-    return Interval(*_newcombe(exact, n_good, n_anomalous))
-
-
-def _bootstrap_auroc(good: Floats, anomalous: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """AUROC of ``draws`` resamples, by counting: how often each distinct score was drawn in either class."""
-    distinct, place = np.unique(np.concatenate([good, anomalous]), return_inverse=True)
-    good_at, anomalous_at = place[: good.size], place[good.size :]
-    step = max(1, _BOOTSTRAP_CELLS // distinct.size)
-    found = [
-        _resampled_auroc(good_at, anomalous_at, distinct.size, min(step, draws - start), rng)
-        for start in range(0, draws, step)
-    ]
-    return np.concatenate(found)
-
-
-def _resampled_auroc(
-    good_at: npt.NDArray[np.intp],
-    anomalous_at: npt.NDArray[np.intp],
-    distinct: int,
-    draws: int,
-    rng: np.random.Generator,
-) -> Floats:
-    good = _drawn_counts(good_at, distinct, draws, rng)
-    anomalous = _drawn_counts(anomalous_at, distinct, draws, rng)
-    # An anomalous part beats every good one below it, and ties with half of those at the same score.
-    beaten = np.cumsum(good, axis=1) - 0.5 * good
-    wins = (anomalous * beaten).sum(axis=1)
-    return np.asarray(wins / (good_at.size * anomalous_at.size), np.float64)
-
-
-def _drawn_counts(
-    places: npt.NDArray[np.intp], distinct: int, draws: int, rng: np.random.Generator
-) -> Floats:
-    drawn = places[rng.integers(0, places.size, (draws, places.size))]
-    rows = np.arange(draws)[:, None] * distinct
-    counts = np.bincount((drawn + rows).ravel(), minlength=draws * distinct)
-    return counts.reshape(draws, distinct).astype(np.float64)
-
-
-def _newcombe(auroc: float, n_good: int, n_anomalous: int) -> tuple[float, float]:
-    extra = (n_good + n_anomalous) / 2.0 - 1.0
-
-    def distance(candidate: float) -> float:
-        variance = candidate * (1.0 - candidate) / (n_good * n_anomalous)
-        variance *= (
-            1.0 + extra * (1.0 - candidate) / (2.0 - candidate) + extra * candidate / (1.0 + candidate)
-        )
-        return abs(auroc - candidate) - _Z_95 * math.sqrt(variance)
-
-    tiny = 1e-12
-    low = 0.0 if auroc <= tiny or distance(tiny) <= 0 else float(brentq(distance, tiny, auroc - tiny))
-    high = (
-        1.0
-        if auroc >= 1.0 - tiny or distance(1.0 - tiny) <= 0
-        else float(brentq(distance, auroc + tiny, 1.0 - tiny))
-    )
-    return low, high
-
-
 def checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Floats]:
     """Labels and scores as flat arrays.
 
@@ -244,5 +151,6 @@ def checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Float
     return truth, values
 
 
-def _both_classes(truth: Labels) -> bool:
+def both_classes(truth: Labels) -> bool:
+    """Whether there are good and anomalous parts."""
     return bool(truth.any() and not truth.all())

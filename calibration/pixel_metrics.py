@@ -1,8 +1,8 @@
 """Pixel-level metrics in bounded memory: maps are counted into a fixed histogram, never kept.
 
 A float32's bit pattern, with the sign folded in, is ordered as the values are. Its upper 22 bits are the bin: about
-four million bins from -inf to inf whose relative width is 1/8192, whatever the range of the scores. What falls into one bin
-counts as a tie, which moves either area by far less than 1e-4.
+four million bins from -inf to inf, each 1/8192 of its value wide. Pixels in one bin count as ties. That moves an area by less
+than 1e-4, and by 2e-4 where a map's whole spread is only half a percent of its level.
 """
 
 from __future__ import annotations

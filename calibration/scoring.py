@@ -1,35 +1,26 @@
-"""Scoring a folder of pictures with several variants of a bundle, each picture decoded once."""
+"""Scoring a folder of pictures with several variants of a bundle, each picture decoded once and counted once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from calibration.metrics import Floats
+from runtime.bundle import Bundle
 from runtime.dataset import list_images
 from runtime.errors import DataError, ImageError
 from runtime.inspector import Inspector
-from runtime.preprocess import decode_rgb, resize
+from runtime.preprocess import UInt8Image, decode_rgb, resize
 from runtime.progress import say, track
 
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures of a folder, each content once.
-
-    Attributes:
-        folder: where they are.
-        paths: one path for each content, sorted.
-        duplicates: paths left out, each with the one that has the same bytes.
-    """
-
-    folder: Path
-    paths: tuple[Path, ...]
-    duplicates: tuple[tuple[Path, Path], ...]
+# Hex digits of a picture's digest: 64 bits, no accidental match among millions of pictures.
+DIGEST_LENGTH = 16
+# Where a bundle's provenance lists the digests of its training pictures.
+TRAIN_DIGESTS = "train_digests"
 
 
 @dataclass(frozen=True)
@@ -53,66 +44,106 @@ class ScoredPictures:
         paths: in order.
         by_variant: results by variant key.
         skipped: unreadable pictures, with the reason.
-        duplicates: see :class:`Pictures`.
+        duplicates: copies that were left out, each with its original: a copy is no further evidence.
+        learnt: pictures that were left out because training has seen them.
     """
 
     paths: tuple[Path, ...]
     by_variant: dict[str, VariantScores]
     skipped: tuple[tuple[Path, str], ...]
     duplicates: tuple[tuple[Path, Path], ...]
+    learnt: tuple[Path, ...]
 
 
-def find_pictures(folder: Path) -> Pictures:
-    """All pictures below a folder; copies (same bytes) are counted once, for a copy is no further evidence.
-
-    Raises:
-        DataError: the folder is missing or holds no picture.
-    """
-    first: dict[bytes, Path] = {}
-    duplicates = []
-    for path in list_images(folder):
-        digest = hashlib.sha256(path.read_bytes()).digest()
-        if digest in first:
-            duplicates.append((path, first[digest]))
-        else:
-            first[digest] = path
-    return Pictures(folder, tuple(first.values()), tuple(duplicates))
-
-
-def score_pictures(inspectors: Sequence[Inspector], pictures: Pictures, what: str) -> ScoredPictures:
-    """Score every picture with every inspector.
+def score_pictures(
+    inspectors: Sequence[Inspector], folder: Path, what: str, learnt: Collection[str] = ()
+) -> ScoredPictures:
+    """Score every picture below a folder with every inspector.
 
     Args:
         inspectors: open variants of one bundle.
-        pictures: what to score; unreadable ones are told on stderr and skipped.
+        folder: unreadable pictures in it are told on stderr and skipped, copies and learnt ones are left out.
         what: shown beside the progress bar.
+        learnt: digests (see :func:`digest_of`) of the pictures that training has seen.
 
     Raises:
-        DataError: not one picture can be read.
+        DataError: the folder is missing, or not one picture in it can be used.
     """
-    found: dict[str, list[tuple[float, float]]] = {one.variant.key: [] for one in inspectors}
-    read, skipped = [], []
-    for path in track(pictures.paths, what):
-        try:
-            image = resize(decode_rgb(path), inspectors[0].size_hw)
-        except ImageError as error:
-            skipped.append((path, str(error)))
-            say(f"skipped: {error}")
-            continue
-        read.append(path)
-        for inspector in inspectors:
-            prediction = inspector.inspect(image)
-            found[inspector.variant.key].append((prediction.pred_score, float(prediction.heat_map().max())))
-    if not read:
-        raise DataError(
-            f"{pictures.folder}: expected readable pictures, found {len(skipped)} unreadable ones; "
-            f"the first: {skipped[0][1]}"
-        )
+    run = _Run(inspectors, frozenset(learnt))
+    for path in track(list_images(folder), what):
+        run.add(path)
+    if not run.paths:
+        raise DataError(_nothing_left(folder, run))
     return ScoredPictures(
-        tuple(read),
-        {key: _columns(pairs) for key, pairs in found.items()},
-        tuple(skipped),
-        pictures.duplicates,
+        tuple(run.paths),
+        {key: _columns(pairs) for key, pairs in run.found.items()},
+        tuple(run.skipped),
+        tuple(run.duplicates),
+        tuple(run.left_out),
+    )
+
+
+def learnt_digests(bundle: Bundle) -> frozenset[str]:
+    """Digests of the pictures that training has seen, as the bundle records them; empty if it does not."""
+    recorded = bundle.manifest.provenance.get(TRAIN_DIGESTS, ())
+    return frozenset(map(str, recorded)) if isinstance(recorded, list) else frozenset()
+
+
+def digest_of(image_rgb: UInt8Image) -> str:
+    """Digest of a picture at the model's size: the same whatever the file's name, format or metadata.
+
+    Args:
+        image_rgb: uint8 (H, W, 3), already at the model's size.
+    """
+    return hashlib.sha256(image_rgb.tobytes()).hexdigest()[:DIGEST_LENGTH]
+
+
+@dataclass
+class _Run:
+    """What gathers while the pictures are scored one by one."""
+
+    inspectors: Sequence[Inspector]
+    learnt: frozenset[str]
+    paths: list[Path] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    duplicates: list[tuple[Path, Path]] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
+    first: dict[str, Path] = field(default_factory=dict)
+    found: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def add(self, path: Path) -> None:
+        try:
+            image = resize(decode_rgb(path), self.inspectors[0].size_hw)
+        except ImageError as error:
+            self.skipped.append((path, str(error)))
+            say(f"skipped: {error}")
+            return
+        digest = digest_of(image)
+        if digest in self.learnt:
+            self.left_out.append(path)
+        elif digest in self.first:
+            self.duplicates.append((path, self.first[digest]))
+        else:
+            self.first[digest] = path
+            self.paths.append(path)
+            self._score(image)
+
+    def _score(self, image: UInt8Image) -> None:
+        for inspector in self.inspectors:
+            prediction = inspector.inspect(image)
+            pair = (prediction.pred_score, float(prediction.heat_map().max()))
+            self.found.setdefault(inspector.variant.key, []).append(pair)
+
+
+def _nothing_left(folder: Path, run: _Run) -> str:
+    if run.left_out:
+        return (
+            f"{folder}: expected pictures that training has not seen, found {len(run.left_out)} that it has; "
+            "a threshold set on them would reject most good parts. Use other pictures of good parts"
+        )
+    return (
+        f"{folder}: expected readable pictures, found {len(run.skipped)} unreadable ones; "
+        f"the first: {run.skipped[0][1]}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -193,10 +193,10 @@ def _inspected(
 
 
 def _write(store: NeighbourStore, waiting: dict[str, PartPoint], report: IndexReport) -> None:
-    points: Sequence[PartPoint] = list(waiting.values())
-    if not points:
+    if not waiting:
         return
-    waiting.clear()
-    store.upsert(points)
-    for point in points:
+    store.upsert(list(waiting.values()))
+    for point in waiting.values():
         report.stored[point.verdict] = report.stored.get(point.verdict, 0) + 1
+    # Last, so that an interruption in the middle writes the same points once more rather than never.
+    waiting.clear()

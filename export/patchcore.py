@@ -58,6 +58,8 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             raise TrainingError(
                 "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
             )
-        count = min(max(1, math.ceil(len(patches) * self.recipe.coreset_ratio)), self.recipe.max_prototypes)
+        count = min(math.ceil(len(patches) * self.recipe.coreset_ratio), self.recipe.max_prototypes)
+        # With fewer prototypes than neighbours the re-weighting would have nothing to compare; with one, every score is 0.
+        count = min(max(count, self.recipe.num_neighbors + 1), len(patches))
         chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress)
         self.model.memory_bank = patches[chosen].contiguous()

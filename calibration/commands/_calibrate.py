@@ -39,6 +39,7 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
                 "flips_against_first": found.flips(one),
                 "suspects": [str(suspect) for suspect in found.suspects],
                 "n_duplicates": len(found.good.duplicates),
+                "n_learnt": len(found.good.learnt),
                 "n_skipped": len(found.good.skipped),
             }
         )

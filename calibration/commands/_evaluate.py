@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from calibration.commands.console import wide_console
-from calibration.evaluation import Evaluation, averages, evaluate, find_category
+from calibration.evaluate import evaluate, find_category
+from calibration.evaluation import Evaluation, averages
 from calibration.words import figure
 from runtime.bundle import Bundle
 from runtime.cli import emit_json

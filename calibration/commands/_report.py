@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from calibration.evaluation import Evaluation, evaluate, find_category
+from calibration.evaluate import evaluate, find_category
+from calibration.evaluation import Evaluation
 from calibration.report.page import Chapter, render
 from calibration.report.pictures import gallery
 from runtime import atomic

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from rich.table import Table
 from calibration.commands.console import wide_console
 from calibration.thresholds_file import UNDONE, can_roll_back, require_folder, roll_back, save
 from calibration.variants import choose_variants
-from calibration.words import figure, percent
+from calibration.words import percent
 from runtime.bundle import Bundle
 from runtime.cli import emit_json
 from runtime.thresholds import Threshold, Thresholds
@@ -31,7 +33,7 @@ def run(path: Path, action: str, options: dict[str, Any], *, as_json: bool) -> N
     rows = _history(thresholds, keys) if action == "history" else _in_force(thresholds, keys)
     if as_json:
         for row in rows:
-            emit_json(row)
+            emit_json({name: _plain(value) for name, value in row.items()})
     else:
         wide_console().print(_table(rows))
 
@@ -71,7 +73,7 @@ def _history(thresholds: Thresholds, keys: list[str]) -> list[dict[str, Any]]:
     earlier = [
         {**entry, "state": "undone" if entry.get(UNDONE) else "replaced"}
         for entry in thresholds.history
-        if entry.get("variant") in keys
+        if str(entry.get("variant")) in keys
     ]
     return [*earlier, *_in_force(thresholds, keys)]
 
@@ -84,17 +86,28 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("note")
     for row in rows:
-        rate, confidence = row.get("max_false_rejects"), row.get("confidence")
         table.add_row(
             str(row["variant"]),
             str(row["state"]),
             str(row.get("set_at", ""))[:19],
             str(row.get("method", "")),
-            figure(row.get("image_threshold"), 4),
-            figure(row.get("pixel_threshold"), 4),
+            _shown(row.get("image_threshold"), "{:.4f}".format),
+            _shown(row.get("pixel_threshold"), "{:.4f}".format),
             str(row.get("n_good", "-")),
-            "-" if rate is None else percent(rate),
-            "-" if confidence is None else percent(confidence),
+            _shown(row.get("max_false_rejects"), percent),
+            _shown(row.get("confidence"), percent),
             str(row.get("note", "")),
         )
     return table
+
+
+def _shown(value: Any, form: Callable[[float], str]) -> str:
+    """A number in its form; anything else, which somebody edited in, as it stands."""
+    if value is None:
+        return "-"
+    return form(value) if isinstance(value, (int, float)) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: a number that is not finite, which somebody edited in, becomes null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

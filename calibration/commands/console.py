@@ -9,6 +9,7 @@ _MIN_WIDTH = 150
 
 def wide_console() -> Console:
     """A console on stdout that wraps a long row rather than cutting figures off."""
-    console = Console(highlight=False)
+    # Names from disk are no markup and hold no emoji codes.
+    console = Console(highlight=False, markup=False, emoji=False)
     console.width = max(console.width, _MIN_WIDTH)
     return console

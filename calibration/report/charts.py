@@ -30,13 +30,13 @@ class _Axes:
         low, high = self._y
         return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    def frame(self, x_label: str, y_label: str) -> list[str]:
+    def frame(self, x_label: str, y_label: str, y_least: float = 0.0) -> list[str]:
         parts = []
         for tick in ticks(*self._x):
             x = self.x(tick)
             parts.append(_line(x, self.y(self._y[0]), x, self.y(self._y[1]), _GRID))
             parts.append(_text(x, _HEIGHT - _BOTTOM + 14, f"{tick:g}"))
-        for tick in ticks(*self._y):
+        for tick in ticks(*self._y, least=y_least):
             y = self.y(tick)
             parts.append(_line(self.x(self._x[0]), y, self.x(self._x[1]), y, _GRID))
             parts.append(_text(_LEFT - 5, y + 3.5, f"{tick:g}", anchor="end"))
@@ -63,7 +63,7 @@ def histogram(labels: Labels, scores: Floats, threshold: float) -> str:
     good, anomalous = (np.histogram(scores[chosen], edges)[0] for chosen in (~labels, labels))
     top = max(int(good.max()), int(anomalous.max()), 1)
     axes = _Axes((float(edges[0]), float(edges[-1])), (0.0, top * 1.12))
-    parts = axes.frame("raw score", "parts")
+    parts = axes.frame("raw score", "parts", y_least=1.0)
     for counts, color in ((good, GOOD_COLOR), (anomalous, ANOMALOUS_COLOR)):
         for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
             if count:
@@ -106,9 +106,9 @@ def curve(xs: Floats, ys: Floats, x_label: str, y_label: str, mark: tuple[float,
     return _svg(parts, f"{y_label} over {x_label}")
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values (1, 2 or 5 times a power of ten apart) inside a range."""
-    raw = (high - low) / about
+def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[float]:
+    """Round values (1, 2 or 5 times a power of ten apart, at least ``least``) inside a range."""
+    raw = max((high - low) / about, least)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)

@@ -68,9 +68,7 @@ def command(
                 )
                 total = store.count()
             except KeyboardInterrupt:
-                say(
-                    f"{location}: {report.stored_total} parts stored before the interruption; they stay there"
-                )
+                say(f"{location}: it holds {store.count()} parts now; the same command goes on from there")
                 raise
     for path, reason in report.skipped:
         say(f"skipped {path}: {reason}")

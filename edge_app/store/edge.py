@@ -19,6 +19,7 @@ import numpy.typing as npt
 import qdrant_edge as qe
 
 from edge_app.store.base import Neighbour, PartPoint, SearchFilter
+from edge_app.store.edge_log import DurableLog
 from edge_app.store.edge_shard import field_filter, open_shard
 from edge_app.store.folder import SHARD_FOLDER, FolderLock, prepare
 from edge_app.store.schema import (
@@ -68,7 +69,7 @@ class EdgeStore:
         self.bundle = bundle
         self.embedding_length = embedding_length
         self._reserve_mib = reserve_mib
-        self._writing = threading.RLock()
+        self._writing = threading.Lock()
         self._closed = False
         self._durable = durable
         self._on_close = on_close
@@ -77,12 +78,13 @@ class EdgeStore:
         try:
             self._check_space()
             self._shard = open_shard(folder / SHARD_FOLDER, embedding_length)
+            self._log = DurableLog(self._shard, folder / SHARD_FOLDER)
         except BaseException:
             self._lock.release()
             raise
 
     def upsert(self, points: Sequence[PartPoint]) -> None:
-        """Add points or replace those with the same id; on return they are flushed to the disk.
+        """Add points or replace those with the same id; on return they survive a power cut.
 
         Raises:
             StoreError: a point is unusable (nothing is written then), or the disk is full.
@@ -91,7 +93,7 @@ class EdgeStore:
         if not checked:
             return
         made = [qe.Point(i, {VECTOR_NAME: vector.tolist()}, payload) for i, vector, payload in checked]
-        self._write(qe.UpdateOperation.upsert_points(made))
+        self._write(qe.UpdateOperation.upsert_points(made), len(made))
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
@@ -122,18 +124,17 @@ class EdgeStore:
         return point_of(found[0].id, found[0].payload, vector[VECTOR_NAME])
 
     def set_confirmed(self, point_id: str, word: str) -> None:
-        """Record the operator's word on a stored part; on return it is flushed to the disk.
+        """Record the operator's word on a stored part; on return it survives a power cut.
 
         Raises:
             StoreError: no such part, or an unknown word.
         """
         checked_word(word)
-        with self._writing:
-            if self.get(point_id) is None:
-                raise StoreError(
-                    f"{self.folder}: expected the stored part {point_id}, found none; index it first"
-                )
-            self._write(qe.UpdateOperation.set_payload([checked_id(point_id)], {"confirmed": word}))
+        if self.get(point_id) is None:
+            raise StoreError(
+                f"{self.folder}: expected the stored part {point_id}, found none; index it first"
+            )
+        self._write(qe.UpdateOperation.set_payload([checked_id(point_id)], {"confirmed": word}), 1)
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
@@ -182,12 +183,14 @@ class EdgeStore:
     ) -> None:
         self.close()
 
-    def _write(self, operation: qe.UpdateOperation) -> None:
-        with self._writing, self._engine("write"):
-            self._check_space()
-            self._shard.update(operation)
+    def _write(self, operation: qe.UpdateOperation, size: int) -> None:
+        with self._engine("write"):
+            with self._writing:
+                self._check_space()
+                self._shard.update(operation)
+                ticket = self._log.wrote(size) if self._durable else 0
             if self._durable:
-                self._shard.flush()
+                self._log.sync(ticket)
 
     def _check_space(self) -> None:
         free_mib = shutil.disk_usage(self.folder).free >> 20

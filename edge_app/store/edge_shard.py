@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import qdrant_edge as qe
 
 from edge_app.store.base import SearchFilter
+from edge_app.store.edge_log import LOG_FOLDER
 from edge_app.store.folder import set_aside
 from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
 from runtime.errors import StoreError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from qdrant_edge import ConditionType as _Condition
 
 _INDEX_TYPES = {"keyword": qe.PayloadSchemaType.Keyword, "datetime": qe.PayloadSchemaType.Datetime}
-_LOG_FOLDER = "wal"
 # What the engine says when the shard is sound but this machine will not let us have it.
 _NOT_DAMAGE = {
     "WouldBlock": "another process has it open; stop that process",
@@ -56,8 +56,8 @@ def open_shard(path: Path, embedding_length: int) -> qe.EdgeShard:
 
 
 def _without_log(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard | None:
-    """Try again without the write-ahead log: every acknowledged write was flushed, so it holds nothing of worth."""
-    log = path / _LOG_FOLDER
+    """Try again without the write-ahead log: it holds the newest writes only, at most FLUSH_EVERY of them."""
+    log = path / LOG_FOLDER
     if not log.exists():
         return None
     moved = set_aside(log, path.parent)
@@ -70,7 +70,8 @@ def _without_log(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard
         moved.rename(log)
         return None
     say(
-        f"{path}: its log was damaged ({damage}) and was set aside as {moved.name}; every stored part is there"
+        f"{path}: its log was damaged ({damage}) and was set aside as {moved.name}; older parts are there, the newest may "
+        "be missing: index their pictures again: lineside index BUNDLE --images DIR --store STORE"
     )
     return shard
 

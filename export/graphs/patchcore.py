@@ -51,7 +51,7 @@ class PatchCoreGraph(nn.Module):
         self.extractor = extractor
         self.layers = list(layers)
         self.pool = nn.AvgPool2d(3, 1, 1)
-        self.num_neighbors = min(num_neighbors, memory_bank.shape[0])
+        self.num_neighbors = num_neighbors
         self.chunk_rows = chunk_rows
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
 
@@ -113,6 +113,6 @@ class PatchCoreGraph(nn.Module):
             return torch.ones(())
         sample = bank[prototype]
         around = norms - 2.0 * (bank @ sample)
-        support = torch.topk(around, self.num_neighbors, largest=False).indices
+        support = torch.topk(around, min(self.num_neighbors, bank.shape[0]), largest=False).indices
         distances = squared[support].clamp_min(0.0).sqrt()
         return 1.0 - torch.softmax(distances, dim=0)[0]

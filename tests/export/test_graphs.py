@@ -1,0 +1,107 @@
+"""The fused graphs against anomalib's own models, on features where ties and tiny banks occur."""
+
+import numpy as np
+import pytest
+import torch
+from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+from export.backbone import Normalization, make_extractor, normalization_of
+from export.graphs.efficientad import EfficientAdGraph
+from export.graphs.patchcore import PatchCoreGraph
+
+LAYERS = ("blocks.2", "blocks.4")
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return make_extractor("tf_efficientnet_lite0", LAYERS, None)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 255, SIZE, dtype=np.uint8)[:, None, None].repeat(SIZE, 1).repeat(3, 2)
+    return [smooth, *(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(5))]
+
+
+def to_batch(image: np.ndarray, normalization: Normalization | None) -> torch.Tensor:
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    if normalization is None:
+        return batch
+    return (batch - torch.tensor(normalization.mean).view(1, 3, 1, 1)) / torch.tensor(normalization.std).view(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("bank_rows", [1, 5, 100, 1500])
+@pytest.mark.parametrize("neighbors", [1, 9])
+def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors):
+    normalization = normalization_of("tf_efficientnet_lite0")
+    model = PatchcoreModel(layers=LAYERS, backbone="tf_efficientnet_lite0", pre_trained=False, num_neighbors=neighbors)
+    model.feature_extractor = extractor
+    generator = torch.Generator().manual_seed(bank_rows)
+    model.memory_bank = torch.randn(bank_rows, 152, generator=generator)
+    model.eval()
+    kept = []
+    model.anomaly_map_generator.register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
+    graph = PatchCoreGraph(extractor, LAYERS, model.memory_bank, normalization, neighbors, chunk_rows=64).eval()
+    for image in images:
+        with torch.no_grad():
+            expected = model(to_batch(image, normalization))
+            score, anomaly_map, embedding = graph(torch.from_numpy(image)[None])
+        torch.testing.assert_close(score, expected.pred_score.reshape(1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(anomaly_map, kept[-1], rtol=1e-4, atol=1e-3)
+        assert embedding.shape == (1, 152)
+        assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(extractor, images):
+    """Written out by hand in numpy."""
+    normalization = normalization_of("tf_efficientnet_lite0")
+    bank = torch.randn(50, 152, generator=torch.Generator().manual_seed(3))
+    graph = PatchCoreGraph(extractor, LAYERS, bank, normalization, 9).eval()
+    with torch.no_grad():
+        patches = graph._features(torch.from_numpy(images[1])[None])[0].flatten(1).T.numpy()
+        embedding = graph(torch.from_numpy(images[1])[None])[2][0].numpy()
+    distances = np.linalg.norm(patches[:, None] - bank.numpy()[None], axis=2)
+    top = np.argsort(-distances.min(axis=1))[:10]
+    expected = (patches[top] - bank.numpy()[distances[top].argmin(axis=1)]).mean(axis=0)
+    np.testing.assert_allclose(embedding, expected / np.linalg.norm(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_efficientad_graph_equals_anomalib(share):
+    from export.branch_weights import apply_student_share
+
+    torch.manual_seed(0)
+    model = EfficientAdModel(teacher_out_channels=32).eval()
+    model.mean_std.update({"mean": torch.randn(1, 32, 1, 1), "std": torch.rand(1, 32, 1, 1) + 0.5})
+    quantiles = {"qa_st": 0.5, "qb_st": 1.7, "qa_ae": 0.9, "qb_ae": 1.4}
+    model.quantiles.update({name: torch.tensor(value) for name, value in quantiles.items()})
+    apply_student_share(model, share)
+    graph = EfficientAdGraph(model, (256, 256)).eval()
+    rng = np.random.default_rng(1)
+    for _ in range(2):
+        image = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        with torch.no_grad():
+            expected = model(to_batch(image, None))
+            score, anomaly_map, embedding = graph(torch.from_numpy(image)[None])
+            grown = torch.nn.functional.interpolate(anomaly_map, size=(256, 256), mode="bilinear")
+        torch.testing.assert_close(score, expected.pred_score.reshape(1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(grown, expected.anomaly_map, rtol=1e-3, atol=1e-4)
+        assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_student_share_weights_the_branches_as_it_says():
+    from export.branch_weights import apply_student_share
+
+    torch.manual_seed(0)
+    model = EfficientAdModel(teacher_out_channels=16).eval()
+    model.mean_std.update({"mean": torch.zeros(1, 16, 1, 1), "std": torch.ones(1, 16, 1, 1)})
+    model.quantiles.update({"qa_st": torch.tensor(0.1), "qb_st": torch.tensor(0.9), "qa_ae": torch.tensor(0.2), "qb_ae": torch.tensor(0.5)})
+    batch = torch.rand(1, 3, 256, 256)
+    with torch.no_grad():
+        student, autoencoder = model.get_maps(batch, normalize=True)
+        apply_student_share(model, 0.8)
+        weighted = model(batch).anomaly_map
+    torch.testing.assert_close(weighted, 0.8 * student + 0.2 * autoencoder, rtol=1e-4, atol=1e-5)
