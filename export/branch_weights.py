@@ -28,6 +28,9 @@ DEFECTS_PER_PART = 3
 # A share must beat the paper's by this much on synthetic defects before it is believed.
 MARGIN = 0.005
 
+# The student's and the autoencoder's normalised map, float32 (H, W) each.
+BranchMaps = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
 
 def choose_student_share(
     model: EfficientAdModel, parts: Sequence[Path], size_hw: tuple[int, int], scenes: Path
@@ -44,7 +47,8 @@ def choose_student_share(
         One of :data:`STUDENT_SHARES`.
     """
     generator = PerlinAnomalyGenerator(scenes, probability=1.0, blend_factor=(0.15, 0.6))
-    good, bad = [], []
+    good: list[BranchMaps] = []
+    bad: list[BranchMaps] = []
     for path in parts[:MAX_PARTS]:
         image = torch.from_numpy(load_image(path, size_hw)).permute(2, 0, 1).float() / 255.0
         good.append(_branch_maps(model, image))
@@ -71,7 +75,7 @@ def apply_student_share(model: EfficientAdModel, share: float) -> None:
 
 def _branch_maps(
     model: EfficientAdModel, image: torch.Tensor
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> BranchMaps:
     with torch.no_grad():
         student, autoencoder = model.get_maps(image[None], normalize=True)
     return student[0, 0].numpy(), autoencoder[0, 0].numpy()

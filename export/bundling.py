@@ -178,4 +178,5 @@ def _provenance(work: Work) -> dict[str, Any]:
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),
+        **({"student_share": share} if (share := getattr(work.trained.model, "student_share", None)) else {}),
     }

@@ -49,6 +49,8 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
             self.model.teacher = teacher
         self.model.teacher.requires_grad_(requires_grad=False)
         self.recipe = recipe
+        # Weight of the student's map against the autoencoder's; the paper's until training has chosen.
+        self.student_share = 0.5
         self.imagenet_iterator: Iterator[Any]
 
     def prepare_pretrained_model(self) -> None:

@@ -18,6 +18,7 @@ from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import Callback
 
+from export.branch_weights import apply_student_share, choose_student_share
 from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs
 from export.efficientad import LinesideEfficientAd
@@ -83,9 +84,24 @@ def _fit_efficientad(
     with _bar("efficientad", recipe.steps) as advance:
         precision = "bf16-mixed" if _bf16_is_fast() else "32-true"
         _run(model, data, folder, _Progress(advance), max_steps=recipe.steps, precision=precision)
-    model.eval()
-    model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
+    finish_efficientad(model, data, photographs, recipe, scenes)
     return model
+
+
+def finish_efficientad(
+    model: LinesideEfficientAd,
+    data: GoodPartsModule,
+    photographs: Photographs,
+    recipe: EfficientAdRecipe,
+    scenes: Path | None,
+) -> None:
+    """After training: map quantiles of the held-out good parts, then the weights of the two branches."""
+    model.cpu().eval()
+    model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
+    if scenes is not None:
+        share = choose_student_share(model.model, photographs.held_out, recipe.size_hw, scenes)
+        apply_student_share(model.model, share)
+        model.student_share = share
 
 
 def _run(

@@ -67,7 +67,14 @@ def _tell(found: Calibration, request: Request) -> None:
             "look at the suspects: take out those that are bad and calibrate again; leave those that are good, "
             "for taking out good parts breaks the promise"
         )
-    promised = found.variants[0].promised
+    first = found.variants[0]
+    if request.costs is not None and request.costs.bad_share is None and first.bad is not None:
+        share = first.bad.scores.size / (first.bad.scores.size + first.good.scores.size)
+        say(
+            f"warning: the line is taken to make as many bad parts as there are pictures of, {percent(share)}; "
+            "if it makes fewer, give their share with --bad-share, or too many good parts are rejected"
+        )
+    promised = first.promised
     if request.bad is None and not promised.is_kept:
         say(
             f"warning: {percent(promised.asked)} needs {promised.n_needed} good pictures, found {promised.n_good}; "

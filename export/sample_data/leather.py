@@ -13,11 +13,7 @@ _LIGHT = (0.55, -0.65)
 
 def good(rng: np.random.Generator, size: int) -> Field:
     """A flawless piece of leather, float32 (size, size, 3), RGB in [0, 1]."""
-    height = (
-        _cells(rng, size)
-        + 0.10 * smooth_noise(rng, size, 1.1 * size / 512)
-       
-    )
+    height = _cells(rng, size) + 0.10 * smooth_noise(rng, size, 1.1 * size / 512)
     color = np.ones((size, size, 3), np.float32) * np.asarray(BROWN, np.float32) * rng.uniform(0.94, 1.06)
     color *= 1 + 0.035 * smooth_noise(rng, size, size / 9)[..., None]
     crease = np.clip(0.5 - height, 0, 1)[..., None]

@@ -82,7 +82,7 @@ def gray_stroke(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
         )
         smudge = np.maximum(smudge, draw_path(size, path, rng.uniform(2, 5) * size / 512))
     smudge = np.asarray(cv2.GaussianBlur(smudge, (0, 0), 1.2 * size / 512 + 0.3), np.float32)
-    return mix(image, (0.20, 0.205, 0.215), smudge * rng.uniform(0.7, 0.95)), smudge
+    return mix(image, (0.20, 0.205, 0.215), smudge * rng.uniform(0.85, 1.0)), smudge
 
 
 def oil(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
@@ -103,7 +103,7 @@ def rough(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     grain = smooth_noise(rng, size, 1.0)[..., None] * 0.07
     blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), 2.2 * size / 512), np.float32)
     worn = 0.45 * blurred + 0.55 * np.asarray(GROUND, np.float32) * 1.12 + grain
-    return mix(image, worn, patch * rng.uniform(0.7, 0.95)), patch
+    return mix(image, worn, patch * rng.uniform(0.8, 1.0)), patch
 
 
 def _soft(field: Field, threshold: float) -> Field:

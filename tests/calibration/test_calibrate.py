@@ -195,6 +195,16 @@ def test_labelled_bad_parts_set_best_f1_or_least_cost(bundle, tmp_path):
     assert (by_cost["false_rejects"], by_cost["misses"]) == (0, 1)
 
 
+def test_costs_without_the_lines_share_of_bad_parts_are_warned_about(bundle, tmp_path):
+    good, bad = (
+        good_folder(tmp_path / "good", list(range(1, 16))),
+        good_folder(tmp_path / "bad", [60, 70, 80, 90, 95]),
+    )
+    costs = ("--good", good, "--bad", bad, "--cost-false-reject", 1, "--cost-missed", 9)
+    assert "as there are pictures of, 25%" in invoke(bundle, *costs).stderr
+    assert "--bad-share" not in invoke(bundle, *costs, "--bad-share", 0.01).stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
