@@ -9,6 +9,7 @@ LinesideError
 ├── ParityError           an engine that computes something else than the reference
 ├── StoreError            a neighbour store that cannot be opened, reached or written
 ├── TrainingError         training cannot start or cannot go on
+├── PageError             the operator's page cannot be served
 └── MissingExtraError     the subcommand needs packages that this installation lacks
 """
 
@@ -49,6 +50,10 @@ class StoreError(LinesideError):
 
 class TrainingError(LinesideError):
     """Training that cannot start or cannot go on."""
+
+
+class PageError(LinesideError):
+    """The operator's page cannot be served: the port is taken, or everyone could open it."""
 
 
 class MissingExtraError(LinesideError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.heatmap import upsample_map
+from runtime.heatmap import overlay, upsample_map
 from runtime.thresholds import Threshold
 
 Verdict = Literal["good", "anomalous", "cannot_judge"]
@@ -66,6 +67,24 @@ class Prediction:
     def heat_map(self) -> npt.NDArray[np.float32]:
         """Raw anomaly values at the model's input size, float32 (H, W); computed on demand."""
         return upsample_map(self.anomaly_map, self.model_hw, self.blur_sigma)
+
+    def heat_overlay(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part with its heat map over it.
+
+        A pixel at the threshold is drawn at half strength or less: the scale ends at the part's worst place, so that one
+        sees where that is, but never so early that a good part looks alarming.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, the inspected part at any size.
+
+        Returns:
+            uint8 (H, W, 3), RGB, of the same size.
+        """
+        low = min(self.threshold.median_good_score, self.threshold.pixel_threshold)
+        height, width = image_rgb.shape[:2]
+        heat = cv2.resize(self.heat_map(), (width, height), interpolation=cv2.INTER_LINEAR)
+        high = max(2 * self.threshold.pixel_threshold - low, float(heat.max()))
+        return overlay(image_rgb, np.asarray(heat, dtype=np.float32), low, high)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``inspect --json``, without arrays."""

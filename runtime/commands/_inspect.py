@@ -13,10 +13,9 @@ from runtime import atomic
 from runtime.cli import emit_json
 from runtime.dataset import list_images
 from runtime.errors import ImageError
-from runtime.heatmap import overlay
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.preprocess import UInt8Image, decode_rgb, resize
+from runtime.preprocess import decode_rgb, resize
 from runtime.progress import say, track
 
 
@@ -58,26 +57,6 @@ def collect(paths: Sequence[Path]) -> list[Path]:
     return [found for path in paths for found in ([path] if path.is_file() else list_images(path))]
 
 
-def heat_overlay(image_rgb: UInt8Image, prediction: Prediction) -> UInt8Image:
-    """The part at the model's size with its heat map over it; red begins at the pixel threshold.
-
-    Args:
-        image_rgb: uint8 (H, W, 3), any size.
-        prediction: of this image.
-
-    Returns:
-        uint8 (H, W, 3), RGB, at the model's input size.
-    """
-    threshold = prediction.threshold
-    low = min(threshold.median_good_score, threshold.pixel_threshold)
-    return overlay(
-        resize(image_rgb, prediction.model_hw),
-        prediction.heat_map(),
-        low,
-        2 * threshold.pixel_threshold - low,
-    )
-
-
 def _print(path: Path, prediction: Prediction, *, as_json: bool) -> None:
     if as_json:
         emit_json({"path": str(path), **prediction.to_json()})
@@ -89,7 +68,7 @@ def _print(path: Path, prediction: Prediction, *, as_json: bool) -> None:
 
 
 def _save_map(target: Path, path: Path, prediction: Prediction) -> None:
-    picture = heat_overlay(decode_rgb(path), prediction)
+    picture = prediction.heat_overlay(resize(decode_rgb(path), prediction.model_hw))
     done, data = cv2.imencode(".png", picture[:, :, ::-1])
     if done:
         atomic.write_bytes(target, data.tobytes())

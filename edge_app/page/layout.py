@@ -1,0 +1,151 @@
+"""The page itself: Gradio components and what happens when one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import gradio as gr
+
+from edge_app.page import render
+from edge_app.page.samples import Sample
+from edge_app.page.station import Judged, Line, Station
+from edge_app.store import PartPoint
+from runtime.errors import LinesideError
+from runtime.preprocess import IMAGE_SUFFIXES
+
+CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
+# What a handler shows: verdict, pictures, neighbours, the part to remember, the last word, the two buttons.
+Shown = tuple[str, str, str, PartPoint | None, str, object, object]
+
+
+def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        station: the open lines; the first one is shown first.
+        samples: pictures to click on, by label of the line; may be empty.
+    """
+    labels = list(station.lines)
+    with gr.Blocks(title="Lineside", analytics_enabled=False, fill_width=True) as page:
+        current = gr.State(None)
+        with gr.Row(elem_id="ls-head"):
+            gr.HTML('<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False)
+            picker = gr.Dropdown(
+                labels, value=labels[0], show_label=False, container=False, visible=len(labels) > 1,
+                interactive=True, elem_id="ls-model", min_width=260,
+            )  # fmt: skip
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=260):
+                upload = gr.File(
+                    label="Inspect a picture", file_types=sorted(IMAGE_SUFFIXES), height=120, elem_id="ls-upload"
+                )
+                gallery = gr.Gallery(
+                    _thumbnails(samples, labels[0]), label="Samples", columns=3, height=600, object_fit="cover",
+                    allow_preview=False, buttons=[], visible=any(samples.values()), elem_id="ls-samples",
+                    format="jpeg", interactive=False,
+                )  # fmt: skip
+            with gr.Column(scale=8, min_width=480):
+                banner = gr.HTML(render.EMPTY, elem_id="ls-banner", padding=False)
+                pictures = gr.HTML(elem_id="ls-pictures", padding=False)
+                with gr.Row(elem_id="ls-words"):
+                    right = gr.Button("✓ The verdict is right", interactive=False, elem_id="ls-right")
+                    wrong = gr.Button("✗ The verdict is wrong", interactive=False, elem_id="ls-wrong")
+                said = gr.HTML(elem_id="ls-said", padding=False)
+                around = gr.HTML(elem_id="ls-around", padding=False)
+
+        shown = [banner, pictures, around, current, said, right, wrong]
+
+        def on_upload(label: str, path: str | None) -> Shown:
+            if path is None:
+                return _nothing()
+            file = Path(path)
+            return _judge(station.lines[label], file, name=file.name)
+
+        def on_sample(label: str, event: gr.SelectData) -> Shown:
+            return _judge_sample(station.lines[label], samples[label][event.index])
+
+        def on_model(label: str) -> tuple[object, ...]:
+            return (_thumbnails(samples, label), None, *first(label))
+
+        def first(label: str) -> Shown:
+            ready = samples.get(label, [])
+            return _judge_sample(station.lines[label], ready[0]) if ready else _nothing()
+
+        def on_word(label: str, point: PartPoint | None, word: str) -> tuple[str, object, object]:
+            return _record(station.lines[label], point, word)
+
+        def on_right(label: str, point: PartPoint | None) -> tuple[str, object, object]:
+            return on_word(label, point, "right")
+
+        def on_wrong(label: str, point: PartPoint | None) -> tuple[str, object, object]:
+            return on_word(label, point, "wrong")
+
+        # No public API: the page is for people, scripts have the command line.
+        private = {"api_visibility": "private", "show_progress": "minimal"}
+        upload.upload(on_upload, [picker, upload], shown, **private)
+        upload.clear(_nothing, None, shown, **private)
+        gallery.select(on_sample, [picker], shown, **private)
+        picker.change(on_model, [picker], [gallery, upload, *shown], **private)
+        right.click(on_right, [picker, current], [said, right, wrong], **private)
+        wrong.click(on_wrong, [picker, current], [said, right, wrong], **private)
+        page.load(first, [picker], shown, **private)
+    return page
+
+
+def theme() -> gr.themes.Base:
+    """System fonts only: the box has no internet to fetch others from."""
+    return gr.themes.Base(
+        primary_hue="slate", neutral_hue="slate", radius_size="sm",
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
+    )  # fmt: skip
+
+
+def _thumbnails(samples: Mapping[str, list[Sample]], label: str) -> list[tuple[object, str]]:
+    return [(sample.thumbnail_rgb, sample.caption) for sample in samples.get(label, [])]
+
+
+def _judge_sample(line: Line, sample: Sample) -> Shown:
+    part = sample.part
+    return _judge(line, part.path, name=part.path.name, path=part.path, defect_type=part.defect_type)
+
+
+def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defect_type: str = "") -> Shown:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        return _failed(f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick another")
+    try:
+        return _shown(line.judge(content, name, path=path, defect_type=defect_type))
+    except LinesideError as error:
+        return _failed(f"{name}: {str(error).removeprefix('picture: ')}")
+
+
+def _shown(judged: Judged) -> Shown:
+    ready = gr.update(interactive=True)
+    return (
+        render.verdict(judged), render.pictures(judged), render.neighbours(judged), judged.point, "", ready, ready,
+    )  # fmt: skip
+
+
+def _failed(text: str) -> Shown:
+    off = gr.update(interactive=False)
+    return render.problem(text), "", "", None, "", off, off
+
+
+def _nothing() -> Shown:
+    off = gr.update(interactive=False)
+    return render.EMPTY, "", "", None, "", off, off
+
+
+def _record(line: Line, point: PartPoint | None, word: str) -> tuple[str, object, object]:
+    if point is None:
+        return render.problem("No part to remember; inspect one first."), gr.skip(), gr.skip()
+    try:
+        line.record(point, word)
+        said = render.recorded(point, word, line.remembered())
+    except LinesideError as error:
+        # The buttons stay active: the word can be given again once the store is back.
+        return render.problem(f"Not remembered: {error}"), gr.skip(), gr.skip()
+    off = gr.update(interactive=False)
+    return said, off, off

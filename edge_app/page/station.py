@@ -1,0 +1,199 @@
+"""What the page does, without the page: judge a part, find its neighbours, record the operator's word."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_app.fingerprint import bundle_fingerprint
+from edge_app.indexing import make_point
+from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, open_store
+from runtime.errors import BundleError, StoreError, ThresholdError
+from runtime.inspector import Inspector
+from runtime.prediction import Prediction
+from runtime.preprocess import decode_rgb
+from runtime.thresholds import THRESHOLDS_FILE
+
+MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One part as the page shows it.
+
+    Attributes:
+        image_rgb: uint8 (H, W, 3), RGB, the picture at its own size.
+        prediction: what the inspector says.
+        neighbours: earlier parts, best first.
+        point: the part as it will be stored once the operator has given a word.
+        warning: what went wrong beside the verdict, e.g. a store that cannot be reached; empty if nothing did.
+    """
+
+    image_rgb: npt.NDArray[np.uint8]
+    prediction: Prediction
+    neighbours: tuple[Neighbour, ...]
+    point: PartPoint
+    warning: str = ""
+
+
+class Line:
+    """One bundle on an engine with its memory of earlier parts. Safe to use from several threads.
+
+    Args:
+        inspector: an open inspector; the line closes it.
+        store: an open store of the same bundle; the line closes it.
+        fingerprint: the bundle's fingerprint.
+    """
+
+    def __init__(self, inspector: Inspector, store: NeighbourStore, fingerprint: str) -> None:
+        self._inspector = inspector
+        self._store = store
+        self._fingerprint = fingerprint
+        self._lock = threading.Lock()
+        self._thresholds_stamp = self._stamp()
+
+    @property
+    def category(self) -> str:
+        """Kind of part."""
+        return self._inspector.bundle.manifest.category
+
+    @property
+    def label(self) -> str:
+        """What the operator picks, e.g. ``tile · PatchCore``."""
+        model = self._inspector.bundle.manifest.model
+        return f"{self.category} · {MODEL_NAMES.get(model, model)}"
+
+    def judge(self, content: bytes, name: str, *, path: Path | None = None, defect_type: str = "") -> Judged:
+        """Inspect a part and look up its neighbours.
+
+        Args:
+            content: the picture file's bytes.
+            name: what to call the picture.
+            path: where it lies, or None if it was uploaded.
+            defect_type: name of the defect where the folder tells it.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            EngineError: the engine fails.
+        """
+        image_rgb = decode_rgb(content)
+        with self._lock:
+            warning = self._refresh_thresholds()
+            prediction = self._inspector.inspect(image_rgb)
+        point = make_point(
+            prediction, content, image_rgb, bundle=self._fingerprint, category=self.category,
+            path=path if path is not None else name, defect_type=defect_type,
+        )  # fmt: skip
+        neighbours: tuple[Neighbour, ...] = ()
+        try:
+            where = SearchFilter(exclude_ids=(point.point_id,))
+            neighbours = tuple(self._store.search(prediction.embedding, 5, where))
+        except StoreError as error:
+            # A lost server must not keep the operator from the verdict.
+            warning = f"{warning} {error}".strip()
+        return Judged(image_rgb, prediction, neighbours, point, warning)
+
+    def record(self, point: PartPoint, word: str) -> None:
+        """Store a part with the operator's word on its verdict: ``right`` or ``wrong``.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        if self._store.get(point.point_id) is None:
+            self._store.upsert([replace(point, confirmed=word)])
+        else:
+            self._store.set_confirmed(point.point_id, word)
+
+    def remembered(self) -> int:
+        """Number of stored parts."""
+        return self._store.count()
+
+    def close(self) -> None:
+        """Release the engine and flush the store."""
+        try:
+            self._store.close()
+        finally:
+            self._inspector.close()
+
+    def _refresh_thresholds(self) -> str:
+        """Take over an edited thresholds.json; a damaged one leaves the last good state in force and says so."""
+        stamp = self._stamp()
+        if stamp == self._thresholds_stamp:
+            return ""
+        try:
+            self._inspector.reload_thresholds()
+        except ThresholdError as error:
+            return f"The earlier threshold stays in force: {error}"
+        self._thresholds_stamp = stamp
+        return ""
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            status = (self._inspector.bundle.root / THRESHOLDS_FILE).stat()
+        except OSError:
+            return (0, 0)
+        return (status.st_mtime_ns, status.st_size)
+
+
+class Station:
+    """The lines of one page, by label."""
+
+    def __init__(self, lines: dict[str, Line]) -> None:
+        self.lines = lines
+
+    @classmethod
+    def open(cls, bundles: Sequence[Path], location: str, engine: dict[str, Any]) -> Station:
+        """Open bundles and their stores; whatever was opened is closed again if one of them fails.
+
+        Args:
+            bundles: paths of bundles.
+            location: of the neighbour store.
+            engine: keyword arguments of :class:`Inspector`.
+
+        Raises:
+            BundleError: a bundle is unusable, or two are the same.
+            StoreError: the store cannot be opened.
+        """
+        with ExitStack() as undo:
+            lines: dict[str, Line] = {}
+            fingerprints: dict[str, Path] = {}
+            for path in bundles:
+                inspector = Inspector(path, **engine)
+                undo.callback(inspector.close)
+                fingerprint = bundle_fingerprint(inspector.bundle)
+                if fingerprint in fingerprints:
+                    raise BundleError(
+                        f"{path}: expected different bundles, found the model of {fingerprints[fingerprint]} again; "
+                        "name each bundle once"
+                    )
+                fingerprints[fingerprint] = path
+                length = inspector.bundle.manifest.outputs.embedding_length
+                store = open_store(location, bundle=fingerprint, embedding_length=length)
+                undo.callback(store.close)
+                line = Line(inspector, store, fingerprint)
+                label = line.label if line.label not in lines else f"{line.label} · {path.name}"
+                lines[label] = line
+            undo.pop_all()
+        return cls(lines)
+
+    def close(self) -> None:
+        """Close every line."""
+        with ExitStack() as stack:
+            for line in self.lines.values():
+                stack.callback(line.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
