@@ -30,7 +30,9 @@ def main(data: Path, as_json: bool) -> None:
     """Image AUROC of the per-pixel model, by category."""
     for name in list_categories(data):
         auroc = weak_auroc(data, name)
-        click.echo(json.dumps({"category": name, "image_auroc": auroc}) if as_json else f"{name:<12} {auroc:.3f}")
+        click.echo(
+            json.dumps({"category": name, "image_auroc": auroc}) if as_json else f"{name:<12} {auroc:.3f}"
+        )
 
 
 def weak_auroc(root: Path, name: str) -> float:

@@ -73,9 +73,7 @@ def apply_student_share(model: EfficientAdModel, share: float) -> None:
         quantiles[f"qb_{branch}"] = low + (high - low) * (0.5 / weight)
 
 
-def _branch_maps(
-    model: EfficientAdModel, image: torch.Tensor
-) -> BranchMaps:
+def _branch_maps(model: EfficientAdModel, image: torch.Tensor) -> BranchMaps:
     with torch.no_grad():
         student, autoencoder = model.get_maps(image[None], normalize=True)
     return student[0, 0].numpy(), autoencoder[0, 0].numpy()

@@ -131,8 +131,9 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
     )
     if not parity.holds:
         raise ParityError(
-            f"{variant.key}: expected scores within {parity.bound:g} of the score range and no verdict flip against "
-            f"anomalib's torch model, found {parity.max_score_difference:.2e} and {parity.verdict_flips} flips on "
+            f"{variant.key}: expected scores and maps within {parity.bound:g} of their range and no verdict flip against "
+            f"anomalib's torch model, found {parity.max_score_difference:.2e}, {parity.p99_map_difference:.2e} and "
+            f"{parity.verdict_flips} flips on "
             f"{parity.images} images; no bundle was written. Train again, or try another --backbone or --size"
         )
     return Certified(variant, parity, threshold)

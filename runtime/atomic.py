@@ -63,7 +63,13 @@ def folder(target: Path) -> Iterator[Path]:
         if target.exists():
             replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             target.rename(replaced / "was")
-        building.rename(target)
+        try:
+            building.rename(target)
+        except BaseException:
+            if replaced is not None:
+                (replaced / "was").rename(target)
+                replaced.rmdir()
+            raise
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -192,7 +193,7 @@ def _unpack(path: Path, target: Path) -> None:
                         f"{path}: expected plain files only, found a symbolic link; do not use this file"
                     )
             archive.extractall(target)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise BundleError(
             f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); copy it again"
         ) from error

@@ -17,7 +17,7 @@ from runtime.errors import LinesideError
 
 GROUP = "lineside.commands"
 # The order a newcomer meets them in, rather than the alphabet.
-ORDER = ("sample-data", "get-data", "train", "verify", "calibrate", "evaluate", "inspect", "watch", "bench",
+ORDER = ("sample-data", "get-data", "train", "verify", "calibrate", "thresholds", "evaluate", "inspect", "watch", "bench",
          "index", "search", "app", "report")  # fmt: skip
 
 
@@ -83,6 +83,9 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"lineside: {error}", err=True)
         sys.exit(1)
 
 

@@ -54,7 +54,7 @@ def conformal_quantile(good_scores: npt.ArrayLike, max_false_rejects: float) -> 
         )
     n = int(scores.size)
     # The guard keeps (n + 1)(1 - alpha) = 19.000000000000004 from becoming rank 20.
-    rank = math.ceil((n + 1) * (1.0 - max_false_rejects) - 1e-9)
+    rank = max(1, math.ceil((n + 1) * (1.0 - max_false_rejects) - 1e-9))
     needed = math.ceil(1.0 / max_false_rejects - 1.0 - 1e-9)
     if rank > n:
         return ConformalQuantile(float(scores[-1]), 1.0 / (n + 1), n, needed)

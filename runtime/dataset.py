@@ -96,6 +96,10 @@ def load_category(root: Path, category: str | None = None) -> Category:
     folder = _category_folder(root, category)
     name = category or folder.absolute().name
     if not (folder / "train").is_dir():
+        if (folder / "test").is_dir():
+            raise DataError(
+                f"{folder}: expected train/good beside test, found test alone; put good parts there"
+            )
         return Category(name, tuple(list_images(folder)), ())
     good = folder / "train" / GOOD
     train = list_images(good if good.is_dir() else folder / "train")
@@ -117,7 +121,10 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """
     if part.mask_path is None:
         return np.zeros(size_hw, dtype=np.bool_)
-    mask = cv2.imdecode(np.frombuffer(part.mask_path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    try:
+        mask = cv2.imdecode(np.frombuffer(part.mask_path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error):
+        mask = None
     if mask is None:
         raise DataError(
             f"{part.mask_path}: expected a mask picture, found something unreadable; export it again as PNG"

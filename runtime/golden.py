@@ -67,7 +67,7 @@ def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
             scores, maps = stored["scores"], stored["maps"]
             threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
         images = [decode_rgb(folder / f"{index}.png") for index in range(len(scores))]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, ImageError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, ImageError) as error:
         raise BundleError(
             f"{folder}: expected golden images with a reference, found {error}; copy the bundle again"
         ) from error

@@ -45,11 +45,16 @@ class Inspector:
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
-        self.variant = self.bundle.manifest.variant(engine, precision)
-        self._engine: Engine = open_engine(
-            self.variant.engine, self.bundle.model_path(self.variant), device, threads
-        )
-        self._threshold = self.bundle.thresholds().of(self.variant.key)
+        try:
+            self.variant = self.bundle.manifest.variant(engine, precision)
+            self._threshold = self.bundle.thresholds().of(self.variant.key)
+            self._engine: Engine = open_engine(
+                self.variant.engine, self.bundle.model_path(self.variant), device, threads
+            )
+        except BaseException:
+            if self._owned is not None:
+                self._owned.close()
+            raise
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -107,6 +112,10 @@ class Inspector:
         """
         start = time.perf_counter()
         image = source if isinstance(source, np.ndarray) else decode_rgb(source)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise EngineError(
+                f"image: expected uint8 (H, W, 3), found {image.dtype} {image.shape}; convert it first"
+            )
         raw = self.infer(resize(image, self.size_hw))
         return self._judge(raw, (time.perf_counter() - start) * 1000.0)
 

@@ -7,6 +7,7 @@ an unknown schema version or a missing field is an error that says what was expe
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -139,7 +140,7 @@ def parse_manifest(text: str) -> Manifest:
     """
     try:
         raw = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"bundle.json: expected JSON, found {error}; export or copy the bundle again"
         ) from error
@@ -156,7 +157,7 @@ def parse_manifest(text: str) -> Manifest:
         )
     try:
         return _build(raw)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(
             f"bundle.json: a field is missing or of the wrong type ({type(error).__name__}: {error}); "
             "export or copy the bundle again"
@@ -180,11 +181,11 @@ def _build(raw: dict[str, Any]) -> Manifest:
         input=InputSpec(
             _positive(inputs["height"]),
             _positive(inputs["width"]),
-            str(inputs["color_order"]),
-            str(inputs["resize"]),
+            _known(inputs["color_order"], "RGB"),
+            _known(inputs["resize"], "area"),
         ),
         outputs=OutputSpec(*(_positive(outputs[k]) for k in ("map_height", "map_width", "embedding_length"))),
-        anomaly_map=MapSpec(float(raw["anomaly_map"]["blur_sigma"])),
+        anomaly_map=MapSpec(_blur(raw["anomaly_map"]["blur_sigma"])),
         variants=variants,
         files=files,
         recipe=dict(raw.get("recipe", {})),
@@ -205,3 +206,16 @@ def _positive(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"expected a positive whole number, found {value!r}")
     return value
+
+
+def _known(value: Any, only: str) -> str:
+    if value != only:
+        raise ValueError(f"expected {only!r}, found {value!r}")
+    return only
+
+
+def _blur(value: Any) -> float:
+    sigma = float(value)
+    if not (math.isfinite(sigma) and sigma >= 0):
+        raise ValueError(f"expected a blur of 0 or more, found {value!r}")
+    return sigma

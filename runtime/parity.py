@@ -30,7 +30,7 @@ class Parity:
         max_map_difference: max |d anomaly_map| / range of the reference maps.
         p99_map_difference: 99th percentile of the same over all pixels.
         verdict_flips: images whose verdict differs, each side with its own threshold.
-        bound: largest ``max_score_difference`` allowed.
+        bound: largest ``max_score_difference`` and ``p99_map_difference`` allowed.
     """
 
     variant: str
@@ -47,7 +47,8 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether the variant is within its bound, without a flip."""
-        return self.max_score_difference <= self.bound and self.verdict_flips == 0
+        near = max(self.max_score_difference, self.p99_map_difference) <= self.bound
+        return near and self.verdict_flips == 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -95,9 +95,14 @@ def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
     height, width = size_hw
     if image_rgb.shape[:2] == (height, width):
         return np.ascontiguousarray(image_rgb)
-    shrinks = image_rgb.shape[0] > height or image_rgb.shape[1] > width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image_rgb, (width, height), interpolation=interpolation), dtype=np.uint8)
+    # One call cannot do both: where either axis grows, OpenCV's INTER_AREA turns into a bilinear that aliases the other.
+    small_hw = min(image_rgb.shape[0], height), min(image_rgb.shape[1], width)
+    shrunk = image_rgb
+    if small_hw != image_rgb.shape[:2]:
+        shrunk = cv2.resize(image_rgb, small_hw[::-1], interpolation=cv2.INTER_AREA)
+    if small_hw != (height, width):
+        shrunk = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(shrunk, dtype=np.uint8)
 
 
 def _read(source: Path | bytes) -> tuple[str, bytes]:

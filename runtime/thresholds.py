@@ -95,6 +95,10 @@ class Thresholds:
         return Thresholds({**self.variants, variant_key: stamped}, history)
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant}, which is no number")
+
+
 def read_thresholds(path: Path) -> Thresholds:
     """Read thresholds.json.
 
@@ -102,7 +106,7 @@ def read_thresholds(path: Path) -> Thresholds:
         ThresholdError: missing, no JSON, another version, or a value that is not a finite number.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise ThresholdError(
             f"{path}: expected readable JSON, found {error}; set thresholds again with: lineside calibrate"
@@ -115,7 +119,7 @@ def read_thresholds(path: Path) -> Thresholds:
     try:
         variants = {str(key): Threshold(**value) for key, value in raw["variants"].items()}
         history = tuple(dict(entry) for entry in raw.get("history", []))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ThresholdError(
             f"{path}: a field is missing or of the wrong type ({error}); calibrate again"
         ) from error

@@ -20,8 +20,12 @@ from runtime.commands.options import engine_options
     help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable QDRANT_API_KEY).",
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of pictures to click on.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for the network.")
-@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 for any free port.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for the network."
+)
+@click.option(
+    "--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 for any free port."
+)
 @click.option("--no-password", is_flag=True, help="Serve a network without asking for a password.")
 @engine_options
 def command(

@@ -38,7 +38,10 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=260):
                 upload = gr.File(
-                    label="Inspect a picture", file_types=sorted(IMAGE_SUFFIXES), height=120, elem_id="ls-upload"
+                    label="Inspect a picture",
+                    file_types=sorted(IMAGE_SUFFIXES),
+                    height=120,
+                    elem_id="ls-upload",
                 )
                 gallery = gr.Gallery(
                     _thumbnails(samples, labels[0]), label="Samples", columns=3, height=600, object_fit="cover",

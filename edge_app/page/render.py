@@ -65,9 +65,7 @@ def neighbours(judged: Judged) -> str:
         text = "No earlier part to compare with yet. Parts are remembered when you give your word on them."
         return f'<div class="ls-neighbours"><h3>Earlier parts like this one</h3><p>{text}</p></div>'
     cards = "".join(_card(neighbour) for neighbour in judged.neighbours)
-    return (
-        f'<div class="ls-neighbours"><h3>Earlier parts like this one</h3><div class="ls-cards">{cards}</div></div>'
-    )
+    return f'<div class="ls-neighbours"><h3>Earlier parts like this one</h3><div class="ls-cards">{cards}</div></div>'
 
 
 def recorded(point: PartPoint, word: str, total: int) -> str:
@@ -101,7 +99,7 @@ def _card(neighbour: Neighbour) -> str:
     return (
         f'<figure class="ls-card ls-{escape(point.verdict)}" data-verdict="{escape(point.verdict)}" '
         f'title="{escape(point.path)}">{_thumbnail(point)}<figcaption>'
-        f'<b>{sign} {escape(word)}</b><em>{100 * neighbour.similarity:.0f} % alike</em>{lines}</figcaption></figure>'
+        f"<b>{sign} {escape(word)}</b><em>{100 * neighbour.similarity:.0f} % alike</em>{lines}</figcaption></figure>"
     )
 
 

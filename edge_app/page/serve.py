@@ -13,7 +13,7 @@ import gradio as gr
 from edge_app.page.layout import CSS_PATH, theme
 from runtime.errors import PageError
 
-PASSWORD_VARIABLE = "LINESIDE_PASSWORD"  # noqa: S105 - the variable's name
+PASSWORD_VARIABLE = "LINESIDE_PASSWORD"
 USER = "operator"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _MAX_UPLOAD = "200mb"
@@ -69,6 +69,3 @@ def serve(page: gr.Blocks, host: str, port: int, password: str | None) -> str:
 def wait_for_interrupt() -> None:
     """Sleep until Ctrl-C."""
     threading.Event().wait()
-
-
-

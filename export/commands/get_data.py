@@ -10,10 +10,21 @@ import click
 @click.command("get-data")
 @click.argument("dataset", type=click.Choice(["mvtec"]))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--category", "categories", multiple=True, help="Keep only this category; may be repeated.  [default: all]")
-@click.option("--archive", type=click.Path(path_type=Path), help="An archive that is already here, instead of a download.")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    help="Keep only this category; may be repeated.  [default: all]",
+)
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    help="An archive that is already here, instead of a download.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def command(dataset: str, out: Path, categories: tuple[str, ...], archive: Path | None, as_json: bool) -> None:
+def command(
+    dataset: str, out: Path, categories: tuple[str, ...], archive: Path | None, as_json: bool
+) -> None:
     """Download MVTec AD (4.9 GB, 15 categories) through anomalib's downloader and check its sha256.
 
     MVTec AD is licensed CC BY-NC-SA 4.0: not for commercial use. Categories that are there already are left alone.

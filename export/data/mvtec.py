@@ -22,7 +22,11 @@ LICENCE = "MVTec AD is CC BY-NC-SA 4.0: free for research and teaching, not for 
 
 
 def fetch(
-    out: Path, categories: Sequence[str] = (), *, archive: Path | None = None, info: DownloadInfo = DOWNLOAD_INFO
+    out: Path,
+    categories: Sequence[str] = (),
+    *,
+    archive: Path | None = None,
+    info: DownloadInfo = DOWNLOAD_INFO,
 ) -> list[str]:
     """Put categories of MVTec AD under a folder; nothing half-written is left when it fails.
 

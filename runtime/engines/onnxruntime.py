@@ -54,9 +54,14 @@ class OnnxRuntimeEngine:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once; see :class:`runtime.engines.base.Engine`."""
-        values = self._session.run(self._outputs, inputs)
+        try:
+            values = self._session.run(self._outputs, inputs)
+        except Exception as error:
+            raise EngineError(
+                f"onnxruntime: {str(error).splitlines()[0]}; run: lineside verify BUNDLE"
+            ) from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def close(self) -> None:
         """Release the session."""
-        del self._session
+        self._session = None

@@ -62,7 +62,12 @@ class OpenVINOEngine:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once; see :class:`runtime.engines.base.Engine`."""
-        results = self._request.infer(inputs, share_inputs=True)
+        try:
+            results = self._request.infer(inputs, share_inputs=True)
+        except RuntimeError as error:
+            raise EngineError(
+                f"openvino: could not run on what it was given: {_first_line(error)}; run: lineside verify BUNDLE"
+            ) from error
         arrays: Arrays = {}
         for port, value in results.items():
             # An output tensor is a view that the next inference overwrites.
@@ -73,7 +78,7 @@ class OpenVINOEngine:
 
     def close(self) -> None:
         """Release the compiled model."""
-        del self._request, self._compiled
+        self._request = self._compiled = None
 
 
 def available_devices() -> list[str]:

@@ -49,7 +49,9 @@ def test_features_equal_the_whole_model_s():
         torch.testing.assert_close(found[layer], expected[layer])
 
 
-@pytest.mark.parametrize(("backbone", "layers"), [("resnet18", ("layer2", "layer3")), ("wide_resnet50_2", ("layer2", "layer3"))])
+@pytest.mark.parametrize(
+    ("backbone", "layers"), [("resnet18", ("layer2", "layer3")), ("wide_resnet50_2", ("layer2", "layer3"))]
+)
 def test_any_timm_backbone_from_a_weight_file(tmp_path: Path, backbone: str, layers: tuple[str, ...]):
     torch.manual_seed(1)
     state = timm.create_model(backbone, pretrained=False).state_dict()

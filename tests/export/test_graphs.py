@@ -30,21 +30,27 @@ def to_batch(image: np.ndarray, normalization: Normalization | None) -> torch.Te
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     if normalization is None:
         return batch
-    return (batch - torch.tensor(normalization.mean).view(1, 3, 1, 1)) / torch.tensor(normalization.std).view(1, 3, 1, 1)
+    return (batch - torch.tensor(normalization.mean).view(1, 3, 1, 1)) / torch.tensor(normalization.std).view(
+        1, 3, 1, 1
+    )
 
 
 @pytest.mark.parametrize("bank_rows", [1, 5, 100, 1500])
 @pytest.mark.parametrize("neighbors", [1, 9])
 def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors):
     normalization = normalization_of("tf_efficientnet_lite0")
-    model = PatchcoreModel(layers=LAYERS, backbone="tf_efficientnet_lite0", pre_trained=False, num_neighbors=neighbors)
+    model = PatchcoreModel(
+        layers=LAYERS, backbone="tf_efficientnet_lite0", pre_trained=False, num_neighbors=neighbors
+    )
     model.feature_extractor = extractor
     generator = torch.Generator().manual_seed(bank_rows)
     model.memory_bank = torch.randn(bank_rows, 152, generator=generator)
     model.eval()
     kept = []
     model.anomaly_map_generator.register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
-    graph = PatchCoreGraph(extractor, LAYERS, model.memory_bank, normalization, neighbors, chunk_rows=64).eval()
+    graph = PatchCoreGraph(
+        extractor, LAYERS, model.memory_bank, normalization, neighbors, chunk_rows=64
+    ).eval()
     for image in images:
         with torch.no_grad():
             expected = model(to_batch(image, normalization))
@@ -98,7 +104,14 @@ def test_student_share_weights_the_branches_as_it_says():
     torch.manual_seed(0)
     model = EfficientAdModel(teacher_out_channels=16).eval()
     model.mean_std.update({"mean": torch.zeros(1, 16, 1, 1), "std": torch.ones(1, 16, 1, 1)})
-    model.quantiles.update({"qa_st": torch.tensor(0.1), "qb_st": torch.tensor(0.9), "qa_ae": torch.tensor(0.2), "qb_ae": torch.tensor(0.5)})
+    model.quantiles.update(
+        {
+            "qa_st": torch.tensor(0.1),
+            "qb_st": torch.tensor(0.9),
+            "qa_ae": torch.tensor(0.2),
+            "qb_ae": torch.tensor(0.5),
+        }
+    )
     batch = torch.rand(1, 3, 256, 256)
     with torch.no_grad():
         student, autoencoder = model.get_maps(batch, normalize=True)
