@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from export.sample_data.noise import Field, blob, draw_path, mix, place, smooth_noise, wander
 
@@ -16,15 +17,23 @@ def good(rng: np.random.Generator, size: int) -> Field:
 
 
 def bent(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
-    """A wire pushed aside: the picture is warped round one spot."""
+    """Wires pushed aside in one to three places; where a wire is twisted, its edge catches the light."""
+    mask = np.zeros(image.shape[:2], np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        image, region = _bend_once(rng, image)
+        mask = np.maximum(mask, region)
+    return image, mask
+
+
+def _bend_once(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     size = image.shape[0]
-    center = np.array(place(rng, size))
+    center = np.array(_on_wire(rng, image))
     reach = rng.uniform(0.05, 0.08) * size
-    angle, push = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 0.95) * reach
+    spread = 0.55 * reach
+    angle, push = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 0.8) * reach
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-    fall = np.exp(-((columns - center[0]) ** 2 + (rows - center[1]) ** 2) / (2 * (reach * 0.55) ** 2)).astype(
-        np.float32
-    )
+    squared = (columns - center[0]) ** 2 + (rows - center[1]) ** 2
+    fall = np.exp(-squared / (2 * spread**2)).astype(np.float32)
     warped = cv2.remap(
         image,
         columns - push * np.float32(np.cos(angle)) * fall,
@@ -32,8 +41,15 @@ def bent(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT,
     )
-    changed = np.abs(warped - image).max(axis=2)
-    return np.asarray(warped, np.float32), _region(changed, fall > 0.02)
+    # Where the wire has gone: the shift at the new place is what brought it there.
+    steps = np.linspace(0, push, 200)
+    shift = steps[np.argmin(np.abs(steps - push * np.exp(-(steps**2) / (2 * spread**2))))]
+    start = center + shift * np.array([np.cos(angle), np.sin(angle)])
+    twist = wander(rng, (float(start[0]), float(start[1])), angle + np.pi / 2, 0.35 * reach, 0.25)
+    glint = draw_path(size, twist, 2.2 * size / 512) * rng.uniform(0.5, 0.9)
+    bent_image = mix(np.asarray(warped, np.float32), (0.92, 0.92, 0.93), np.asarray(glint, np.float32))
+    changed = np.abs(bent_image - image).max(axis=2)
+    return bent_image, _region(changed, (fall > 0.02) | (glint > 0.1))
 
 
 def broken(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
@@ -128,8 +144,8 @@ def _on_wire(rng: np.random.Generator, image: Field) -> tuple[float, float]:
     return float(column + inner.start), float(row + inner.start)
 
 
-def _region(changed: Field, within: Field) -> Field:
+def _region(changed: Field, within: npt.NDArray[np.bool_]) -> Field:
     """Closed outline of what changed visibly."""
-    marked = ((changed > 0.06) & within.astype(bool)).astype(np.uint8)
+    marked = ((changed > 0.06) & within).astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     return np.asarray(cv2.morphologyEx(marked, cv2.MORPH_CLOSE, kernel), np.float32)

@@ -1,0 +1,193 @@
+"""Training and export as a whole: parity with anomalib's Engine, seeds, few images, bad input, interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from anomalib.engine import Engine
+from anomalib.models.components import AnomalibModule
+
+from export.bundling import Work, write_bundle
+from export.data.datamodule import GoodPartsModule
+from export.data.photographs import Photographs, read_photographs
+from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
+from export.training import train
+from runtime.bundle import Bundle
+from runtime.dataset import Category, load_category
+from runtime.errors import ParityError
+from runtime.inspector import Inspector
+
+pytestmark = pytest.mark.slow
+RECIPES: dict[str, Recipe] = {
+    "patchcore": PatchCoreRecipe(max_prototypes=200),
+    "efficientad": EfficientAdRecipe(steps=5),
+}
+
+
+@pytest.fixture(scope="module")
+def category(sample_root: Path) -> Category:
+    return load_category(sample_root, "tile")
+
+
+@pytest.fixture(scope="module")
+def photographs(category: Category) -> Photographs:
+    return read_photographs(category, (256, 256), 0)
+
+
+@pytest.fixture(scope="module", params=list(RECIPES))
+def work(request: pytest.FixtureRequest, category: Category, photographs: Photographs) -> Work:
+    recipe = RECIPES[request.param]
+    return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)
+
+
+def engine_scores(model: AnomalibModule, paths: list[Path]) -> list[float]:
+    """anomalib's own prediction, through its Engine."""
+    data = GoodPartsModule(paths, paths, (256, 256), 1, 0)
+    engine = Engine(logger=False, enable_progress_bar=False, accelerator="cpu")
+    batches = engine.predict(model=model, dataloaders=data.val_dataloader())
+    assert batches is not None
+    return [float(score) for batch in batches for score in np.atleast_1d(batch.pred_score.numpy())]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_bundle_says_what_anomalibs_engine_says(work: Work, tmp_path: Path, engine: str) -> None:
+    write_bundle(work, tmp_path / "bundle", "tile")
+    paths = [part.path for part in work.category.test]
+    expected = np.array(engine_scores(work.trained.model, paths))
+    with Inspector(tmp_path / "bundle", engine=engine) as inspector:
+        found = np.array([inspector.inspect(path).pred_score for path in paths])
+    assert len(paths) >= 20
+    assert np.abs(found - expected).max() <= 1e-3 * np.ptp(expected)
+
+
+def test_a_graph_that_computes_something_else_is_not_written(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import export.bundling as bundling
+
+    class Off(torch.nn.Module):
+        def __init__(self, graph: torch.nn.Module) -> None:
+            super().__init__()
+            self.graph = graph
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            score, anomaly_map, embedding = self.graph(image)
+            return score * 1.05, anomaly_map, embedding
+
+    build = bundling.build_graph
+    monkeypatch.setattr(bundling, "build_graph", lambda recipe, model: Off(build(recipe, model)).eval())
+    with pytest.raises(ParityError, match="no bundle was written"):
+        write_bundle(work, tmp_path / "bundle", "tile")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_patchcore_is_the_same_for_the_same_seed(category: Category, photographs: Photographs) -> None:
+    recipe = RECIPES["patchcore"]
+    first, second = (train(recipe, photographs, 7).model.model.memory_bank for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_training_never_sees_the_test_set_or_the_held_out_parts(
+    photographs: Photographs, category: Category
+) -> None:
+    used = {*photographs.train, *photographs.held_out}
+    assert used == set(category.train_good)
+    assert not set(photographs.train) & set(photographs.held_out)
+    assert not used & {part.path for part in category.test}
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runtime.cli", "train", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+
+
+def test_a_plain_folder_with_bad_files_in_it_trains_and_records_them(
+    tmp_path: Path, sample_root: Path
+) -> None:
+    folder = tmp_path / "good"
+    shutil.copytree(sample_root / "tile" / "train" / "good", folder)
+    (folder / "zero.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "cut.png").write_bytes((folder / "000.png").read_bytes()[:2000])
+    gray = cv2.imread(str(folder / "001.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(folder / "gray.png"), gray)
+    cv2.imwrite(str(folder / "deep.png"), gray.astype(np.uint16) * 257)
+    done = run("--model", "patchcore", "--data", folder, "--out", tmp_path / "mine", "--max-prototypes", 50)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("skipped:") == 3
+    with Bundle.open(tmp_path / "mine") as bundle:
+        assert sorted(bundle.manifest.provenance["skipped_images"]) == ["cut.png", "text.jpg", "zero.png"]
+        assert bundle.manifest.category == "good"
+
+
+def test_few_pictures_train_with_a_warning_and_too_few_do_not(tmp_path: Path, sample_root: Path) -> None:
+    good = sample_root / "tile" / "train" / "good"
+    for count in (5, 1):
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        for path in sorted(good.iterdir())[:count]:
+            shutil.copy(path, folder)
+    five = run("--model", "patchcore", "--data", tmp_path / "5", "--out", tmp_path / "five")
+    assert five.returncode == 0, five.stderr
+    assert "warning: only 5 good parts" in five.stderr
+    thresholds = json.loads((tmp_path / "five" / "thresholds.json").read_text())["variants"]
+    assert all(t["n_good"] >= 1 for t in thresholds.values())
+    one = run("--model", "patchcore", "--data", tmp_path / "1", "--out", tmp_path / "one")
+    assert one.returncode == 1
+    assert "expected at least 2 readable pictures" in one.stderr
+    assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "expected"),
+    [
+        ("nowhere", (), "expected a data folder"),
+        ("empty", (), "expected pictures"),
+        (".", ("--category", "bottle"), "expected the category 'bottle', found tile"),
+        (".", ("--category", "tile", "--backbone", "no_such_net"), "no_such_net"),
+        (".", ("--category", "tile", "--coreset-ratio", "2"), "--coreset-ratio"),
+        (".", ("--category", "tile", "--layers", "blocks.99"), "blocks.99"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, sample_root: Path, data: str, arguments: tuple[str, ...], expected: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    root = sample_root if data == "." else tmp_path / data
+    done = run("--model", "patchcore", "--data", root, "--out", tmp_path / "out", *arguments)
+    assert done.returncode in (1, 2)
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, sample_root: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime.cli", "train", "--model", "efficientad", "--data", str(sample_root),
+         "--category", "tile", "--out", str(tmp_path / "out"), "--steps", "2000"],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    stop = time.monotonic() + 120
+    while not list(temporary.glob("lineside-train-*/scenes")) and time.monotonic() < stop:
+        time.sleep(0.2)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["temporary"]
+    assert list(temporary.glob("lineside-*")) == []
