@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ VARIANTS = (
     Variant("openvino", "fp32", "openvino/fp32/model.xml"),
     Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx"),
 )
-# anomalib blurs PatchCore's map with this deviation at 256 pixels and leaves EfficientAD's alone.
+# anomalib blurs PatchCore's map with this deviation; EfficientAD's is chosen after training.
 PATCHCORE_BLUR_SIGMA = 4.0
 _PACKAGES = (
     "lineside",
@@ -124,7 +124,7 @@ def _convert(graph: nn.Module, size_hw: tuple[int, int], root: Path) -> None:
 
 def _certificate_set(work: Work) -> CertificateSet:
     size_hw = work.recipe.size_hw
-    blur = PATCHCORE_BLUR_SIGMA if isinstance(work.recipe, PatchCoreRecipe) else 0.0
+    blur = _blur_sigma(work)
     photographs = work.photographs
     images = load_images(certificate_paths(work.category, photographs.held_out, photographs.train), size_hw)
     held_out = load_images(photographs.held_out, size_hw)
@@ -133,6 +133,11 @@ def _certificate_set(work: Work) -> CertificateSet:
     good = score_reference(reference, held_out, "threshold")
     threshold = first_threshold(good.scores, good.maps, size_hw, blur)
     return CertificateSet(images, held_out, scored, threshold, size_hw, blur)
+
+
+def _blur_sigma(work: Work) -> float:
+    reading = getattr(work.trained.model.model, "reading", None)
+    return PATCHCORE_BLUR_SIGMA if reading is None else float(reading.blur_sigma)
 
 
 def _thresholds(certified: list[Certified]) -> Thresholds:
@@ -178,5 +183,5 @@ def _provenance(work: Work) -> dict[str, Any]:
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),
-        **({"student_share": share} if (share := getattr(work.trained.model, "student_share", None)) else {}),
+        **(asdict(reading) if (reading := getattr(work.trained.model.model, "reading", None)) else {}),
     }

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from anomalib.data import Batch
+from anomalib.data import Batch, InferenceBatch
 from anomalib.models import EfficientAd
+from anomalib.models.components import GaussianBlur2d
+from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
+from torch import nn
 
 from export.backbone import make_extractor, normalization_of
+from export.map_tuning import MapReading
 from export.recipe import EfficientAdRecipe
 from export.teacher import BackboneTeacher
 from export.weights import load_state_dict
@@ -19,6 +23,46 @@ from runtime.errors import TrainingError
 PDN_CHANNELS = 384
 # The PDN sees windows of 33 pixels at stride 4 and has no padding: an input of side s gives s / 4 - 8 patches a side.
 _STRIDE, _LOST = 4, 8
+
+
+class SmoothedEfficientAdModel(EfficientAdModel):  # type: ignore[misc]
+    """anomalib's torch model with the smoothing that anomalib gives PatchCore's map and not EfficientAD's.
+
+    Args:
+        teacher_out_channels: channels of the teacher.
+        model_size: ``small`` or ``medium``.
+    """
+
+    def __init__(self, teacher_out_channels: int, model_size: str) -> None:
+        super().__init__(
+            teacher_out_channels=teacher_out_channels, model_size=EfficientAdModelSize(model_size)
+        )
+        self.smoothing: nn.Module = nn.Identity()
+        # The paper's until training has chosen.
+        self.reading = MapReading()
+
+    def read_as(self, reading: MapReading) -> None:
+        """Write how the map is read into the model: anomalib's 0.5 * (map - qa) / (qb - qa) becomes share * (map - qa) / range.
+
+        Args:
+            reading: share of the student and smoothing; to be set once, on a model read as in the paper.
+        """
+        share = reading.student_share
+        # The smallest share keeps the range finite where the autoencoder is switched off.
+        for branch, weight in (("st", share), ("ae", max(1.0 - share, 1e-6))):
+            low, high = self.quantiles[f"qa_{branch}"], self.quantiles[f"qb_{branch}"]
+            self.quantiles[f"qb_{branch}"] = low + (high - low) * (0.5 / weight)
+        sigma = reading.blur_sigma
+        self.smoothing = GaussianBlur2d(sigma=sigma, channels=1) if sigma > 0 else nn.Identity()
+        self.reading = reading
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As anomalib's, smoothed."""
+        result = super().forward(*args, **kwargs)
+        if not isinstance(result, InferenceBatch):
+            return result
+        anomaly_map = self.smoothing(result.anomaly_map)
+        return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
 
 
 class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
@@ -35,9 +79,10 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
 
     def __init__(self, recipe: EfficientAdRecipe, imagenet_dir: Path | None) -> None:
         teacher = _backbone_teacher(recipe) if recipe.teacher == "backbone" else None
+        channels = PDN_CHANNELS if teacher is None else teacher.out_channels
         super().__init__(
             **({} if imagenet_dir is None else {"imagenet_dir": imagenet_dir}),
-            teacher_out_channels=PDN_CHANNELS if teacher is None else teacher.out_channels,
+            teacher_out_channels=channels,
             model_size=recipe.model_size,
             lr=recipe.learning_rate,
             pre_processor=False,
@@ -45,12 +90,11 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
             evaluator=False,
             visualizer=False,
         )
+        self.model = SmoothedEfficientAdModel(channels, recipe.model_size)
         if teacher is not None:
             self.model.teacher = teacher
         self.model.teacher.requires_grad_(requires_grad=False)
         self.recipe = recipe
-        # Weight of the student's map against the autoencoder's; the paper's until training has chosen.
-        self.student_share = 0.5
         self.imagenet_iterator: Iterator[Any]
 
     def prepare_pretrained_model(self) -> None:

@@ -19,7 +19,7 @@ class Reference:
 
     Attributes:
         pred_score: raw score.
-        anomaly_map: float32; PatchCore's patch scores (h, w) before up-sampling, EfficientAD's map at image size.
+        anomaly_map: float32, before smoothing; PatchCore's patch scores (h, w), EfficientAD's map at image size.
     """
 
     pred_score: float
@@ -35,13 +35,16 @@ class ReferenceModel:
 
     def __init__(self, model: AnomalibModule) -> None:
         self._model = model.eval()
-        self._patch_scores: torch.Tensor | None = None
-        generator = getattr(model.model, "anomaly_map_generator", None)
-        if generator is not None:
-            generator.register_forward_pre_hook(self._keep)
+        self._before_smoothing = torch.empty(0)
+        inner = model.model
+        # Smoothing is the runtime's work and done on demand, so what is compared is what goes into it.
+        smoothing = (
+            inner.anomaly_map_generator if hasattr(inner, "anomaly_map_generator") else inner.smoothing
+        )
+        smoothing.register_forward_pre_hook(self._keep)
 
     def _keep(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
-        self._patch_scores = args[0].detach().clone()
+        self._before_smoothing = args[0].detach().clone()
 
     def predict(self, image_rgb: UInt8Image) -> Reference:
         """Predict one image.
@@ -52,8 +55,7 @@ class ReferenceModel:
         batch = torch.from_numpy(image_rgb).permute(2, 0, 1)[None].float() / 255.0
         with torch.no_grad():
             result = self._model(batch)
-        found = self._patch_scores if self._patch_scores is not None else result.anomaly_map
         return Reference(
             pred_score=float(result.pred_score.reshape(-1)[0]),
-            anomaly_map=found.squeeze().numpy().astype(np.float32).copy(),
+            anomaly_map=self._before_smoothing.squeeze().numpy().astype(np.float32).copy(),
         )

@@ -18,10 +18,10 @@ from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import Callback
 
-from export.branch_weights import apply_student_share, choose_student_share
 from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs
 from export.efficientad import LinesideEfficientAd
+from export.map_tuning import choose_reading
 from export.patchcore import LinesidePatchcore
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
 from export.sample_data.distractors import write_scenes
@@ -95,13 +95,12 @@ def finish_efficientad(
     recipe: EfficientAdRecipe,
     scenes: Path | None,
 ) -> None:
-    """After training: map quantiles of the held-out good parts, then the weights of the two branches."""
+    """After training: map quantiles of the held-out good parts, then how the map is read."""
     model.cpu().eval()
     model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
     if scenes is not None:
-        share = choose_student_share(model.model, photographs.held_out, recipe.size_hw, scenes)
-        apply_student_share(model.model, share)
-        model.student_share = share
+        reading = choose_reading(model.model, photographs.held_out, recipe.size_hw, scenes)
+        model.model.read_as(reading)
 
 
 def _run(

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
+from anomalib.models.components import GaussianBlur2d
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
 from export.backbone import Normalization, make_extractor, normalization_of
-from export.graphs.efficientad import EfficientAdGraph
+from export.efficientad import SmoothedEfficientAdModel
+from export.graphs.efficientad import EfficientAdGraph, SeparableGaussian
 from export.graphs.patchcore import PatchCoreGraph
+from export.map_tuning import MapReading
+from runtime.heatmap import upsample_map
 
 LAYERS = ("blocks.2", "blocks.4")
 SIZE = 64
@@ -75,46 +78,47 @@ def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(e
     np.testing.assert_allclose(embedding, expected / np.linalg.norm(expected), atol=1e-4)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
-def test_efficientad_graph_equals_anomalib(share):
-    from export.branch_weights import apply_student_share
-
+def smoothed_model(channels, quantiles):
     torch.manual_seed(0)
-    model = EfficientAdModel(teacher_out_channels=32).eval()
-    model.mean_std.update({"mean": torch.randn(1, 32, 1, 1), "std": torch.rand(1, 32, 1, 1) + 0.5})
-    quantiles = {"qa_st": 0.5, "qb_st": 1.7, "qa_ae": 0.9, "qb_ae": 1.4}
-    model.quantiles.update({name: torch.tensor(value) for name, value in quantiles.items()})
-    apply_student_share(model, share)
-    graph = EfficientAdGraph(model, (256, 256)).eval()
-    rng = np.random.default_rng(1)
-    for _ in range(2):
-        image = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
-        with torch.no_grad():
-            expected = model(to_batch(image, None))
-            score, anomaly_map, embedding = graph(torch.from_numpy(image)[None])
-            grown = torch.nn.functional.interpolate(anomaly_map, size=(256, 256), mode="bilinear")
-        torch.testing.assert_close(score, expected.pred_score.reshape(1), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(grown, expected.anomaly_map, rtol=1e-3, atol=1e-4)
-        assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_student_share_weights_the_branches_as_it_says():
-    from export.branch_weights import apply_student_share
-
-    torch.manual_seed(0)
-    model = EfficientAdModel(teacher_out_channels=16).eval()
-    model.mean_std.update({"mean": torch.zeros(1, 16, 1, 1), "std": torch.ones(1, 16, 1, 1)})
-    model.quantiles.update(
-        {
-            "qa_st": torch.tensor(0.1),
-            "qb_st": torch.tensor(0.9),
-            "qa_ae": torch.tensor(0.2),
-            "qb_ae": torch.tensor(0.5),
-        }
+    model = SmoothedEfficientAdModel(channels, "small").eval()
+    model.mean_std.update(
+        {"mean": torch.randn(1, channels, 1, 1), "std": torch.rand(1, channels, 1, 1) + 0.5}
     )
+    model.quantiles.update({name: torch.tensor(value) for name, value in quantiles.items()})
+    return model
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+@pytest.mark.parametrize("sigma", [0.0, 4.0])
+def test_efficientad_graph_equals_anomalib(share, sigma):
+    model = smoothed_model(32, {"qa_st": 0.5, "qb_st": 1.7, "qa_ae": 0.9, "qb_ae": 1.4})
+    model.read_as(MapReading(share, sigma))
+    graph = EfficientAdGraph(model, (256, 256)).eval()
+    assert (graph.ae is None) == (share == 1.0)
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = model(to_batch(image, None))
+        score, anomaly_map, embedding = graph(torch.from_numpy(image)[None])
+        # The runtime up-samples and smooths what the graph gives.
+        grown = upsample_map(anomaly_map[0, 0].numpy(), (256, 256), sigma)
+    torch.testing.assert_close(score, expected.pred_score.reshape(1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(grown, expected.anomaly_map[0, 0].numpy(), rtol=1e-3, atol=1e-4)
+    assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_reading_weights_the_branches_as_it_says():
+    model = smoothed_model(16, {"qa_st": 0.1, "qb_st": 0.9, "qa_ae": 0.2, "qb_ae": 0.5})
     batch = torch.rand(1, 3, 256, 256)
     with torch.no_grad():
         student, autoencoder = model.get_maps(batch, normalize=True)
-        apply_student_share(model, 0.8)
+        model.read_as(MapReading(0.8, 0.0))
         weighted = model(batch).anomaly_map
     torch.testing.assert_close(weighted, 0.8 * student + 0.2 * autoencoder, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.3, 4.0, 8.0])
+def test_separable_smoothing_is_anomalibs(sigma):
+    anomaly_map = torch.rand(1, 1, 96, 128, generator=torch.Generator().manual_seed(0))
+    expected = GaussianBlur2d(sigma=sigma, channels=1)(anomaly_map) if sigma else anomaly_map
+    torch.testing.assert_close(SeparableGaussian(sigma)(anomaly_map), expected, rtol=1e-5, atol=1e-6)
