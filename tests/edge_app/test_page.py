@@ -85,6 +85,21 @@ def test_a_sample_is_judged_at_once_with_five_neighbours(window: webdriver.Chrom
     assert min(sizes) >= 100
 
 
+def test_a_screenshot_shows_all_of_it_at_once(window: webdriver.Chrome, tmp_path: Path) -> None:
+    picture = Path(os.environ.get("LINESIDE_SCREENSHOTS", str(tmp_path))) / "page.png"
+    assert window.save_screenshot(str(picture))
+    image = cv2.imread(str(picture))
+    assert image.shape[1] == 1440
+    # Verdict, pictures and all five cards lie within the window, and none of them is blank.
+    for css in (".ls-verdict", ".ls-pictures figure", ".ls-card"):
+        for element in find(window, css):
+            box = element.rect
+            assert box["y"] + box["height"] <= image.shape[0]
+            top, left = int(box["y"]), int(box["x"])
+            inside = image[top : top + int(box["height"]), left : left + int(box["width"])]
+            assert inside.std() > 10
+
+
 def test_the_slider_fades_the_heat_map(window: webdriver.Chrome) -> None:
     slider = find(window, ".ls-pictures input[type=range]")[0]
     window.execute_script("arguments[0].value = 0; arguments[0].dispatchEvent(new Event('input'))", slider)
