@@ -1,6 +1,6 @@
 """Draw docs/images/page.png: the operator's page on what ``make demo CATEGORY=all`` made, in headless Chromium.
 
-    python -m scripts.screenshot [--demo demo] [--out docs/images/page.png]
+python -m scripts.screenshot [--demo demo] [--out docs/images/page.png]
 """
 
 from __future__ import annotations

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from export.bundling import Work, write_bundle
 from export.data.photographs import read_photographs
-from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
+from export.recipe import Recipe
+from export.recipe_file import RECIPES, make_recipe, read_recipe_file
 from export.training import train
 from runtime.bundle import MANIFEST_FILE
 from runtime.dataset import load_category
 from runtime.errors import TrainingError
 from runtime.manifest import Manifest
 from runtime.progress import say
+
+_FLAGS = (
+    "model", "backbone", "backbone_weights", "layers", "coreset_ratio", "max_prototypes", "num_neighbors", "teacher",
+    "teacher_weights", "imagenet_dir", "model_size", "steps",
+)  # fmt: skip
 
 
 def run(options: dict[str, Any]) -> None:
@@ -35,35 +42,34 @@ def run(options: dict[str, Any]) -> None:
 
 
 def recipe_from(options: dict[str, Any]) -> Recipe:
-    """Flags to a typed recipe.
+    """A typed recipe from the file, if there is one, and the flags that were given, which win.
 
     Raises:
-        TrainingError: a value out of range.
+        TrainingError: a value out of range, a flag of the other model, or neither flag nor file says which model.
     """
-    layers = tuple(name.strip() for name in (options["layers"] or "").split(",") if name.strip())
-    size_hw = (options["size"], options["size"])
-    if options["model"] == "patchcore":
-        return PatchCoreRecipe(
-            backbone=options["backbone"],
-            layers=layers,
-            backbone_weights=options["backbone_weights"],
-            size_hw=size_hw,
-            coreset_ratio=options["coreset_ratio"],
-            max_prototypes=options["max_prototypes"],
-            num_neighbors=options["num_neighbors"],
+    file: Path | None = options["recipe"]
+    settings: dict[str, Any] = read_recipe_file(file) if file is not None else {}
+    given = {name: options[name] for name in _FLAGS if options[name] is not None}
+    if "layers" in given:
+        given["layers"] = tuple(name.strip() for name in given["layers"].split(",") if name.strip())
+    if options["size"] is not None:
+        given["size_hw"] = (options["size"], options["size"])
+    model = given.get("model") or settings.get("model")
+    if model is None:
+        raise TrainingError(
+            "train: expected --model patchcore or efficientad, or --recipe FILE, found neither"
         )
-    steps = {} if options["steps"] is None else {"steps": options["steps"]}
-    return EfficientAdRecipe(
-        teacher=options["teacher"],
-        backbone=options["backbone"],
-        layers=layers,
-        backbone_weights=options["backbone_weights"],
-        teacher_weights=options["teacher_weights"],
-        imagenet_dir=options["imagenet_dir"],
-        model_size=options["model_size"],
-        size_hw=size_hw,
-        **steps,
-    )
+    if settings and model != settings["model"]:
+        raise TrainingError(
+            f"--model {model}: expected the recipe's model, found {settings['model']}; leave --model out"
+        )
+    foreign = sorted(given.keys() - {field.name for field in fields(RECIPES[model])})
+    if foreign:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        raise TrainingError(
+            f"{flags}: expected settings of {model}, found one of the other model; leave it out"
+        )
+    return make_recipe({**settings, **given})
 
 
 def _require_writable(out: Path) -> None:

@@ -10,40 +10,32 @@ import click
 
 
 @click.command()
-@click.option(
-    "--model", type=click.Choice(["patchcore", "efficientad"]), required=True, help="Which model to train."
-)
+@click.option("--model", type=click.Choice(["patchcore", "efficientad"]), help="Which model to train.")
+@click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE",
+              help="Settings in TOML, see docs/recipes.md; flags win over them.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), required=True,
               help="MVTec-style root, one category's folder, or a plain folder of good parts.")  # fmt: skip
 @click.option("--category", help="Name of the category below --data.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
 @click.option("--name", help="The bundle's name.  [default: CATEGORY-MODEL]")
-@click.option("--size", type=int, default=256, show_default=True, help="Input height and width in pixels.")
+@click.option("--size", type=int, help="Input height and width in pixels.  [default: 256]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
-@click.option(
-    "--backbone", default="tf_efficientnet_lite0", show_default=True, help="Any timm backbone by name."
-)
+@click.option("--backbone", help="Any timm backbone by name.  [default: tf_efficientnet_lite0]")
 @click.option("--backbone-weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The backbone's state dict, for machines without a model hub.")  # fmt: skip
 @click.option("--layers", help="Layers to read, separated by commas.  [default: strides 8 and 16]")
-@click.option(
-    "--coreset-ratio", type=float, default=0.1, show_default=True, help="PatchCore: share of patches kept."
-)
-@click.option(
-    "--max-prototypes", type=int, default=10_000, show_default=True, help="PatchCore: upper bound on them."
-)
-@click.option(
-    "--num-neighbors", type=int, default=9, show_default=True, help="PatchCore: of the score's re-weighting."
-)
-@click.option("--teacher", type=click.Choice(["backbone", "pdn"]), default="backbone", show_default=True,
-              help="EfficientAD: a frozen backbone (no download), or the official network.")  # fmt: skip
+@click.option("--coreset-ratio", type=float, help="PatchCore: share of patches kept.  [default: 0.1]")
+@click.option("--max-prototypes", type=int, help="PatchCore: upper bound on them.  [default: 10000]")
+@click.option("--num-neighbors", type=int, help="PatchCore: of the score's re-weighting.  [default: 9]")
+@click.option("--teacher", type=click.Choice(["backbone", "pdn"]),
+              help="EfficientAD: a frozen backbone (no download), or the official network.  [default: backbone]")  # fmt: skip
 @click.option("--teacher-weights", type=click.Path(path_type=Path), metavar="FILE",
               help="EfficientAD: the official network's weights.  [default: anomalib's download]")  # fmt: skip
 @click.option("--imagenet-dir", type=click.Path(path_type=Path), metavar="DIR",
               help="EfficientAD: folder of folders of everyday pictures.  [default: procedural scenes]")  # fmt: skip
-@click.option("--model-size", type=click.Choice(["small", "medium"]), default="small", show_default=True,
-              help="EfficientAD: size of the student.")  # fmt: skip
-@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: the recipe's]")
+@click.option("--model-size", type=click.Choice(["small", "medium"]),
+              help="EfficientAD: size of the student.  [default: small]")  # fmt: skip
+@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: 800]")
 def command(**options: Any) -> None:
     """Train a model on good parts and export it as a bundle.
 

@@ -1,0 +1,97 @@
+"""Recipes: from TOML and flags, printed back as they are, refused where they make no sense."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.commands._train import _FLAGS, recipe_from
+from export.recipe import EfficientAdRecipe, PatchCoreRecipe
+from export.recipe_file import make_recipe, read_recipe_file
+from runtime.errors import TrainingError
+
+
+def options(**given: object) -> dict[str, object]:
+    return {**dict.fromkeys([*_FLAGS, "size", "recipe"]), **given}
+
+
+def test_flags_alone_give_the_defaults():
+    assert recipe_from(options(model="patchcore")) == PatchCoreRecipe()
+    assert recipe_from(options(model="efficientad")) == EfficientAdRecipe()
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path):
+    file = tmp_path / "recipe.toml"
+    file.write_text('model = "patchcore"\ncoreset_ratio = 0.05\nmax_prototypes = 500\nsize_hw = [320, 256]\n')
+    recipe = recipe_from(options(recipe=file, max_prototypes=700))
+    assert recipe == PatchCoreRecipe(coreset_ratio=0.05, max_prototypes=700, size_hw=(320, 256))
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path):
+    file = tmp_path / "recipe.toml"
+    file.write_text('model = "efficientad"\nteacher = "pdn"\nteacher_weights = "pdn.pth"\n')
+    assert read_recipe_file(file)["teacher_weights"] == tmp_path / "pdn.pth"
+
+
+@pytest.mark.parametrize("recipe", [PatchCoreRecipe(num_neighbors=1), EfficientAdRecipe(steps=7)])
+def test_what_is_printed_into_the_bundle_makes_the_same_recipe(recipe, tmp_path: Path):
+    printed = recipe.to_json()
+    file = tmp_path / "recipe.toml"
+    lines = [
+        f"{name} = {str(value).replace('(', '[').replace(')', ']')}"
+        if not isinstance(value, str)
+        else f'{name} = "{value}"'
+        for name, value in printed.items()
+        if value is not None
+    ]
+    file.write_text("\n".join(lines))
+    again = make_recipe(read_recipe_file(file))
+    assert again.to_json() == printed
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected model"),
+        ('model = "yolo"', "expected model"),
+        ('model = "patchcore"\nsteps = 3', "found 'steps'"),
+        ('model = "patchcore"\ncoreset_ratio = "much"', "coreset_ratio: expected float"),
+        ('model = "patchcore"\nsize_hw = [1, 2, 3]', "size_hw"),
+        ('model = "patchcore"\nlayers = [1]', "layers"),
+        ("model = [", "expected a recipe in TOML"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path: Path, text: str, expected: str):
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    with pytest.raises(TrainingError, match=expected) as caught:
+        make_recipe(read_recipe_file(file))
+    assert str(file) in str(caught.value)
+
+
+def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
+    with pytest.raises(TrainingError, match="expected a recipe in TOML"):
+        recipe_from(options(recipe=tmp_path / "none.toml"))
+    with pytest.raises(TrainingError, match="found neither"):
+        recipe_from(options())
+    with pytest.raises(TrainingError, match="--steps: expected settings of patchcore"):
+        recipe_from(options(model="patchcore", steps=3))
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_recipe_or_an_error(tmp_path_factory: pytest.TempPathFactory, text: str):
+    file = tmp_path_factory.mktemp("recipe") / "recipe.toml"
+    file.write_text(text, encoding="utf-8", errors="replace")
+    with pytest.raises(TrainingError):
+        make_recipe(read_recipe_file(file))
+
+
+def test_every_field_has_a_line_in_the_docs():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    for recipe in (PatchCoreRecipe, EfficientAdRecipe):
+        for field in fields(recipe):
+            assert f"`{field.name}`" in text
