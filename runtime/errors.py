@@ -7,6 +7,7 @@ LinesideError
 │   └── ThresholdError    thresholds.json is missing, damaged or holds no usable number
 ├── EngineError           an engine that is not installed or a device that is not there
 ├── ParityError           an engine that computes something else than the reference
+├── SourceError           a camera, video or folder that cannot be watched
 ├── StoreError            a neighbour store that cannot be opened, reached or written
 ├── TrainingError         training cannot start or cannot go on
 ├── PageError             the operator's page cannot be served
@@ -46,6 +47,10 @@ class ParityError(LinesideError):
 
 class StoreError(LinesideError):
     """A neighbour store that cannot be opened, reached, read or written."""
+
+
+class SourceError(LinesideError):
+    """A camera, video, stream or folder that cannot be watched."""
 
 
 class TrainingError(LinesideError):

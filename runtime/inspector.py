@@ -17,6 +17,8 @@ from runtime.preprocess import decode_rgb, resize
 from runtime.thresholds import Threshold
 
 UInt8Image = npt.NDArray[np.uint8]
+# A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
+Source = Path | bytes | UInt8Image
 
 
 class Inspector:
@@ -28,6 +30,7 @@ class Inspector:
         precision: a precision that the bundle has, e.g. ``fp32``.
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists what there is.
         threads: CPU threads, or None for the engine's own choice.
+        streams: number of threads that will call :meth:`inspect` at once: 1 for latency, more for throughput.
 
     Raises:
         BundleError: the bundle is unusable or lacks the variant.
@@ -42,14 +45,16 @@ class Inspector:
         precision: str = "fp32",
         device: str = "CPU",
         threads: int | None = None,
+        streams: int = 1,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.streams = streams
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
         try:
             self.variant = self.bundle.manifest.variant(engine, precision)
             self._threshold = self.bundle.thresholds().of(self.variant.key)
             self._engine: Engine = open_engine(
-                self.variant.engine, self.bundle.model_path(self.variant), device, threads
+                self.variant.engine, self.bundle.model_path(self.variant), device, threads, streams
             )
         except BaseException:
             if self._owned is not None:
@@ -101,7 +106,7 @@ class Inspector:
             embedding=np.asarray(outputs["embedding"], dtype=np.float32)[0],
         )
 
-    def inspect(self, source: Path | bytes | UInt8Image) -> Prediction:
+    def inspect(self, source: Source) -> Prediction:
         """Inspect one part.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 class Engine(Protocol):
-    """A compiled graph. Results never share memory with the engine: they survive the next call."""
+    """A compiled graph. Results never share memory with the engine: they survive the next call. Safe under threads."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -29,3 +30,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the compiled model."""
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use: a container's share, not the machine's."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on this platform
+        return os.cpu_count() or 1

@@ -9,7 +9,7 @@ from runtime.manifest import EngineName
 
 
 def open_engine(
-    name: EngineName, model_path: Path, device: str = "CPU", threads: int | None = None
+    name: EngineName, model_path: Path, device: str = "CPU", threads: int | None = None, streams: int = 1
 ) -> Engine:
     """Load a model on an engine. The engine's library is imported here, so that the other one need not be installed.
 
@@ -18,6 +18,7 @@ def open_engine(
         model_path: the variant's model file.
         device: see the engine.
         threads: CPU threads, or None for the engine's own choice.
+        streams: number of threads that will run the engine at once.
 
     Raises:
         EngineError: device missing or model unusable.
@@ -26,7 +27,7 @@ def open_engine(
     if name == "openvino":
         from runtime.engines.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(model_path, device, threads)
+        return OpenVINOEngine(model_path, device, threads, streams)
     from runtime.engines.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model_path, device, threads)
+    return OnnxRuntimeEngine(model_path, device, threads, streams)

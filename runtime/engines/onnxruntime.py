@@ -7,25 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from runtime.engines.base import Arrays
+from runtime.engines.base import Arrays, available_cores
 from runtime.errors import EngineError
 from runtime.extras import require_extra
 
 
 class OnnxRuntimeEngine:
-    """One session on the CPU execution provider.
+    """One session on the CPU execution provider; several threads may run it at once.
 
     Args:
         model_path: ONNX file.
         device: only ``CPU`` (``AUTO`` means the same here).
-        threads: intra-op threads; None leaves the choice to ONNX Runtime.
+        threads: CPU threads in all; None leaves the choice to ONNX Runtime.
+        streams: number of threads that will call :meth:`run` at once; they share the CPU threads.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         EngineError: another device, or a model that cannot be loaded.
     """
 
-    def __init__(self, model_path: Path, device: str = "CPU", threads: int | None = None) -> None:
+    def __init__(
+        self, model_path: Path, device: str = "CPU", threads: int | None = None, streams: int = 1
+    ) -> None:
         require_extra("onnxruntime", "onnxruntime")
         import onnxruntime as ort
 
@@ -35,8 +38,8 @@ class OnnxRuntimeEngine:
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        if threads is not None or streams > 1:
+            options.intra_op_num_threads = max(1, (threads or available_cores()) // streams)
         try:
             self._session = ort.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no public base class

@@ -1,0 +1,45 @@
+"""``lineside watch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.commands.options import engine_options, json_option
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source")
+@engine_options
+@click.option("--new-only", is_flag=True, help="For a folder: leave out the pictures that are there already.")
+@click.option("--once", is_flag=True, help="For a folder: stop after the pictures that are there.")
+@click.option(
+    "--save-maps", type=click.Path(path_type=Path), metavar="DIR", help="Write heat maps of flagged parts."
+)
+@json_option
+def command(
+    bundle: Path,
+    source: str,
+    new_only: bool,
+    once: bool,
+    save_maps: Path | None,
+    as_json: bool,
+    **engine: Any,
+) -> None:
+    """Inspect parts as they come: pictures that appear in a folder, a video file, a camera or an RTSP URL.
+
+    Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts never lag behind the line. An
+    edited threshold is in force at the next part. Ctrl-C ends it with a summary.
+
+    \b
+    Example:
+      lineside watch tile-patchcore incoming
+      lineside watch tile-patchcore 0 --json
+      lineside watch tile-patchcore rtsp://camera/stream --save-maps flagged
+    """
+    from runtime.commands._watch import run
+
+    run(bundle, source, engine, existing=not new_only, once=once, save_maps=save_maps, as_json=as_json)

@@ -1,0 +1,126 @@
+"""Watching: a folder that fills up, a video, and sources that are not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.errors import SourceError
+from runtime.sources import arrivals
+from tests.runtime.tiny import random_image, write_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bundle")
+
+
+def write_picture(path: Path, seed: int = 0) -> None:
+    cv2.imwrite(str(path), random_image(seed)[:, :, ::-1])
+
+
+def watch(bundle: Path, source: Path | str, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "runtime.cli", "watch", str(bundle), str(source), "--json", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_pictures_that_appear_are_inspected_once_each_and_ctrl_c_sums_up(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    write_picture(folder / "0.png")
+    process = watch(bundle, folder)
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    assert first["path"].endswith("0.png")
+    (folder / "bad.png").write_bytes(b"no picture")
+    write_picture(tmp_path / "1.png", 1)
+    shutil.move(tmp_path / "1.png", folder / "1.png")
+    second = json.loads(process.stdout.readline())
+    assert second["path"].endswith("1.png")
+    assert {"verdict", "pred_score", "threshold", "latency_ms"} <= second.keys()
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert out == ""
+    assert process.returncode == 0, err
+    assert "1 unreadable" in err
+    assert "Traceback" not in err
+
+
+def test_an_edited_threshold_counts_at_the_next_part(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    write_picture(folder / "0.png")
+    process = watch(bundle, folder)
+    assert process.stdout is not None
+    before = json.loads(process.stdout.readline())
+    thresholds = json.loads((bundle / "thresholds.json").read_text())
+    for threshold in thresholds["variants"].values():
+        threshold["image_threshold"] = before["pred_score"] * 3
+    (bundle / "thresholds.json").write_text(json.dumps(thresholds))
+    write_picture(folder / "1.png")
+    after = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert after["threshold"] == pytest.approx(before["pred_score"] * 3)
+    assert after["verdict"] == "good"
+
+
+def test_a_file_that_still_grows_is_left_alone(tmp_path: Path) -> None:
+    write_picture(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    stop = threading.Event()
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(arrivals(str(folder), stop)))
+    thread.start()
+    with (folder / "slow.png").open("wb") as file:
+        for start in range(0, len(content), max(1, len(content) // 8)):
+            file.write(content[start : start + max(1, len(content) // 8)])
+            file.flush()
+            time.sleep(0.1)
+            assert found == []
+    time.sleep(1.0)
+    stop.set()
+    thread.join()
+    assert [Path(arrival.name).name for arrival in found] == ["slow.png"]
+
+
+def test_every_frame_of_a_video_in_order(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for level in range(0, 250, 25):
+        writer.write(np.full((64, 64, 3), level, np.uint8))
+    writer.release()
+    found = list(arrivals(str(path), threading.Event()))
+    assert [arrival.name.rsplit("#")[-1] for arrival in found] == [str(index) for index in range(10)]
+    levels = [float(np.mean(np.asarray(arrival.source))) for arrival in found]
+    assert levels == sorted(levels)
+    process = watch(bundle, path)
+    out, _ = process.communicate(timeout=60)
+    assert len(out.splitlines()) == 10
+
+
+@pytest.mark.parametrize("source", ["nowhere", "77", "rtsp://127.0.0.1:9/none"])
+def test_a_source_that_is_not_there(source: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="expected"):
+        arrivals(source if source != "nowhere" else str(tmp_path / source), threading.Event())
+
+
+def test_a_file_that_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(SourceError, match="can be decoded"):
+        arrivals(str(tmp_path / "text.mp4"), threading.Event())
