@@ -131,6 +131,7 @@ def make_extractor(backbone: str, layers: Sequence[str], weights: Path | None) -
         TrainingError: unknown backbone or layer, or unusable weights.
     """
     _require_known(backbone)
+    _require_layers(backbone, layers)
     try:
         extractor = TimmFeatureExtractor(backbone=backbone, layers=list(layers), pre_trained=False)
     except (ValueError, KeyError, AssertionError) as error:
@@ -156,4 +157,15 @@ def _require_known(backbone: str) -> None:
         close = ", ".join(timm.list_models(f"*{backbone.split('_')[0]}*")[:5]) or DEFAULT_BACKBONE
         raise TrainingError(
             f"backbone {backbone}: expected a timm model, found none of that name; try {close}"
+        )
+
+
+def _require_layers(backbone: str, layers: Sequence[str]) -> None:
+    """Anomalib leaves out a layer that it does not find, with a warning."""
+    info = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
+    there = [str(name) for name in info.module_name()]
+    missing = [name for name in layers if name not in there]
+    if missing or not layers:
+        raise TrainingError(
+            f"--layers: expected some of {', '.join(there)} for {backbone}, found {', '.join(missing) or 'none'}; check the spelling"
         )

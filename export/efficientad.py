@@ -23,6 +23,8 @@ from runtime.errors import TrainingError
 PDN_CHANNELS = 384
 # The PDN sees windows of 33 pixels at stride 4 and has no padding: an input of side s gives s / 4 - 8 patches a side.
 _STRIDE, _LOST = 4, 8
+# Side in pixels of the crops for the losses that are means over patches.
+SIDE_CROP = 64
 
 
 class SmoothedEfficientAdModel(EfficientAdModel):  # type: ignore[misc]
@@ -156,14 +158,17 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
         rebuilt = model.ae(augmented, image.shape[-2:])
         loss_ae = (teacher_augmented - rebuilt).square().mean()
 
-        window, patches = self._random_window(image.shape[-2:])
-        scene = self._next_scene()[(..., *window)]
-        seen = model.student(torch.cat([image[(..., *window)], scene, augmented[(..., *window)]]))
-        distance = (teacher[(..., *patches)] - seen[0:1, :channels]).square()
+        window, patches = self._random_window(image.shape[-2:], self.recipe.crop)
+        seen = model.student(image[(..., *window)])[:, :channels]
+        distance = (teacher[(..., *patches)] - seen).square()
         # The mean of the hardest 0.1 %: anomalib sorts half a million values for their quantile, top-k does not.
         hardest = distance.flatten().topk(max(1, distance.numel() // 1000)).values
-        loss_st = hardest.mean() + seen[1:2, :channels].square().mean()
-        loss_stae = (rebuilt[(..., *patches)] - seen[2:3, channels:]).square().mean()
+
+        # The penalty and the imitation of the autoencoder are means, which a small crop estimates as well.
+        window, patches = self._random_window(image.shape[-2:], min(SIDE_CROP, self.recipe.crop))
+        seen = model.student(torch.cat([self._next_scene()[(..., *window)], augmented[(..., *window)]]))
+        loss_st = hardest.mean() + seen[0:1, :channels].square().mean()
+        loss_stae = (rebuilt[(..., *patches)] - seen[1:2, channels:]).square().mean()
         return {"loss": loss_st + loss_ae + loss_stae}
 
     def on_validation_start(self) -> None:
@@ -182,9 +187,11 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
             scene = next(self.imagenet_iterator)[0]
         return torch.as_tensor(scene).to(self.device)
 
-    def _random_window(self, size_hw: torch.Size) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    def _random_window(
+        self, size_hw: torch.Size, crop: int
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """A random crop of the picture, and the patches that the student computes from it."""
-        side = min(self.recipe.crop, *size_hw)
+        side = min(crop, *size_hw)
         window, patches = [], []
         for length in size_hw:
             start = int(torch.randint(0, (length - side) // _STRIDE + 1, ()).item())

@@ -17,7 +17,8 @@ from runtime.conformal import ConformalQuantile, conformal_quantile
 from runtime.heatmap import upsample_map
 from runtime.thresholds import Threshold
 
-MAX_FALSE_REJECTS = 0.01
+# On photographs a promise of 1 % from the few held-out parts let most defects pass; operators set theirs with calibrate.
+MAX_FALSE_REJECTS = 0.05
 
 
 def first_threshold(
