@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check app bench clean
+.PHONY: help install demo test check app bench results clean
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check     lint, types and layers"
 	@echo "make app       the operator page on what the demo made"
 	@echo "make bench     latency beside anomalib's own inferencer"
+	@echo "make results   docs/results.md and the pictures in docs/, from what make demo CATEGORY=all made"
 	@echo "make install   only the environment in $(VENV), with every extra"
 
 install: $(STAMP)
@@ -43,6 +44,11 @@ app: install
 
 bench: install
 	$(BIN)/python -m benchmarks.peers
+
+results: install
+	@test -d demo/bundles || { echo "make results: expected demo/bundles, found none; type: make demo CATEGORY=all" >&2; exit 1; }
+	$(BIN)/python -m scripts.results
+	$(BIN)/python -m scripts.screenshot
 
 clean:
 	rm -rf demo build dist *.egg-info

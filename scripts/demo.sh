@@ -52,4 +52,4 @@ step "Done in $(($(date +%s) - started)) s. Heat map: $out/maps. Where to go nex
 echo "  make app                                   the operator page on these bundles"
 echo "  make demo CATEGORY=all                     tile, leather and grid"
 echo "  lineside train --model patchcore --data YOUR/GOOD/PICTURES --out mine     your own parts"
-echo "  docs/tutorial.md                           how it all works"
+echo "  docs/                                      how it all works"

@@ -1,0 +1,86 @@
+"""What the figures are drawn from: tile parts as ``lineside sample-data`` draws them, and a PatchCore trained on them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundling import Work, write_bundle
+from export.data.photographs import read_photographs
+from export.recipe import PatchCoreRecipe
+from export.sample_data import render_part, write_dataset
+from export.training import train
+from runtime.dataset import Category, Part, load_category
+from runtime.inspector import Inspector
+from runtime.prediction import Prediction
+
+CATEGORY = "tile"
+# Pictures beyond the data set are drawn from seeds that it does not use.
+FIRST_EXTRA_SEED = 10_000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A test part and what the model says of it."""
+
+    part: Part
+    prediction: Prediction
+
+
+class World:
+    """Parts and model, made when a figure first asks for them.
+
+    Args:
+        bundles: folder with a bundle ``tile-patchcore`` or ``tile-pc``; None trains one.
+    """
+
+    def __init__(self, bundles: Path | None) -> None:
+        self._bundles = bundles
+        self._folder = tempfile.TemporaryDirectory(prefix="lineside-figures-")
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if "inspector" in self.__dict__:
+            self.inspector.close()
+        self._folder.cleanup()
+
+    @cached_property
+    def category(self) -> Category:
+        """The data set that ``lineside sample-data parts --category tile`` draws."""
+        root = Path(self._folder.name) / "parts"
+        write_dataset(root, CATEGORY)
+        return load_category(root, CATEGORY)
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        """PatchCore through the runtime, as the edge box runs it."""
+        for name in (f"{CATEGORY}-patchcore", f"{CATEGORY}-pc") if self._bundles else ():
+            if (self._bundles / name / "bundle.json").is_file():  # type: ignore[operator]
+                return Inspector(self._bundles / name)  # type: ignore[operator]
+        recipe = PatchCoreRecipe()
+        photographs = read_photographs(self.category, recipe.size_hw, 0)
+        out = Path(self._folder.name) / f"{CATEGORY}-patchcore"
+        write_bundle(
+            Work(recipe, self.category, photographs, train(recipe, photographs, 0), 0), out, out.name
+        )
+        return Inspector(out)
+
+    @cached_property
+    def judged(self) -> list[Judged]:
+        """All test parts, inspected."""
+        return [Judged(part, self.inspector.inspect(part.path)) for part in self.category.test]
+
+    @staticmethod
+    def extra(number: int, defect: str | None = None, size: int = 512) -> npt.NDArray[np.uint8]:
+        """A part that is not in the data set, uint8 (size, size, 3) RGB."""
+        return render_part(CATEGORY, defect, np.random.default_rng(FIRST_EXTRA_SEED + number), size)[0]
