@@ -83,7 +83,7 @@ class EfficientAdRecipe:
     imagenet_dir: Path | None = None
     model_size: EfficientAdSize = "small"
     size_hw: tuple[int, int] = (256, 256)
-    steps: int = 800
+    steps: int = 1000
     crop: int = 128
     learning_rate: float = 1e-3
 

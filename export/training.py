@@ -81,6 +81,8 @@ def _fit_efficientad(
         scenes = folder / "scenes"
         write_scenes(scenes, PROCEDURAL_SCENES, seed, recipe.size_hw[0])
     model = LinesideEfficientAd(recipe, scenes)
+    # A fifth faster on CPUs: their convolutions want the channels last.
+    model.model.to(memory_format=torch.channels_last)
     with _bar("efficientad", recipe.steps) as advance:
         precision = "bf16-mixed" if _bf16_is_fast() else "32-true"
         _run(model, data, folder, _Progress(advance), max_steps=recipe.steps, precision=precision)
@@ -97,6 +99,7 @@ def finish_efficientad(
 ) -> None:
     """After training: map quantiles of the held-out good parts, then how the map is read."""
     model.cpu().eval()
+    model.model.to(memory_format=torch.contiguous_format)
     model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
     if scenes is not None:
         reading = choose_reading(model.model, photographs.held_out, recipe.size_hw, scenes)

@@ -35,7 +35,7 @@ import click
               help="EfficientAD: folder of folders of everyday pictures.  [default: procedural scenes]")  # fmt: skip
 @click.option("--model-size", type=click.Choice(["small", "medium"]),
               help="EfficientAD: size of the student.  [default: small]")  # fmt: skip
-@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: 800]")
+@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: 1000]")
 def command(**options: Any) -> None:
     """Train a model on good parts and export it as a bundle.
 
@@ -45,7 +45,7 @@ def command(**options: Any) -> None:
     \b
     Example:
       lineside train --model patchcore --data parts --category tile --out tile-patchcore
-      lineside train --model efficientad --data photographs/good --out screws --steps 1000
+      lineside train --model efficientad --data photographs/good --out screws --steps 3000
     """
     from runtime.extras import require_extra
 
