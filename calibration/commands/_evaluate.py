@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from calibration.commands.console import wide_console
 from calibration.evaluate import evaluate, find_category
@@ -87,10 +88,8 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _defects(row: dict[str, Any]) -> Table:
-    table = Table(
-        title=f"{row['bundle']} by defect, at threshold {row['image_threshold']:.4g}",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
+    title = Text(f"{row['bundle']} by defect, at threshold {row['image_threshold']:.4g}", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=len(title))
     table.add_column("defect", no_wrap=True)
     for name in ("parts", "image AUROC", "misses"):
         table.add_column(name, justify="right")
