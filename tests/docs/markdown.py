@@ -1,0 +1,68 @@
+"""The little of Markdown that the tests of the pages need: code blocks, links, headings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
+_FENCE = re.compile(r"^(```+)(\w*)\s*$")
+_NOT_RUN = re.compile(r"^<!-- not run: \S.* -->$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced or indented code block; ``line`` is that of its first line of code, from 1."""
+
+    language: str
+    line: int
+    code: str
+    not_run: bool = False
+
+
+def blocks(page: Path) -> list[Block]:
+    """Fenced blocks with their language, and indented ones with language ``""``."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    found: list[Block] = []
+    at = 0
+    while at < len(lines):
+        fence = _FENCE.match(lines[at])
+        if fence:
+            end = lines.index(fence[1], at + 1)
+            before = next((line for line in reversed(lines[:at]) if line.strip()), "")
+            code = "\n".join(lines[at + 1 : end])
+            found.append(Block(fence[2], at + 2, code, bool(_NOT_RUN.match(before.strip()))))
+            at = end
+        elif lines[at].startswith("    ") and (at == 0 or not lines[at - 1].strip()):
+            start = at
+            while at < len(lines) and lines[at].startswith("    "):
+                at += 1
+            found.append(Block("", start + 1, "\n".join(line[4:] for line in lines[start:at])))
+        at += 1
+    return found
+
+
+def prose(page: Path) -> str:
+    """The page without fenced blocks and inline code."""
+    text = re.sub(r"^(```+).*?^\1\s*$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def links(page: Path) -> list[str]:
+    """Targets of links and pictures that stay inside the project."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    text = re.sub(r"^(```+).*?^\1\s*$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", text, flags=re.MULTILINE):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        count = sum(1 for one in found if re.fullmatch(re.escape(name) + r"(-\d+)?", one))
+        found.add(f"{name}-{count}" if count else name)
+    return found
