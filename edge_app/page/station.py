@@ -168,6 +168,8 @@ class Station:
             for path in bundles:
                 inspector = Inspector(path, **engine)
                 undo.callback(inspector.close)
+                # The first inference prepares memory and is slow; the operator's first part should not be.
+                inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))
                 fingerprint = bundle_fingerprint(inspector.bundle)
                 if fingerprint in fingerprints:
                     raise BundleError(

@@ -8,11 +8,12 @@ import click
 
 from runtime.bundle import Bundle
 from runtime.cli import emit_json
-from runtime.errors import BundleError, ParityError
+from runtime.errors import BundleError, MissingExtraError, ParityError
 from runtime.golden import replay_golden
 from runtime.inspector import Inspector
 from runtime.manifest import Variant
 from runtime.parity import Parity
+from runtime.progress import say
 
 
 def run(path: Path, engine: str | None, precision: str | None, device: str, *, as_json: bool) -> None:
@@ -24,7 +25,16 @@ def run(path: Path, engine: str | None, precision: str | None, device: str, *, a
     """
     with Bundle.open(path) as bundle:
         chosen = _choose(bundle, engine, precision)
-        results = [_replay(bundle, variant, device) for variant in chosen]
+        if engine is None and device not in ("CPU", "AUTO"):
+            # ONNX Runtime has no such device here; who asks for it by name is told so.
+            chosen = [variant for variant in chosen if variant.engine == "openvino"]
+        replayed = [_replay(bundle, variant, device, required=engine is not None) for variant in chosen]
+    results = [parity for parity in replayed if parity is not None]
+    if not results:
+        raise BundleError(
+            f"{path}: expected an installed engine for {', '.join(v.key for v in chosen) or device}, found none; "
+            "type: pip install 'lineside[onnxruntime]'"
+        )
     for parity in results:
         _print(parity, as_json=as_json)
     failed = [parity for parity in results if not parity.holds]
@@ -47,9 +57,18 @@ def _choose(bundle: Bundle, engine: str | None, precision: str | None) -> list[V
     return chosen
 
 
-def _replay(bundle: Bundle, variant: Variant, device: str) -> Parity:
-    with Inspector(bundle, engine=variant.engine, precision=variant.precision, device=device) as inspector:
-        return replay_golden(bundle, inspector)
+def _replay(bundle: Bundle, variant: Variant, device: str, *, required: bool) -> Parity | None:
+    """Parity of one variant, or None for an engine that is not installed and that nobody asked for by name."""
+    try:
+        with Inspector(
+            bundle, engine=variant.engine, precision=variant.precision, device=device
+        ) as inspector:
+            return replay_golden(bundle, inspector)
+    except MissingExtraError as error:
+        if required:
+            raise
+        say(f"skipped {variant.key}: {error}")
+        return None
 
 
 def _print(parity: Parity, *, as_json: bool) -> None:

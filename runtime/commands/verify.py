@@ -12,7 +12,9 @@ from runtime.commands.options import json_option
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--engine", type=click.Choice(["openvino", "onnxruntime"]), help="Only this engine.  [default: all]"
+    "--engine",
+    type=click.Choice(["openvino", "onnxruntime"]),
+    help="Only this engine.  [default: all installed]",
 )
 @click.option("--precision", help="Only this precision.  [default: all]")
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")

@@ -24,7 +24,7 @@ def test_a_packed_bundle_gives_the_same_score(tmp_path: Path) -> None:
 
 def test_a_damaged_bundle_or_a_wrong_name_is_refused(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
-    with pytest.raises(BundleError, match="expected a name that ends in .lineside"):
+    with pytest.raises(BundleError, match=r"expected a name that ends in \.lineside"):
         CliRunner().invoke(command, [str(bundle), str(tmp_path / "tiny.zip")], catch_exceptions=False)
     model = next(bundle.rglob("*.bin"))
     model.write_bytes(model.read_bytes() + b"x")

@@ -105,6 +105,15 @@ def test_the_box_verifies_its_own_engine(box: Path, tmp_path: Path, patchcore_bu
     assert done.returncode == 0, done.stderr
 
 
+def test_the_box_verifies_what_it_has_and_says_what_it_left_out(
+    box: Path, tmp_path: Path, patchcore_bundle: Path
+) -> None:
+    done = run(box / "lineside", "verify", patchcore_bundle, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "openvino/fp32" in done.stdout
+    assert "skipped onnxruntime/fp32" in done.stderr
+
+
 def test_the_help_works_without_the_extras(box: Path, tmp_path: Path) -> None:
     done = run(box / "lineside", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-1000:]
