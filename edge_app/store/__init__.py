@@ -1,6 +1,6 @@
 """Neighbour stores on Qdrant: an embedded shard on the box, or a server that boxes share."""
 
-from edge_app.store.base import Neighbour, NeighbourStore, PartPoint, SearchFilter
+from edge_app.store.base import Merged, Neighbour, NeighbourStore, PartPoint, SearchFilter
 from edge_app.store.location import open_store
 
-__all__ = ["Neighbour", "NeighbourStore", "PartPoint", "SearchFilter", "open_store"]
+__all__ = ["Merged", "Neighbour", "NeighbourStore", "PartPoint", "SearchFilter", "open_store"]

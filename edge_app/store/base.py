@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -29,6 +29,8 @@ class PartPoint:
         camera: name of the camera, or ``""``.
         confirmed: the operator's word: ``"right"``, ``"wrong"`` or ``""`` if nobody has said anything.
         thumbnail: JPEG bytes, base64, at most some 10 kB, or ``""``.
+        confirmed_at: when the word was given or taken back, UTC, ISO 8601; ``""`` if nobody has said anything, or if it
+            was said before this field existed. Where two boxes differ, the newest word wins.
     """
 
     point_id: str
@@ -44,6 +46,7 @@ class PartPoint:
     camera: str = ""
     confirmed: str = ""
     thumbnail: str = ""
+    confirmed_at: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Everything but id and vector, as stored."""
@@ -84,6 +87,24 @@ class SearchFilter:
     exclude_ids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Merged:
+    """What :meth:`NeighbourStore.merge` changed.
+
+    Attributes:
+        added: number of parts that the store had not.
+        words: number of parts whose operator's word was older there.
+        unchanged: number of the rest.
+    """
+
+    added: int = 0
+    words: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(self.added + other.added, self.words + other.words, self.unchanged + other.unchanged)
+
+
 class NeighbourStore(Protocol):
     """Stores descriptors of inspected parts and finds the most similar ones. Safe to use from several threads.
 
@@ -92,7 +113,17 @@ class NeighbourStore(Protocol):
     """
 
     def upsert(self, points: Sequence[PartPoint]) -> None:
-        """Add points or replace those with the same id; on return they are on disk or acknowledged by the server."""
+        """Add points or replace those with the same id; on return they are on disk or acknowledged by the server.
+
+        A word that comes without its time is taken to be given now.
+        """
+
+    def merge(self, points: Sequence[PartPoint]) -> Merged:
+        """Take over parts of another store: those that are missing are added, on the others the newest word wins.
+
+        The rest of a part that is there stays as it is, and no time is filled in. Doing it again, or late, or in another
+        order ends in the same words. Ids must differ.
+        """
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
@@ -102,8 +133,23 @@ class NeighbourStore(Protocol):
     def get(self, point_id: str) -> PartPoint | None:
         """One point, or None."""
 
+    def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
+        """Those of the points that are there, in any order; without ``full`` they lack descriptor and thumbnail."""
+
+    def scroll(
+        self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
+    ) -> Iterator[list[PartPoint]]:
+        """All parts that satisfy the filter, in lists of at most ``batch``, by id.
+
+        Parts written meanwhile may or may not appear; no part appears twice. Without ``full`` they lack descriptor and
+        thumbnail, which is most of their size.
+        """
+
+    def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
+        """Remove parts; unknown ids do not matter. With ``keep_confirmed`` those with an operator's word stay."""
+
     def set_confirmed(self, point_id: str, word: str) -> None:
-        """Record the operator's word (``right``, ``wrong`` or ``""``) on a stored part."""
+        """Record the operator's word (``right``, ``wrong`` or ``""``) on a stored part, and when it was given."""
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts."""

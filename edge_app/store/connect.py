@@ -19,6 +19,8 @@ API_KEY_VARIABLE = "QDRANT_API_KEY"
 TIMEOUT_S = 5
 _REST_PORT = 6333
 _GRPC_PORT = 6334
+# Answers of a proxy or a server that is busy or starting.
+_PASSING = frozenset({429, 502, 503, 504})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,22 +68,32 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
         )
 
 
+class StoreUnreachableError(StoreError):
+    """The server did not answer, or something on the way answered in its place; later it may."""
+
+
 @contextmanager
-def server_errors(name: str, doing: str) -> Iterator[None]:
+def server_errors(name: str, doing: str, timeout_s: int = TIMEOUT_S) -> Iterator[None]:
     """Turn the client's errors into a :class:`StoreError`.
 
     Args:
         name: the location, for the message.
         doing: what was asked, e.g. ``"search"``.
+        timeout_s: seconds that the client waited.
+
+    Raises:
+        StoreUnreachableError: asking again later may help.
+        StoreError: it will not.
     """
     try:
         yield
     except UnexpectedResponse as error:
-        raise StoreError(_refused(name, doing, error)) from error
+        kind = StoreUnreachableError if error.status_code in _PASSING else StoreError
+        raise kind(_refused(name, doing, error)) from error
     except (ResponseHandlingException, ApiException, OSError) as error:
-        raise StoreError(_unreachable(name, doing, _first_line(error))) from error
+        raise StoreUnreachableError(_unreachable(name, doing, _first_line(error), timeout_s)) from error
     except grpc.RpcError as error:
-        raise StoreError(_of_grpc(name, doing, error)) from error
+        raise _of_grpc(name, doing, error, timeout_s) from error
     except (ValueError, AssertionError) as error:
         # qdrant-client asserts that answers have their fields.
         raise StoreError(
@@ -101,14 +113,16 @@ def _refused(name: str, doing: str, error: UnexpectedResponse) -> str:
     )
 
 
-def _of_grpc(name: str, doing: str, error: grpc.RpcError) -> str:
+def _of_grpc(name: str, doing: str, error: grpc.RpcError, timeout_s: int) -> StoreError:
     code = error.code() if isinstance(error, grpc.Call) else None
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return _wrong_key(name, code.name)
+        return StoreError(_wrong_key(name, code.name))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return _unreachable(name, doing, code.name)
+        return StoreUnreachableError(_unreachable(name, doing, code.name, timeout_s))
     details = str(error.details()) if isinstance(error, grpc.Call) else _first_line(error)
-    return f"{name}: expected to {doing}, but the server answered '{details[:200]}'; check that it is healthy"
+    return StoreError(
+        f"{name}: expected to {doing}, but the server answered '{details[:200]}'; check that it is healthy"
+    )
 
 
 def _wrong_key(name: str, found: str) -> str:
@@ -119,9 +133,9 @@ def _wrong_key(name: str, found: str) -> str:
     )
 
 
-def _unreachable(name: str, doing: str, found: str) -> str:
+def _unreachable(name: str, doing: str, found: str, timeout_s: int) -> str:
     return (
-        f"{name}: expected a Qdrant server to {doing} within {TIMEOUT_S} s, found '{found}'; check the address, the "
+        f"{name}: expected a Qdrant server to {doing} within {timeout_s} s, found '{found}'; check the address, the "
         "network and that the server runs, or use a folder: --store ./neighbours"
     )
 

@@ -18,12 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import qdrant_edge as qe
 
-from edge_app.store.base import Neighbour, PartPoint, SearchFilter
-from edge_app.store.edge_log import DurableLog
+from edge_app.store import edge_records as records
+from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
+from edge_app.store.edge_log import LOG_FOLDER, DurableLog
+from edge_app.store.edge_rewrite import rewrite, size_bytes
 from edge_app.store.edge_shard import field_filter, open_shard
 from edge_app.store.folder import SHARD_FOLDER, FolderLock, prepare
 from edge_app.store.schema import (
     VECTOR_NAME,
+    checked_batch,
     checked_embedding,
     checked_filter,
     checked_id,
@@ -32,10 +35,16 @@ from edge_app.store.schema import (
     checked_word,
     point_of,
 )
+from edge_app.store.words import after
 from runtime.errors import StoreError
 
 # The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an exception.
 RESERVE_MIB = 128
+# From this share of deleted parts on a shard is written anew; the engine's own cleaning has the same threshold.
+REWRITE_SHARE = 0.2
+# What a rewritten shard needs beside its points: the log, which grows no larger than this, and something to spare.
+_LOG_MIB = 96
+_REWRITE_MIB = 8
 
 
 class EdgeStore:
@@ -89,11 +98,26 @@ class EdgeStore:
         Raises:
             StoreError: a point is unusable (nothing is written then), or the disk is full.
         """
+        checked = [checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points]
+        if checked:
+            with self._engine("write"):
+                with self._writing:
+                    ticket = self._apply([records.upsert(checked)], len(checked))
+                self._sync(ticket)
+
+    def merge(self, points: Sequence[PartPoint]) -> Merged:
+        """Take over parts of another store, see :meth:`edge_app.store.base.NeighbourStore.merge`.
+
+        Raises:
+            StoreError: a point is unusable (nothing is written then), or the disk is full.
+        """
         checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
-        if not checked:
-            return
-        made = [qe.Point(i, {VECTOR_NAME: vector.tolist()}, payload) for i, vector, payload in checked]
-        self._write(qe.UpdateOperation.upsert_points(made), len(made))
+        with self._engine("write"):
+            with self._writing:
+                operations, merged = records.merge(self._shard, points, checked)
+                ticket = self._apply(operations, merged.added + merged.words)
+            self._sync(ticket)
+        return merged
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
@@ -116,12 +140,39 @@ class EdgeStore:
 
     def get(self, point_id: str) -> PartPoint | None:
         """One point with its descriptor, or None."""
+        found = self.fetch([point_id])
+        return found[0] if found else None
+
+    def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
+        """Those of the points that are there; without ``full`` they lack descriptor and thumbnail."""
+        wanted = [checked_id(value) for value in point_ids]
         with self._engine("read"):
-            found = self._shard.retrieve([checked_id(point_id)], with_payload=True, with_vector=True)
-        if not found:
-            return None
-        vector: Any = found[0].vector
-        return point_of(found[0].id, found[0].payload, vector[VECTOR_NAME])
+            return records.read(self._shard, wanted, full=full)
+
+    def scroll(
+        self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
+    ) -> Iterator[list[PartPoint]]:
+        """All parts that satisfy the filter, in lists, by id."""
+        wanted, size = field_filter(checked_filter(where)), checked_batch(batch)
+        start: Any = None
+        while True:
+            with self._engine("read"):
+                found, start = records.page(self._shard, wanted, start, size, full=full)
+            if found:
+                yield found
+            if start is None:
+                return
+
+    def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
+        """Remove parts; on return they stay removed over a power cut. The disk gets its space from :meth:`shrink`."""
+        wanted = [checked_id(value) for value in point_ids]
+        if wanted:
+            with self._engine("delete"):
+                with self._writing:
+                    # No check for space: this is how one gets some.
+                    self._shard.update(records.delete(wanted, keep_confirmed=keep_confirmed))
+                    ticket = self._log.wrote(len(wanted)) if self._durable else 0
+                self._sync(ticket)
 
     def set_confirmed(self, point_id: str, word: str) -> None:
         """Record the operator's word on a stored part; on return it survives a power cut.
@@ -129,12 +180,18 @@ class EdgeStore:
         Raises:
             StoreError: no such part, or an unknown word.
         """
-        checked_word(word)
-        if self.get(point_id) is None:
-            raise StoreError(
-                f"{self.folder}: expected the stored part {point_id}, found none; index it first"
-            )
-        self._write(qe.UpdateOperation.set_payload([checked_id(point_id)], {"confirmed": word}), 1)
+        payload = {"confirmed": checked_word(word)}
+        identifier = checked_id(point_id)
+        with self._engine("write"):
+            with self._writing:
+                found = records.read(self._shard, [identifier], full=False)
+                if not found:
+                    raise StoreError(
+                        f"{self.folder}: expected the stored part {point_id}, found none; index it first"
+                    )
+                payload["confirmed_at"] = after(found[0].confirmed_at)
+                ticket = self._apply([qe.UpdateOperation.set_payload([identifier], payload)], 1)
+            self._sync(ticket)
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
@@ -156,6 +213,44 @@ class EdgeStore:
             done = bool(self._shard.optimize())
             self._shard.flush()
         return done
+
+    def shrink(self, removed: int) -> None:
+        """Give the space of deleted parts back to the disk; call it from a command, while no other thread uses the store.
+
+        Where a fifth or more was deleted the shard is written anew; otherwise the engine cleans those of its segments that
+        lost as much, so that pruning a little every night does not wear the disk out.
+
+        Args:
+            removed: number of parts deleted since the last time.
+
+        Raises:
+            StoreError: the disk has no room for a second copy of what is left.
+        """
+        path = self.folder / SHARD_FOLDER
+        left = self.count()
+        share = left / max(1, left + removed)
+        with self._writing, self._engine("shrink"):
+            self._shard.flush()
+            segments_bytes = size_bytes(path) - size_bytes(path / LOG_FOLDER)
+            copied_mib = int(segments_bytes * share) >> 20
+            needed_mib = copied_mib + min(copied_mib, _LOG_MIB) + _REWRITE_MIB
+            free_mib = shutil.disk_usage(self.folder).free >> 20
+            if free_mib < needed_mib:
+                raise StoreError(
+                    f"{self.folder}: expected {needed_mib} MiB free on the disk for a copy of what is left, found "
+                    f"{free_mib} MiB; free some space and run it again"
+                )
+            if 1 - share < REWRITE_SHARE:
+                self._shard.optimize()
+                self._shard.flush()
+                return
+            rewrite(self._shard, path, self.embedding_length)
+            self._shard = open_shard(path, self.embedding_length)
+            self._log = DurableLog(self._shard, path)
+
+    def disk_bytes(self) -> int:
+        """Bytes that the store takes up on the disk."""
+        return size_bytes(self.folder)
 
     def close(self) -> None:
         """Flush, release the folder; a second call does nothing."""
@@ -183,14 +278,19 @@ class EdgeStore:
     ) -> None:
         self.close()
 
-    def _write(self, operation: qe.UpdateOperation, size: int) -> None:
-        with self._engine("write"):
-            with self._writing:
-                self._check_space()
-                self._shard.update(operation)
-                ticket = self._log.wrote(size) if self._durable else 0
-            if self._durable:
-                self._log.sync(ticket)
+    def _apply(self, operations: Sequence[qe.UpdateOperation], size: int) -> int:
+        """Give operations to the engine while holding the lock; returns a ticket for :meth:`_sync`."""
+        if not operations:
+            return 0
+        self._check_space()
+        for operation in operations:
+            self._shard.update(operation)
+        return self._log.wrote(size) if self._durable else 0
+
+    def _sync(self, ticket: int) -> None:
+        # Outside the lock, so that threads that wait at the same time share one sync.
+        if ticket:
+            self._log.sync(ticket)
 
     def _check_space(self) -> None:
         free_mib = shutil.disk_usage(self.folder).free >> 20

@@ -10,15 +10,15 @@ import qdrant_edge as qe
 
 from edge_app.store.base import SearchFilter
 from edge_app.store.edge_log import LOG_FOLDER
+from edge_app.store.edge_rewrite import new_shard, recover, rewrite
 from edge_app.store.folder import set_aside
-from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
+from edge_app.store.schema import VECTOR_NAME
 from runtime.errors import StoreError
 from runtime.progress import say
 
 if TYPE_CHECKING:
     from qdrant_edge import ConditionType as _Condition
 
-_INDEX_TYPES = {"keyword": qe.PayloadSchemaType.Keyword, "datetime": qe.PayloadSchemaType.Datetime}
 # What the engine says when the shard is sound but this machine will not let us have it.
 _NOT_DAMAGE = {
     "WouldBlock": "another process has it open; stop that process",
@@ -40,11 +40,13 @@ def open_shard(path: Path, embedding_length: int) -> qe.EdgeShard:
     Raises:
         StoreError: the shard is sound but cannot be opened, or a new one cannot be written.
     """
+    recover(path)
     if not path.exists():
         return _create(path, embedding_length)
     try:
-        return _load(path, embedding_length)
-    except (KeyboardInterrupt, SystemExit):
+        shard = _load(path, embedding_length)
+        return _renumbered(shard, path, embedding_length) if _mark(path).exists() else shard
+    except (KeyboardInterrupt, SystemExit, StoreError):
         raise
     # A panic of the engine is no Exception but a BaseException.
     except BaseException as error:
@@ -60,6 +62,8 @@ def _without_log(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard
     log = path / LOG_FOLDER
     if not log.exists():
         return None
+    # Stays over a crash: a shard that got a new log must not be used before it is written anew.
+    _mark(path).touch()
     moved = set_aside(log, path.parent)
     try:
         shard = _load(path, embedding_length)
@@ -68,12 +72,33 @@ def _without_log(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard
     except BaseException:
         shutil.rmtree(log, ignore_errors=True)
         moved.rename(log)
+        _mark(path).unlink()
         return None
     say(
         f"{path}: its log was damaged ({damage}) and was set aside as {moved.name}; older parts are there, the newest may "
         "be missing: index their pictures again: lineside index BUNDLE --images DIR --store STORE"
     )
-    return shard
+    return _renumbered(shard, path, embedding_length)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f"{path.name}.renumber")
+
+
+def _renumbered(shard: qe.EdgeShard, path: Path, embedding_length: int) -> qe.EdgeShard:
+    """Write a shard anew, because under a new log the engine ignores changes to the points that are there."""
+    try:
+        rewrite(shard, path, embedding_length)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise StoreError(
+            f"{path}: expected to write the shard anew after it lost its log, found '{_first_line(error)}'; free some "
+            "space and open it again"
+        ) from error
+    fresh = _load(path, embedding_length)
+    _mark(path).unlink(missing_ok=True)
+    return fresh
 
 
 def _anew(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard:
@@ -101,17 +126,11 @@ def field_filter(where: SearchFilter) -> qe.Filter | None:
 
 
 def _create(path: Path, embedding_length: int) -> qe.EdgeShard:
-    config = qe.EdgeConfig(
-        vectors={VECTOR_NAME: qe.EdgeVectorParams(size=embedding_length, distance=qe.Distance.Cosine)}
-    )
     # Built under another name: a shard whose process is killed before its first flush cannot be opened again.
     building = path.with_name(f"{path.name}.new")
     try:
         shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
-        shard = qe.EdgeShard.create(str(building), config)
-        for field, kind in INDEXED_FIELDS.items():
-            shard.update(qe.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))
+        shard = new_shard(building, embedding_length)
         shard.flush()
         shard.close()
         building.rename(path)
@@ -140,7 +159,7 @@ def _probe(shard: qe.EdgeShard, embedding_length: int) -> None:
     )
     number = shard.count(qe.CountRequest(exact=True))
     if number and not shard.query(request):
-        raise StoreError(f"it holds {number} parts without descriptors")
+        raise ValueError(f"it holds {number} parts without descriptors")
 
 
 def _first_line(error: BaseException) -> str:

@@ -135,6 +135,22 @@ def set_aside(damaged: Path, into: Path) -> Path:
     return target
 
 
+def read_store_file(file: Path) -> tuple[str, int]:
+    """Fingerprint of the bundle and length of the descriptors of a store.
+
+    Raises:
+        StoreError: the file is damaged or of another schema.
+    """
+    found = _read(file)
+    bundle, length = found.get("bundle"), found.get("embedding_length")
+    if not isinstance(bundle, str) or not isinstance(length, int):
+        raise StoreError(
+            f"{file}: expected the fields bundle and embedding_length, found {sorted(found)}; move the folder away"
+        )
+    _check(file.parent, found, bundle, length)
+    return bundle, length
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))

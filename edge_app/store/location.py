@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_app.store.base import NeighbourStore
@@ -13,7 +14,21 @@ MEMORY = "memory:"
 _REMOTE_SCHEMES = ("http://", "https://", "grpc://", "grpcs://")
 
 
-def open_store(location: str, *, bundle: str, embedding_length: int, create: bool = True) -> NeighbourStore:
+def is_server(location: str) -> bool:
+    """Whether a location is a server's and not a folder."""
+    return location.startswith(_REMOTE_SCHEMES)
+
+
+def open_store(
+    location: str,
+    *,
+    bundle: str,
+    embedding_length: int,
+    create: bool = True,
+    pauses_s: Sequence[float] = (),
+    timeout_s: int | None = None,
+    reserve_mib: int | None = None,
+) -> NeighbourStore:
     """Open a neighbour store.
 
     Args:
@@ -24,6 +39,9 @@ def open_store(location: str, *, bundle: str, embedding_length: int, create: boo
             share a location; each has its own folder or collection there.
         embedding_length: length of the model's descriptors.
         create: False to refuse a store that does not exist yet, for commands that only read.
+        pauses_s: a server only: seconds before each further attempt when it cannot be reached.
+        timeout_s: a server only: seconds to wait for any answer.
+        reserve_mib: a folder only: free space in MiB that writing leaves on the disk.
 
     Raises:
         StoreError: the store cannot be opened, reached or written, or belongs to another bundle.
@@ -31,20 +49,27 @@ def open_store(location: str, *, bundle: str, embedding_length: int, create: boo
     """
     if embedding_length < 1:
         raise StoreError(f"embedding length: expected at least 1, found {embedding_length}; check the bundle")
-    if location.startswith(_REMOTE_SCHEMES):
+    if is_server(location):
         require_extra("neighbours", "qdrant_client")
-        from edge_app.store.connect import connect
+        from edge_app.store.connect import TIMEOUT_S, connect
         from edge_app.store.remote import RemoteStore
 
+        patience_s = TIMEOUT_S if timeout_s is None else timeout_s
         return RemoteStore(
-            connect(location), bundle=bundle, embedding_length=embedding_length, name=location, create=create
+            connect(location, patience_s),
+            bundle=bundle,
+            embedding_length=embedding_length,
+            name=location,
+            create=create,
+            pauses_s=pauses_s,
+            timeout_s=patience_s,
         )
     if "://" in location or not location.strip():
         raise StoreError(
             f"store: expected a folder, http://HOST:6333, grpc://HOST:6334 or memory:, found {location!r}"
         )
     require_extra("neighbours", "qdrant_edge")
-    from edge_app.store.edge import EdgeStore
+    from edge_app.store.edge import RESERVE_MIB, EdgeStore
     from edge_app.store.folder import store_folder
 
     if location == MEMORY:
@@ -58,4 +83,10 @@ def open_store(location: str, *, bundle: str, embedding_length: int, create: boo
             on_close=temporary.cleanup,
         )
     folder = store_folder(Path(location), bundle)
-    return EdgeStore(folder, bundle=bundle, embedding_length=embedding_length, create=create)
+    return EdgeStore(
+        folder,
+        bundle=bundle,
+        embedding_length=embedding_length,
+        create=create,
+        reserve_mib=RESERVE_MIB if reserve_mib is None else reserve_mib,
+    )

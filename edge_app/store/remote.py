@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 
-from edge_app.store.base import Neighbour, PartPoint, SearchFilter
-from edge_app.store.connect import server_errors
+from edge_app.store import remote_records as records
+from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
+from edge_app.store.connect import TIMEOUT_S, StoreUnreachableError, server_errors
+from edge_app.store.remote_collection import COLLECTION_PREFIX, check_vectors, create_collection
 from edge_app.store.schema import (
-    INDEXED_FIELDS,
     VECTOR_NAME,
     bundle_key,
+    checked_batch,
     checked_embedding,
     checked_filter,
     checked_id,
@@ -26,9 +28,10 @@ from edge_app.store.schema import (
     checked_word,
     point_of,
 )
+from edge_app.store.words import after, newer
 from runtime.errors import StoreError
 
-_INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "datetime": models.PayloadSchemaType.DATETIME}
+Answer = TypeVar("Answer")
 # Keeps a request under the server's limit of 32 MiB, thumbnails of 10 kB included.
 _UPSERT_BATCH = 512
 
@@ -42,6 +45,9 @@ class RemoteStore:
         embedding_length: length of its descriptors.
         name: the location, for messages.
         create: False to refuse a collection that does not exist yet.
+        pauses_s: seconds to wait before each further attempt when the server cannot be reached; every request may be
+            repeated without harm. Empty for one attempt, so that an operator never waits.
+        timeout_s: the client's, for messages.
 
     Raises:
         StoreError: the server cannot be reached or refuses, or the collection holds other vectors.
@@ -55,15 +61,19 @@ class RemoteStore:
         embedding_length: int,
         name: str = "server",
         create: bool = True,
+        pauses_s: Sequence[float] = (),
+        timeout_s: int = TIMEOUT_S,
     ) -> None:
         self.bundle = bundle
         self.embedding_length = embedding_length
         self.name = name
-        self.collection = f"lineside-{bundle_key(bundle)}"
+        self.collection = f"{COLLECTION_PREFIX}{bundle_key(bundle)}"
         self._client = client
         self._closed = False
+        self._pauses_s = tuple(pauses_s)
+        self._timeout_s = timeout_s
         try:
-            self._prepare(create)
+            self._ask("open a collection", lambda: self._prepare(create))
         except BaseException:
             client.close()
             raise
@@ -75,14 +85,33 @@ class RemoteStore:
             StoreError: a point is unusable (nothing is written then), or the server cannot be reached or refuses.
         """
         self._check_open()
+        checked = [checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points]
+        self._upsert(checked, models.UpdateMode.UPSERT)
+
+    def merge(self, points: Sequence[PartPoint]) -> Merged:
+        """Take over parts of another store, see :meth:`edge_app.store.base.NeighbourStore.merge`.
+
+        The server itself checks that a part is missing (Qdrant 1.17 and later) and a word is older, so that a request that
+        arrives late or twice, or another box between reading and writing, takes nothing back.
+
+        Raises:
+            StoreError: a point is unusable (nothing is written then), or the server cannot be reached or refuses.
+        """
         checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
-        for start in range(0, len(checked), _UPSERT_BATCH):
-            made = [
-                models.PointStruct(id=identifier, vector={VECTOR_NAME: vector.tolist()}, payload=payload)
-                for identifier, vector, payload in checked[start : start + _UPSERT_BATCH]
-            ]
-            with server_errors(self.name, "store parts"):
-                self._client.upsert(self.collection, made, wait=True)
+        there = {found.point_id: found for found in self.fetch([entry[0] for entry in checked], full=False)}
+        missing = [entry for entry in checked if entry[0] not in there]
+        words = [
+            records.word_operation(identifier, payload)
+            for point, (identifier, _, payload) in zip(points, checked, strict=True)
+            if identifier in there and newer(point, there[identifier])
+        ]
+        self._upsert(missing, models.UpdateMode.INSERT_ONLY)
+        if words:
+            self._ask(
+                "store the operator's words",
+                lambda: self._client.batch_update_points(self.collection, words, wait=True),
+            )
+        return Merged(len(missing), len(words), len(checked) - len(missing) - len(words))
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
@@ -94,32 +123,58 @@ class RemoteStore:
         """
         self._check_open()
         vector = checked_embedding(embedding, self.embedding_length)
-        where = checked_filter(where)
-        with server_errors(self.name, "search"):
-            answer = self._client.query_points(
+        wanted, limit = records.field_filter(checked_filter(where)), checked_k(k)
+        answer = self._ask(
+            "search",
+            lambda: self._client.query_points(
                 self.collection,
                 query=vector.tolist(),
                 using=VECTOR_NAME,
-                limit=checked_k(k),
-                query_filter=_field_filter(where),
+                limit=limit,
+                query_filter=wanted,
                 with_payload=True,
-            )
+            ),
+        )
         return [Neighbour(float(hit.score), point_of(hit.id, hit.payload)) for hit in answer.points]
 
     def get(self, point_id: str) -> PartPoint | None:
         """One point with its descriptor, or None."""
+        found = self.fetch([point_id])
+        return found[0] if found else None
+
+    def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
+        """Those of the points that are there; without ``full`` they lack descriptor and thumbnail."""
         self._check_open()
-        identifier = checked_id(point_id)
-        with server_errors(self.name, "read"):
-            found = self._client.retrieve(
-                self.collection, [identifier], with_payload=True, with_vectors=[VECTOR_NAME]
-            )
-        if not found:
-            return None
-        vectors = found[0].vector
-        return point_of(
-            found[0].id, found[0].payload, vectors[VECTOR_NAME] if isinstance(vectors, dict) else None
+        wanted = [checked_id(value) for value in point_ids]
+        if not wanted:
+            return []
+        found = self._ask(
+            "read",
+            lambda: self._client.retrieve(self.collection, wanted, **records.selection(full=full)),
         )
+        return [records.part_of(record) for record in found]
+
+    def scroll(
+        self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
+    ) -> Iterator[list[PartPoint]]:
+        """All parts that satisfy the filter, in lists, by id."""
+        wanted, size = records.field_filter(checked_filter(where)), checked_batch(batch)
+        start: Any = None
+        while True:
+            self._check_open()
+            found, start = self._page(wanted, start, size, full=full)
+            if found:
+                yield [records.part_of(record) for record in found]
+            if start is None:
+                return
+
+    def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
+        """Remove parts; on return the server has acknowledged it, and gives their space back when it sees fit."""
+        self._check_open()
+        wanted = [checked_id(value) for value in point_ids]
+        if wanted:
+            selector = records.deletion(wanted, keep_confirmed=keep_confirmed)
+            self._ask("delete parts", lambda: self._client.delete(self.collection, selector, wait=True))
 
     def set_confirmed(self, point_id: str, word: str) -> None:
         """Record the operator's word on a stored part; on return the server has acknowledged it.
@@ -127,20 +182,23 @@ class RemoteStore:
         Raises:
             StoreError: no such part, an unknown word, or the server cannot be reached or refuses.
         """
-        checked_word(word)
-        if self.get(point_id) is None:
+        payload = {"confirmed": checked_word(word)}
+        found = self.fetch([point_id], full=False)
+        if not found:
             raise StoreError(f"{self.name}: expected the stored part {point_id}, found none; index it first")
-        with server_errors(self.name, "store the operator's word"):
-            self._client.set_payload(
-                self.collection, {"confirmed": word}, points=[checked_id(point_id)], wait=True
-            )
+        payload["confirmed_at"] = after(found[0].confirmed_at)
+        self._ask(
+            "store the operator's word",
+            lambda: self._client.set_payload(self.collection, payload, points=[found[0].point_id], wait=True),
+        )
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
         self._check_open()
-        wanted = _field_filter(checked_filter(where))
-        with server_errors(self.name, "count"):
-            return self._client.count(self.collection, count_filter=wanted, exact=True).count
+        wanted = records.field_filter(checked_filter(where))
+        return self._ask(
+            "count", lambda: self._client.count(self.collection, count_filter=wanted, exact=True).count
+        )
 
     def close(self) -> None:
         """Close the client; a second call does nothing."""
@@ -161,67 +219,46 @@ class RemoteStore:
             raise StoreError(f"{self.name}: expected an open store, found a closed one; open it again")
 
     def _prepare(self, create: bool) -> None:
-        with server_errors(self.name, "open a collection"):
-            if not self._client.collection_exists(self.collection):
-                if not create:
-                    raise StoreError(
-                        f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found no collection "
-                        f"{self.collection}; type: lineside index BUNDLE --images DIR --store {self.name}"
-                    )
-                self._create()
-            self._check_vectors()
+        if not self._client.collection_exists(self.collection):
+            if not create:
+                raise StoreError(
+                    f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found no collection "
+                    f"{self.collection}; type: lineside index BUNDLE --images DIR --store {self.name}"
+                )
+            create_collection(self._client, self.collection, self.embedding_length)
+        check_vectors(self._client, self.collection, self.embedding_length, self.name)
 
-    def _create(self) -> None:
-        try:
-            self._client.create_collection(
+    def _upsert(self, checked: Sequence[records.Checked], mode: models.UpdateMode) -> None:
+        for start in range(0, len(checked), _UPSERT_BATCH):
+            made = records.structs(checked[start : start + _UPSERT_BATCH])
+            self._ask("store parts", partial(self._send, made, mode))
+
+    def _send(self, made: list[models.PointStruct], mode: models.UpdateMode) -> None:
+        # The default stays unsaid: a server before 1.17 does not know the field.
+        chosen = None if mode is models.UpdateMode.UPSERT else mode
+        self._client.upsert(self.collection, made, wait=True, update_mode=chosen)
+
+    def _page(
+        self, wanted: models.Filter | None, start: Any, size: int, *, full: bool
+    ) -> tuple[list[models.Record], Any]:
+        return self._ask(
+            "read",
+            lambda: self._client.scroll(
                 self.collection,
-                vectors_config={
-                    VECTOR_NAME: models.VectorParams(
-                        size=self.embedding_length, distance=models.Distance.COSINE
-                    )
-                },
-            )
-        except Exception:
-            # Another box may have been quicker; if not, the error stands.
-            if not self._client.collection_exists(self.collection):
-                raise
-        with warnings.catch_warnings():
-            # qdrant-client's local mode has no payload indexes and warns; filters work there all the same.
-            warnings.simplefilter("ignore")
-            for field, kind in INDEXED_FIELDS.items():
-                self._client.create_payload_index(self.collection, field, _INDEX_TYPES[kind], wait=True)
+                scroll_filter=wanted,
+                limit=size,
+                offset=start,
+                **records.selection(full=full),
+            ),
+        )
 
-    def _check_vectors(self) -> None:
-        vectors = self._client.get_collection(self.collection).config.params.vectors
-        found = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
-        if found is None or found.distance != models.Distance.COSINE:
-            raise StoreError(
-                f"{self.name}: expected the collection {self.collection} with the cosine vector '{VECTOR_NAME}', "
-                "found another; rename or delete that collection"
-            )
-        if found.size != self.embedding_length:
-            raise StoreError(
-                f"{self.name}: expected descriptors of length {self.embedding_length} in {self.collection}, found "
-                f"{found.size}; index into another server or delete that collection"
-            )
-
-
-def _field_filter(where: SearchFilter) -> models.Filter | None:
-    must: list[models.Condition] = [
-        models.FieldCondition(key=key, match=models.MatchValue(value=value))
-        for key, value in (("category", where.category), ("verdict", where.verdict))
-        if value is not None
-    ]
-    if where.confirmed_only:
-        must.append(models.FieldCondition(key="confirmed", match=models.MatchAny(any=["right", "wrong"])))
-    if where.since is not None or where.until is not None:
-        since, until = (_time(value) for value in (where.since, where.until))
-        must.append(models.FieldCondition(key="time", range=models.DatetimeRange(gte=since, lt=until)))
-    must_not: list[models.Condition] = []
-    if where.exclude_ids:
-        must_not.append(models.HasIdCondition(has_id=list(where.exclude_ids)))
-    return models.Filter(must=must or None, must_not=must_not or None) if must or must_not else None
-
-
-def _time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
+    def _ask(self, doing: str, request: Callable[[], Answer]) -> Answer:
+        """Send a request, and again after a pause if the server cannot be reached."""
+        for pause_s in self._pauses_s:
+            try:
+                with server_errors(self.name, doing, self._timeout_s):
+                    return request()
+            except StoreUnreachableError:
+                time.sleep(pause_s)
+        with server_errors(self.name, doing, self._timeout_s):
+            return request()

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.store.base import PartPoint, SearchFilter
+from edge_app.store.words import now
 from runtime.errors import StoreError
 
 SCHEMA_VERSION = 1
@@ -32,6 +33,7 @@ WORDS = ("right", "wrong", "")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://lineside/neighbours")
 _TEXT_FIELDS = (
     "bundle", "category", "path", "verdict", "defect_type", "time", "camera", "confirmed", "thumbnail",
+    "confirmed_at",
 )  # fmt: skip
 
 Embedding = npt.NDArray[np.float32]
@@ -83,8 +85,16 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
     return vector
 
 
-def checked_point(point: PartPoint, bundle: str, length: int) -> tuple[str, Embedding, dict[str, Any]]:
+def checked_point(
+    point: PartPoint, bundle: str, length: int, *, stamp: bool = False
+) -> tuple[str, Embedding, dict[str, Any]]:
     """Check a point and take it apart.
+
+    Args:
+        point: the point.
+        bundle: the store's bundle.
+        length: the store's length of descriptors.
+        stamp: True to take a word without a time to be given now.
 
     Returns:
         id, float32 (length,) descriptor, payload.
@@ -104,8 +114,11 @@ def checked_point(point: PartPoint, bundle: str, length: int) -> tuple[str, Embe
             )
     checked_word(point.confirmed)
     payload = point.payload()
-    if point.time:
-        payload["time"] = utc_time(point.time)
+    for name in ("time", "confirmed_at"):
+        if payload[name]:
+            payload[name] = utc_time(payload[name])
+    if stamp and point.confirmed and not point.confirmed_at:
+        payload["confirmed_at"] = now()
     return checked_id(point.point_id), checked_embedding(point.embedding, length), payload
 
 
@@ -131,11 +144,12 @@ def utc_time(value: str) -> str:
     """
     try:
         found = datetime.fromisoformat(value)
-    except ValueError as error:
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise StoreError(
             f"time: expected ISO 8601 such as 2025-01-31T08:00:00+00:00, found {value!r}"
         ) from error
-    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)).isoformat()
+    return found.isoformat()
 
 
 def checked_word(word: str) -> str:
@@ -162,6 +176,17 @@ def checked_filter(where: SearchFilter | None) -> SearchFilter:
         until=None if where.until is None else utc_time(where.until),
         exclude_ids=tuple(checked_id(value) for value in where.exclude_ids),
     )
+
+
+def checked_batch(batch: int) -> int:
+    """Return the number of points read at once.
+
+    Raises:
+        StoreError: less than one.
+    """
+    if batch < 1:
+        raise StoreError(f"batch: expected at least 1 point, found {batch}")
+    return batch
 
 
 def checked_k(k: int) -> int:

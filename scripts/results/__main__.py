@@ -20,6 +20,9 @@ def main() -> None:
     parser.add_argument(
         "--published", action="store_true", help="add the published figures, for the real MVTec AD"
     )
+    parser.add_argument(
+        "--no-benchmarks", action="store_true", help="leave out peers and coreset (some minutes)"
+    )
     options = parser.parse_args()
     data = options.data or options.demo / "parts"
     bundles = sorted((options.demo / "bundles").iterdir(), key=lambda path: path.name)
@@ -86,6 +89,24 @@ Each column is a part: as photographed, with its ground truth outlined, and unde
 (left) and the five parts of the test set whose descriptors are most like its own; the colour of a caption is the verdict.
 
 {gallery}
+"""
+
+
+def _benchmarks() -> str:
+    peers = tables.peers(tables.benchmark("peers", "--rounds", 8))
+    coreset = tables.coreset(tables.benchmark("coreset", "--threads", 1, "--repeat", 1))
+    return f"""
+## Beside the peers
+
+`make bench`: the same checkpoint and picture, in turn, in one process; times faster than anomalib's OpenVINOInferencer in fp32, score difference to anomalib's torch model.
+
+{peers}
+
+## Coreset
+
+`python -m benchmarks.coreset --threads 1`: anomalib's k-center greedy (extrapolated from 300 steps) beside ours on the same patches. See [the coreset](coreset.md).
+
+{coreset}
 """
 
 

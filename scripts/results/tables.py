@@ -70,6 +70,28 @@ def latency(rows: Rows) -> str:
     )
 
 
+def peers(rows: Rows) -> str:
+    """Lineside beside anomalib and plain ONNX Runtime on the same checkpoint, from benchmarks.peers --json."""
+    lines = [
+        [row["case"], name, f"{one['p50_ms']:.1f}", f"{one['times_faster']:.2f}", f"{one['score_difference']:.0e}"]
+        for row in rows for name, one in row["contestants"].items()
+    ]  # fmt: skip
+    return table(["case", "contestant", "p50 ms", "times faster", "score difference"], lines)
+
+
+def coreset(rows: Rows) -> str:
+    """Selection time beside anomalib's, from benchmarks.coreset --json."""
+    names = [name for name, value in rows[0].items() if isinstance(value, int | float | str)]
+    return table(names, [[_short(row[name]) for name in names] for row in rows])
+
+
+def benchmark(module: str, *arguments: object) -> Rows:
+    """Run a benchmark with --json; its objects, one a line."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments), "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
 def certificates(bundles: list[Path]) -> str:
     """What every bundle says of itself."""
     lines = []
@@ -96,3 +118,7 @@ def _three(value: float | None) -> str:
 def _mean(rows: Rows, name: str) -> float | None:
     values = [row[name] for row in rows if row.get(name) is not None]
     return sum(values) / len(values) if values else None
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

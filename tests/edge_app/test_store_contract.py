@@ -7,19 +7,21 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from edge_app.store import NeighbourStore, SearchFilter, open_store
+from edge_app.store import Merged, NeighbourStore, PartPoint, SearchFilter, open_store
 from edge_app.store.connect import connect
 from edge_app.store.remote import RemoteStore
 from edge_app.store.schema import point_id
 from runtime.errors import StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, exact_order, make_points
 
+EARLY, LATE, LATER = (f"2025-03-01T08:00:00.{digits}+00:00" for digits in ("000001", "000002", "500000"))
 Opener = Callable[[], NeighbourStore]
 SERVER = os.environ.get("QDRANT_URL", "")
 needs_server = pytest.mark.skipif(not SERVER, reason="set QDRANT_URL to a Qdrant server to run this")
@@ -73,7 +75,13 @@ def test_search_of_an_unnormalised_descriptor_is_the_same(store: NeighbourStore)
 
 
 def test_fields_survive(store: NeighbourStore) -> None:
-    point = replace(make_points(3)[1], path="/teile/straße 7/привет.png", confirmed="wrong", raw_score=-3.25)
+    point = replace(
+        make_points(3)[1],
+        path="/teile/straße 7/привет.png",
+        confirmed="wrong",
+        raw_score=-3.25,
+        confirmed_at=LATE,
+    )
     store.upsert([point])
     found = store.get(point.point_id)
     assert found is not None
@@ -165,7 +173,10 @@ def test_operators_word(store: NeighbourStore) -> None:
     assert store.count(SearchFilter(confirmed_only=True)) == 2
     found = store.get(points[2].point_id)
     assert found is not None
-    assert found.payload() == {**points[2].payload(), "confirmed": "wrong"}
+    assert found.payload() == {
+        **points[2].payload(), "confirmed": "wrong", "confirmed_at": found.confirmed_at,
+    }  # fmt: skip
+    assert (datetime.now(UTC) - datetime.fromisoformat(found.confirmed_at)).total_seconds() < 60
     hits = store.search(points[8].embedding, 5, SearchFilter(confirmed_only=True))
     assert {hit.point.point_id for hit in hits} == {points[2].point_id, points[7].point_id}
 
@@ -202,6 +213,7 @@ def test_a_zero_descriptor_is_like_nothing(store: NeighbourStore) -> None:
         ({"normalized_score": float("inf")}, "finite normalized_score"),
         ({"time": "yesterday"}, "ISO 8601"),
         ({"confirmed": "perhaps"}, "'right', 'wrong'"),
+        ({"confirmed": "right", "confirmed_at": "just now"}, "ISO 8601"),
         ({"point_id": "7"}, "UUID"),
     ],
 )
@@ -235,9 +247,152 @@ def test_closed_store_says_so(store: NeighbourStore) -> None:
     store.close()
     store.close()
     for use in (store.count, lambda: store.search(point.embedding), lambda: store.upsert([point]),
-                lambda: store.get(point.point_id)):  # fmt: skip
+                lambda: store.get(point.point_id), lambda: store.fetch([point.point_id]), lambda: list(store.scroll()),
+                lambda: store.delete([point.point_id]), lambda: store.merge([point])):  # fmt: skip
         with pytest.raises(StoreError, match="closed"):
             use()
+
+
+def test_fetch_returns_what_is_there(store: NeighbourStore) -> None:
+    points = make_points(6)
+    store.upsert(points[:5])
+    wanted = [points[4].point_id, points[1].point_id.upper(), points[5].point_id]
+    found = {part.point_id: part for part in store.fetch(wanted)}
+    assert set(found) == {points[4].point_id, points[1].point_id}
+    np.testing.assert_allclose(found[points[4].point_id].embedding, points[4].embedding, atol=1e-6)
+    light = store.fetch([points[1].point_id], full=False)[0]
+    assert light.payload() == {**points[1].payload(), "thumbnail": ""}
+    assert light.embedding.size == 0
+    assert store.fetch([]) == []
+
+
+@pytest.mark.parametrize("batch", [1, 7, 300])
+def test_scroll_meets_every_part_once(store: NeighbourStore, batch: int) -> None:
+    points = make_points(50)
+    store.upsert(points)
+    pages = list(store.scroll(batch=batch))
+    assert max(map(len, pages)) == min(batch, 50)
+    found = [part for page in pages for part in page]
+    assert [part.point_id for part in found] == sorted(point.point_id for point in points)
+    by_id = {point.point_id: point for point in points}
+    for part in found:
+        np.testing.assert_allclose(part.embedding, by_id[part.point_id].embedding, atol=1e-6)
+        assert part.payload() == by_id[part.point_id].payload()
+    tiles = [part for page in store.scroll(SearchFilter(category="tile"), batch, full=False) for part in page]
+    assert {part.point_id for part in tiles} == {p.point_id for p in points if p.category == "tile"}
+    assert all(part.embedding.size == 0 and not part.thumbnail and part.path for part in tiles)
+
+
+def test_scroll_of_nothing_and_by_nothing(store: NeighbourStore) -> None:
+    assert list(store.scroll()) == []
+    with pytest.raises(StoreError, match="at least 1"):
+        next(store.scroll(batch=0))
+
+
+def test_scroll_while_parts_are_deleted(store: NeighbourStore) -> None:
+    points = make_points(40)
+    store.upsert(points)
+    for page in store.scroll(batch=8, full=False):
+        store.delete([part.point_id for part in page])
+    assert store.count() == 0
+
+
+def test_delete_removes_what_is_named(store: NeighbourStore) -> None:
+    points = make_points(20)
+    store.upsert(points)
+    store.set_confirmed(points[3].point_id, "wrong")
+    store.set_confirmed(points[4].point_id, "right")
+    store.set_confirmed(points[4].point_id, "")
+    named = [point.point_id for point in points[:6]]
+    store.delete([], keep_confirmed=True)
+    store.delete([*named, point_id(b"unknown", BUNDLE)], keep_confirmed=True)
+    assert {part.point_id for part in store.fetch(named)} == {points[3].point_id}
+    assert store.count() == 15
+    store.delete(named)
+    assert store.count() == 14
+    with pytest.raises(StoreError, match="UUID"):
+        store.delete(["x"])
+    assert [hit.point.point_id for hit in store.search(points[3].embedding, 20)].count(
+        points[3].point_id
+    ) == 0
+
+
+def test_a_word_without_a_time_is_given_now(store: NeighbourStore) -> None:
+    points = make_points(3)
+    store.upsert([replace(points[0], confirmed="right"), points[1]])
+    found = store.get(points[0].point_id)
+    assert found is not None
+    assert datetime.now(UTC) - datetime.fromisoformat(found.confirmed_at) < timedelta(minutes=1)
+    untouched = store.get(points[1].point_id)
+    assert untouched is not None
+    assert not untouched.confirmed_at
+
+
+def test_a_word_is_later_than_the_one_it_replaces(store: NeighbourStore) -> None:
+    ahead = "2999-01-01T00:00:00+00:00"
+    point = replace(make_points(1)[0], confirmed="right", confirmed_at=ahead)
+    store.upsert([point])
+    store.set_confirmed(point.point_id, "wrong")
+    found = store.get(point.point_id)
+    assert found is not None
+    assert datetime.fromisoformat(found.confirmed_at) - datetime.fromisoformat(ahead) == timedelta(
+        microseconds=1
+    )
+
+
+def test_merge_adds_what_is_missing_and_leaves_the_rest(store: NeighbourStore) -> None:
+    points = make_points(10)
+    store.upsert(points[:6])
+    others = [replace(point, path="/elsewhere", confirmed="right") for point in points[4:]]
+    assert store.merge(others) == Merged(added=4, words=2, unchanged=0)
+    # A word from before the field existed gets no time: made up, it would beat real ones.
+    found = {part.point_id: part for page in store.scroll() for part in page}
+    assert [found[point.point_id].path for point in points] == [point.path for point in points[:6]] + [
+        "/elsewhere"
+    ] * 4
+    assert {(part.confirmed, part.confirmed_at) for part in found.values()} == {("", ""), ("right", "")}
+    assert store.merge(others) == Merged(unchanged=6)
+    assert store.merge([]) == Merged()
+
+
+@pytest.mark.parametrize(
+    ("there", "coming", "wins"),
+    [
+        (("", ""), ("wrong", LATE), True),
+        (("right", EARLY), ("wrong", LATE), True),
+        (("right", LATE), ("wrong", EARLY), False),
+        (("right", EARLY), ("", LATE), True),
+        (("", LATE), ("right", EARLY), False),
+        (("right", ""), ("", EARLY), True),
+        (("right", EARLY), ("wrong", ""), False),
+        (("right", ""), ("wrong", ""), True),
+        (("wrong", LATE), ("right", LATE), False),
+        (("right", LATE), ("wrong", LATE), True),
+        (("right", LATE), ("wrong", LATER), True),
+        (("right", LATE), ("wrong", "2025-03-01T09:00:00.500000+01:00"), True),
+        (("right", LATE), ("right", LATE), False),
+    ],
+)
+def test_newest_word_wins_in_whatever_order_they_come(
+    store: NeighbourStore, there: tuple[str, str], coming: tuple[str, str], wins: bool
+) -> None:
+    def with_word(point: PartPoint, word: tuple[str, str]) -> PartPoint:
+        return replace(point, confirmed=word[0], confirmed_at=word[1])
+
+    first, second = make_points(2)
+    store.merge([with_word(first, there), with_word(second, coming)])
+    assert store.merge([with_word(first, coming)]).words == wins
+    assert store.merge([with_word(second, there)]).words == (not wins and there != coming)
+    ends = {(part.confirmed, part.confirmed_at) for part in store.fetch([first.point_id, second.point_id])}
+    assert len(ends) == 1
+    assert ends.pop()[0] == (coming if wins else there)[0]
+
+
+def test_merge_refuses_unusable_points_and_writes_nothing(store: NeighbourStore) -> None:
+    points = make_points(3)
+    with pytest.raises(StoreError, match="finite raw_score"):
+        store.merge([points[0], replace(points[1], raw_score=float("nan"))])
+    assert store.count() == 0
 
 
 def test_eight_threads(store: NeighbourStore, request: pytest.FixtureRequest) -> None:

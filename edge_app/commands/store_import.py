@@ -1,0 +1,61 @@
+"""``lineside store-import``: parts from JSON lines and pictures into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(source: Path, store: str, as_json: bool) -> None:
+    """Read the parts that lineside store-export wrote to SOURCE into STORE, a folder or a server's address.
+
+    Parts that STORE has already stay as they are; of two words on the same part the newest wins. Every line is checked: one
+    that is no part is named with its number and skipped, and the command ends with exit code 1 after the last.
+
+    \b
+    Example:
+      lineside store-import parts-2025 ./neighbours
+    """
+    from edge_app.interchange import ImportReport, import_parts, source_file
+    from edge_app.store import NeighbourStore, open_store
+    from runtime.cli import emit_json
+    from runtime.progress import progress_bar, say
+
+    def open_for(bundle: str, length: int) -> NeighbourStore:
+        return open_store(store, bundle=bundle, embedding_length=length, timeout_s=30)
+
+    file = source_file(source)
+    report = ImportReport()
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("importing", total=file.stat().st_size, note="")
+            import_parts(source, open_for, report=report, advance=lambda number: bar.advance(task, number))
+    except KeyboardInterrupt:
+        say(f"{store}: {report.merged.added} parts added so far; the same command goes on from there")
+        raise
+    for number, reason in report.skipped:
+        say(f"{file}: line {number}: {reason}; skipped")
+    merged = report.merged
+    if as_json:
+        emit_json(
+            {
+                "source": str(source),
+                "store": store,
+                "added": merged.added,
+                "words": merged.words,
+                "unchanged": merged.unchanged,
+                "skipped": [{"line": number, "reason": reason} for number, reason in report.skipped],
+            }
+        )
+    else:
+        click.echo(
+            f"{store}: {merged.added} parts added, {merged.words} words renewed, {merged.unchanged} there already, "
+            f"{len(report.skipped)} lines skipped"
+        )
+    if report.skipped:
+        raise click.exceptions.Exit(1)

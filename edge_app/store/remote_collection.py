@@ -1,0 +1,64 @@
+"""The collection of one bundle on a server: made once, checked whenever it is opened."""
+
+from __future__ import annotations
+
+import warnings
+
+from qdrant_client import QdrantClient, models
+
+from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
+from runtime.errors import StoreError
+
+_INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "datetime": models.PayloadSchemaType.DATETIME}
+COLLECTION_PREFIX = "lineside-"
+
+
+def read_collection(client: QdrantClient, collection: str) -> tuple[str, int] | None:
+    """Fingerprint of the bundle and length of the descriptors; None if there is no part in it, or none of ours."""
+    vectors = client.get_collection(collection).config.params.vectors
+    length = vectors[VECTOR_NAME].size if isinstance(vectors, dict) and VECTOR_NAME in vectors else 0
+    records, _ = client.scroll(collection, limit=1, with_payload=["bundle"], with_vectors=False)
+    bundle = (records[0].payload or {}).get("bundle") if records else None
+    return (str(bundle), length) if bundle and length else None
+
+
+def create_collection(client: QdrantClient, collection: str, embedding_length: int) -> None:
+    """Make a collection with its indexes; one that another box has made meanwhile is as good."""
+    params = models.VectorParams(size=embedding_length, distance=models.Distance.COSINE)
+    try:
+        client.create_collection(collection, vectors_config={VECTOR_NAME: params})
+    except Exception:
+        # Another box may have been quicker; if not, the error stands.
+        if not client.collection_exists(collection):
+            raise
+    with warnings.catch_warnings():
+        # qdrant-client's local mode has no payload indexes and warns; filters work there all the same.
+        warnings.simplefilter("ignore")
+        for field, kind in INDEXED_FIELDS.items():
+            client.create_payload_index(collection, field, _INDEX_TYPES[kind], wait=True)
+
+
+def check_vectors(client: QdrantClient, collection: str, embedding_length: int, name: str) -> None:
+    """Refuse a collection that holds other vectors.
+
+    Args:
+        client: an open client.
+        collection: its name.
+        embedding_length: length that is expected.
+        name: the location, for the message.
+
+    Raises:
+        StoreError: another length, distance or name of the vector.
+    """
+    vectors = client.get_collection(collection).config.params.vectors
+    found = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
+    if found is None or found.distance != models.Distance.COSINE:
+        raise StoreError(
+            f"{name}: expected the collection {collection} with the cosine vector '{VECTOR_NAME}', "
+            "found another; rename or delete that collection"
+        )
+    if found.size != embedding_length:
+        raise StoreError(
+            f"{name}: expected descriptors of length {embedding_length} in {collection}, found "
+            f"{found.size}; index into another server or delete that collection"
+        )

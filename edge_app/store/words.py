@@ -1,0 +1,49 @@
+"""When an operator's word was given, and which of two words counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from edge_app.store.base import PartPoint
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def now() -> str:
+    """The time as stored with a word: UTC, ISO 8601, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def after(earlier: str) -> str:
+    """A time for a word that replaces another: now, and later than the other even if this box's clock is slow.
+
+    Args:
+        earlier: ``confirmed_at`` of the word that is replaced, or ``""``.
+    """
+    if not earlier:
+        return now()
+    return max(datetime.now(UTC), _moment(earlier) + timedelta(microseconds=1)).isoformat(
+        timespec="microseconds"
+    )
+
+
+def newer(one: PartPoint, other: PartPoint) -> bool:
+    """Whether the word on ``one`` replaces that on ``other``.
+
+    Every store decides alike: the later word wins, one without a time is older than any other, and of two words of the
+    same time ``wrong`` beats ``right`` and ``right`` beats none.
+    """
+    return _rank(one) > _rank(other)
+
+
+def _rank(point: PartPoint) -> tuple[datetime, str]:
+    return _moment(point.confirmed_at), point.confirmed
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        # Empty, or written by another program.
+        return _NEVER
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

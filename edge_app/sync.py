@@ -1,0 +1,99 @@
+"""Bringing a box's own store and a shared server together: the box works alone for days and catches up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, replace
+
+from edge_app.store import NeighbourStore, PartPoint, SearchFilter
+from edge_app.store.words import newer
+
+# Parts in one request: some 700 kB with thumbnails, which a slow line sends within the time that a server is given.
+BATCH = 64
+TIMEOUT_S = 30
+# Every request may be repeated without harm, so a short loss of the network needs nobody's attention.
+PAUSES_S = (1.0, 3.0, 10.0)
+
+
+@dataclass
+class SyncReport:
+    """What went over, in parts; filled while working.
+
+    Attributes:
+        pushed: parts that the server had not.
+        pulled: parts with an operator's word that the box had not.
+        words_pushed: parts whose word was older on the server.
+        words_pulled: parts whose word was older on the box.
+        unchanged: parts of the box that were alike on both sides.
+    """
+
+    pushed: int = 0
+    pulled: int = 0
+    words_pushed: int = 0
+    words_pulled: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: SyncReport) -> SyncReport:
+        return SyncReport(
+            *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        )
+
+
+def sync(
+    box: NeighbourStore,
+    server: NeighbourStore,
+    *,
+    report: SyncReport | None = None,
+    batch: int = BATCH,
+    advance: Callable[[int], None] | None = None,
+) -> SyncReport:
+    """Push the box's parts, pull those on which others have given a word, and let the newest word win on both sides.
+
+    Nothing is remembered between two runs: both sides are compared by id, without descriptors and thumbnails. So a run
+    that is cut short anywhere is made good by the next, however often a request was lost, late or sent twice.
+
+    Args:
+        box: the store on the box.
+        server: the shared store, of the same bundle.
+        report: filled while working, so that it can be read after an interruption.
+        batch: parts in one request.
+        advance: called with the number of parts that were looked at.
+
+    Raises:
+        StoreError: the server cannot be reached, or either side cannot be written.
+    """
+    report = report if report is not None else SyncReport()
+    for mine in box.scroll(batch=batch):
+        _exchange(mine, box, server, report)
+        if advance is not None:
+            advance(len(mine))
+    for theirs in server.scroll(SearchFilter(confirmed_only=True), batch, full=False):
+        known = {point.point_id for point in box.fetch([point.point_id for point in theirs], full=False)}
+        missing = [point.point_id for point in theirs if point.point_id not in known]
+        report.pulled += box.merge(server.fetch(missing)).added
+        if advance is not None:
+            advance(len(theirs))
+    return report
+
+
+def expected_steps(box: NeighbourStore, server: NeighbourStore) -> int:
+    """Number of parts that :func:`sync` will look at, for a progress bar."""
+    return box.count() + server.count(SearchFilter(confirmed_only=True))
+
+
+def _exchange(mine: list[PartPoint], box: NeighbourStore, server: NeighbourStore, report: SyncReport) -> None:
+    theirs = {point.point_id: point for point in server.fetch([point.point_id for point in mine], full=False)}
+    push = [point for point in mine if point.point_id not in theirs or newer(point, theirs[point.point_id])]
+    # Descriptor and thumbnail are the box's own; only the word comes over.
+    pull = [
+        replace(point, confirmed=other.confirmed, confirmed_at=other.confirmed_at)
+        for point in mine
+        if (other := theirs.get(point.point_id)) is not None and newer(other, point)
+    ]
+    if push:
+        pushed = server.merge(push)
+        report.pushed += pushed.added
+        report.words_pushed += pushed.words
+    if pull:
+        report.words_pulled += box.merge(pull).words
+    report.unchanged += len(mine) - len(push) - len(pull)

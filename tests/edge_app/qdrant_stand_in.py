@@ -1,0 +1,134 @@
+"""A Qdrant server's REST interface over qdrant-client's own local mode, as far as a neighbour store uses it.
+
+With QDRANT_URL a real server takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from qdrant_client import QdrantClient, models
+
+SERVER = os.environ.get("QDRANT_URL", "")
+
+
+def _collection(client: QdrantClient, method: str, name: str, body: Any) -> Any:
+    if method == "PUT":
+        return client.create_collection(name, vectors_config=models.CreateCollection(**body).vectors)
+    return client.get_collection(name)
+
+
+def _points(client: QdrantClient, method: str, name: str, body: Any) -> Any:
+    if method == "PUT":
+        wanted = models.PointsList(**body)
+        return client.upsert(name, wanted.points, update_mode=wanted.update_mode)
+    asked = models.PointRequest(**body)
+    return client.retrieve(name, asked.ids, with_payload=asked.with_payload, with_vectors=asked.with_vector)
+
+
+def _scroll(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    asked = models.ScrollRequest(**body)
+    points, following = client.scroll(
+        name, scroll_filter=asked.filter, limit=asked.limit, offset=asked.offset,
+        with_payload=asked.with_payload, with_vectors=asked.with_vector,
+    )  # fmt: skip
+    return {"points": [point.model_dump(mode="json") for point in points], "next_page_offset": following}
+
+
+def _payload(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    asked = models.SetPayload(**body)
+    return client.set_payload(name, asked.payload, points=asked.filter or asked.points)
+
+
+def _batch(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    return client.batch_update_points(name, models.UpdateOperations(**body).operations)
+
+
+def _delete(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    kind = models.PointIdsList if "points" in body else models.FilterSelector
+    return client.delete(name, kind(**body))
+
+
+def _count(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    return client.count(name, count_filter=models.CountRequest(**body).filter, exact=True)
+
+
+ROUTES: dict[str, Callable[[QdrantClient, str, str, Any], Any]] = {
+    "": _collection,
+    "/exists": lambda client, _, name, __: {"exists": client.collection_exists(name)},
+    "/index": lambda *_: {"operation_id": 0, "status": "completed"},
+    "/points": _points,
+    "/points/scroll": _scroll,
+    "/points/payload": _payload,
+    "/points/batch": _batch,
+    "/points/delete": _delete,
+    "/points/count": _count,
+}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+@contextmanager
+def qdrant() -> Iterator[str]:
+    """A server's address; a stand-in's is empty at first, a real one's has no collection of ours."""
+    if SERVER:
+        client = QdrantClient(SERVER)
+        for entry in client.get_collections().collections:
+            if entry.name.startswith("lineside-"):
+                client.delete_collection(entry.name)
+        yield SERVER
+        return
+    store, lock = QdrantClient(":memory:"), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else {}
+            path = urlsplit(self.path).path
+            found = re.fullmatch(r"/collections/([^/]+)(.*)", path)
+            with lock:
+                try:
+                    if found is None:
+                        result: Any = store.get_collections()
+                    else:
+                        result = ROUTES[found[2]](store, self.command, found[1], body)
+                    status, answer = 200, {"result": _plain(result), "status": "ok", "time": 0.0}
+                except Exception as error:
+                    status, answer = (
+                        400,
+                        {"status": {"error": f"{type(error).__name__}: {error}"}, "time": 0.0},
+                    )
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_PUT = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
