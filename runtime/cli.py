@@ -7,6 +7,7 @@ A subcommand is a :class:`click.Command`. Its module must import nothing heavier
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
@@ -68,6 +69,8 @@ def emit_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 flagged (inspect --fail-on-anomaly)."""
+    # A service manager stops what it started with SIGTERM: end as with Ctrl-C, with everything stored and closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as stop:

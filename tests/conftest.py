@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 # The tests' compiled models stay out of the user's cache.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+# A suite started in the background ignores Ctrl-C, and so would every command that a test means to interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CATEGORY = "tile"
 

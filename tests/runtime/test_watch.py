@@ -34,8 +34,9 @@ def watch(bundle: Path, source: Path | str, *options: str) -> subprocess.Popen[s
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_pictures_that_appear_are_inspected_once_each_and_ctrl_c_sums_up(
-    bundle: Path, tmp_path: Path
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_pictures_that_appear_are_inspected_once_each_and_a_stop_sums_up(
+    bundle: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
     folder = tmp_path / "incoming"
     folder.mkdir()
@@ -51,7 +52,7 @@ def test_pictures_that_appear_are_inspected_once_each_and_ctrl_c_sums_up(
     assert second["path"].endswith("1.png")
     assert {"verdict", "pred_score", "threshold", "latency_ms"} <= second.keys()
     time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     out, err = process.communicate(timeout=30)
     assert out == ""
     assert process.returncode == 0, err
