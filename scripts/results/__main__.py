@@ -49,9 +49,10 @@ def main() -> None:
             f"### {name}\n\n![{name}: parts, ground truth and heat maps](images/results-{name}-maps.jpg)\n\n"
             f"![{name}: queries and their neighbours](images/results-{name}-neighbours.jpg)"
         )
-    options.out.write_text(
-        _page(rows, timings, bundles, pictures, published=options.published), encoding="utf-8"
-    )
+    page = _page(rows, timings, bundles, pictures, published=options.published)
+    if not options.no_benchmarks:
+        page += _benchmarks()
+    options.out.write_text(page, encoding="utf-8")
 
 
 def _page(
