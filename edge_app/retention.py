@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from edge_app.store import NeighbourStore, PartPoint, SearchFilter
+from edge_app.store.words import moment
 
 BATCH = 256
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
@@ -86,10 +87,10 @@ def choose(entries: Iterable[Entry], limits: Limits, now: datetime) -> list[str]
     count, size = len(known), sum(entry.size_bytes for entry in known)
     oldest = None if limits.max_days is None else now - timedelta(days=limits.max_days)
     removed = []
-    for entry in sorted(known, key=lambda entry: (_moment(entry.time), entry.point_id)):
+    for entry in sorted(known, key=lambda entry: (moment(entry.time, _UNKNOWN), entry.point_id)):
         if entry.confirmed:
             continue
-        too_old = oldest is not None and bool(entry.time) and _moment(entry.time) < oldest
+        too_old = oldest is not None and bool(entry.time) and moment(entry.time, _UNKNOWN) < oldest
         too_many = limits.max_parts is not None and count > limits.max_parts
         too_big = limits.max_mib is not None and size > limits.max_mib * 2**20
         if too_old or too_many or too_big:
@@ -151,11 +152,3 @@ def _entry(point: PartPoint, *, sized: bool) -> Entry:
     if sized:
         size = point.embedding.nbytes + len(json.dumps(point.payload(), ensure_ascii=False).encode())
     return Entry(point.point_id, point.time, bool(point.confirmed), size)
-
-
-def _moment(time: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(time)
-    except ValueError:
-        return _UNKNOWN
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle
 from runtime.engines import Engine, open_engine
-from runtime.errors import EngineError
+from runtime.errors import EngineError, ThresholdError
 from runtime.prediction import Prediction, RawOutputs
 from runtime.preprocess import decode_rgb, resize
-from runtime.thresholds import Threshold
+from runtime.thresholds import THRESHOLDS_FILE, Threshold
 
 UInt8Image = npt.NDArray[np.uint8]
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
@@ -52,6 +52,9 @@ class Inspector:
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
         try:
             self.variant = self.bundle.manifest.variant(engine, precision)
+            # Before reading, so that an edit in between is seen the next time.
+            self._thresholds_stamp = self._stamp()
+            self.threshold_problem = ""
             self._threshold = self.bundle.thresholds().of(self.variant.key)
             self._engine: Engine = open_engine(
                 self.variant.engine, self.bundle.model_path(self.variant), device, threads, streams
@@ -76,9 +79,32 @@ class Inspector:
         """The threshold in force."""
         return self._threshold
 
-    def reload_thresholds(self) -> None:
-        """Read thresholds.json again; a damaged file raises and the last good state stays in force."""
-        self._threshold = self.bundle.thresholds().of(self.variant.key)
+    def refresh_thresholds(self) -> bool:
+        """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
+
+        A damaged file leaves the last good state in force and is named in :attr:`threshold_problem`.
+
+        Returns:
+            Whether the file has changed since it was last read.
+        """
+        stamp = self._stamp()
+        if stamp == self._thresholds_stamp:
+            return False
+        self._thresholds_stamp = stamp
+        try:
+            self._threshold = self.bundle.thresholds().of(self.variant.key)
+        except ThresholdError as error:
+            self.threshold_problem = f"the earlier threshold stays in force: {error}"
+        else:
+            self.threshold_problem = ""
+        return True
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            status = (self.bundle.root / THRESHOLDS_FILE).stat()
+        except OSError:
+            return 0, 0
+        return status.st_mtime_ns, status.st_size
 
     def infer(self, image_rgb: UInt8Image) -> RawOutputs:
         """Run the graph.

@@ -16,11 +16,10 @@ import numpy.typing as npt
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, open_store
-from runtime.errors import BundleError, StoreError, ThresholdError
+from runtime.errors import BundleError, StoreError
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.preprocess import decode_rgb
-from runtime.thresholds import THRESHOLDS_FILE
 
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
 
@@ -58,7 +57,6 @@ class Line:
         self._store = store
         self._fingerprint = fingerprint
         self._lock = threading.Lock()
-        self._thresholds_stamp = self._stamp()
 
     @property
     def category(self) -> str:
@@ -86,7 +84,8 @@ class Line:
         """
         image_rgb = decode_rgb(content)
         with self._lock:
-            warning = self._refresh_thresholds()
+            self._inspector.refresh_thresholds()
+            warning = self._inspector.threshold_problem
             prediction = self._inspector.inspect(image_rgb)
         point = make_point(
             prediction, content, image_rgb, bundle=self._fingerprint, category=self.category,
@@ -122,25 +121,6 @@ class Line:
             self._store.close()
         finally:
             self._inspector.close()
-
-    def _refresh_thresholds(self) -> str:
-        """Take over an edited thresholds.json; a damaged one leaves the last good state in force and says so."""
-        stamp = self._stamp()
-        if stamp == self._thresholds_stamp:
-            return ""
-        try:
-            self._inspector.reload_thresholds()
-        except ThresholdError as error:
-            return f"The earlier threshold stays in force: {error}"
-        self._thresholds_stamp = stamp
-        return ""
-
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            status = (self._inspector.bundle.root / THRESHOLDS_FILE).stat()
-        except OSError:
-            return (0, 0)
-        return (status.st_mtime_ns, status.st_size)
 
 
 class Station:

@@ -26,11 +26,10 @@ from edge_app.store.edge_shard import field_filter, open_shard
 from edge_app.store.folder import SHARD_FOLDER, FolderLock, prepare
 from edge_app.store.schema import (
     VECTOR_NAME,
-    checked_batch,
     checked_embedding,
     checked_filter,
     checked_id,
-    checked_k,
+    checked_number,
     checked_point,
     checked_word,
     point_of,
@@ -129,7 +128,7 @@ class EdgeStore:
         """
         vector = checked_embedding(embedding, self.embedding_length)
         request = qe.QueryRequest(
-            limit=checked_k(k),
+            limit=checked_number(k, "k"),
             query=qe.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
             filter=field_filter(checked_filter(where)),
             with_payload=True,
@@ -153,7 +152,7 @@ class EdgeStore:
         self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
     ) -> Iterator[list[PartPoint]]:
         """All parts that satisfy the filter, in lists, by id."""
-        wanted, size = field_filter(checked_filter(where)), checked_batch(batch)
+        wanted, size = field_filter(checked_filter(where)), checked_number(batch, "batch")
         start: Any = None
         while True:
             with self._engine("read"):

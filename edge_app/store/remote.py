@@ -19,11 +19,10 @@ from edge_app.store.remote_collection import COLLECTION_PREFIX, check_vectors, c
 from edge_app.store.schema import (
     VECTOR_NAME,
     bundle_key,
-    checked_batch,
     checked_embedding,
     checked_filter,
     checked_id,
-    checked_k,
+    checked_number,
     checked_point,
     checked_word,
     point_of,
@@ -123,7 +122,7 @@ class RemoteStore:
         """
         self._check_open()
         vector = checked_embedding(embedding, self.embedding_length)
-        wanted, limit = records.field_filter(checked_filter(where)), checked_k(k)
+        wanted, limit = records.field_filter(checked_filter(where)), checked_number(k, "k")
         answer = self._ask(
             "search",
             lambda: self._client.query_points(
@@ -158,7 +157,7 @@ class RemoteStore:
         self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
     ) -> Iterator[list[PartPoint]]:
         """All parts that satisfy the filter, in lists, by id."""
-        wanted, size = records.field_filter(checked_filter(where)), checked_batch(batch)
+        wanted, size = records.field_filter(checked_filter(where)), checked_number(batch, "batch")
         start: Any = None
         while True:
             self._check_open()

@@ -178,26 +178,19 @@ def checked_filter(where: SearchFilter | None) -> SearchFilter:
     )
 
 
-def checked_batch(batch: int) -> int:
-    """Return the number of points read at once.
+def checked_number(number: int, what: str) -> int:
+    """Return a number of points that is at least one.
+
+    Args:
+        number: e.g. of neighbours asked for.
+        what: its name, for the message.
 
     Raises:
         StoreError: less than one.
     """
-    if batch < 1:
-        raise StoreError(f"batch: expected at least 1 point, found {batch}")
-    return batch
-
-
-def checked_k(k: int) -> int:
-    """Return the number of neighbours asked for.
-
-    Raises:
-        StoreError: less than one.
-    """
-    if k < 1:
-        raise StoreError(f"k: expected at least 1 neighbour, found {k}")
-    return k
+    if number < 1:
+        raise StoreError(f"{what}: expected at least 1, found {number}")
+    return number
 
 
 def point_of(identifier: Any, payload: Mapping[str, Any] | None, vector: Any = None) -> PartPoint:

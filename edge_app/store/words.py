@@ -22,7 +22,7 @@ def after(earlier: str) -> str:
     """
     if not earlier:
         return now()
-    return max(datetime.now(UTC), _moment(earlier) + timedelta(microseconds=1)).isoformat(
+    return max(datetime.now(UTC), moment(earlier, _NEVER) + timedelta(microseconds=1)).isoformat(
         timespec="microseconds"
     )
 
@@ -37,13 +37,13 @@ def newer(one: PartPoint, other: PartPoint) -> bool:
 
 
 def _rank(point: PartPoint) -> tuple[datetime, str]:
-    return _moment(point.confirmed_at), point.confirmed
+    return moment(point.confirmed_at, _NEVER), point.confirmed
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str, unknown: datetime) -> datetime:
+    """A stored time, or ``unknown`` where it is empty or written by another program; UTC where no zone is given."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        # Empty, or written by another program.
-        return _NEVER
+        return unknown
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found

@@ -36,7 +36,8 @@ def run(
     pictures = collect(paths)
     flagged = failed = 0
     # One picture wants the lowest latency, many the most of them per second.
-    streams = available_cores() if len(pictures) > MANY and engine["device"] == "CPU" else 1
+    many = len(pictures) > MANY and engine["device"] == "CPU"
+    streams = (engine["threads"] or available_cores()) if many else 1
     with Inspector(bundle, **engine, streams=streams) as inspector:
         if save_maps is not None:
             save_maps.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime.commands._inspect import print_prediction, save_map
-from runtime.errors import ImageError, ThresholdError
+from runtime.errors import ImageError
 from runtime.inspector import Inspector
 from runtime.progress import say
 from runtime.sources import Arrival, arrivals
-from runtime.thresholds import THRESHOLDS_FILE
 
 
 def run(
@@ -31,10 +30,11 @@ def run(
         if save_maps is not None:
             save_maps.mkdir(parents=True, exist_ok=True)
         say(f"watching {source}; Ctrl-C ends it")
-        thresholds = _Thresholds(inspector)
         try:
             for part in parts:
-                thresholds.refresh()
+                if inspector.refresh_thresholds():
+                    in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
+                    say(inspector.threshold_problem or in_force)
                 verdicts[_inspect(inspector, part, sum(verdicts.values()), save_maps, as_json=as_json)] += 1
         except KeyboardInterrupt:
             stop.set()
@@ -55,31 +55,3 @@ def _inspect(
         stem = Path(part.name.replace("#", "-")).stem or "part"
         save_map(save_maps / f"{index:06d}_{stem}.png", part.source, prediction)
     return prediction.verdict
-
-
-class _Thresholds:
-    """Takes over an edited thresholds.json; a damaged one is reported once and the last good state stays in force."""
-
-    def __init__(self, inspector: Inspector) -> None:
-        self._inspector = inspector
-        self._path = inspector.bundle.root / THRESHOLDS_FILE
-        self._stamp = self._now()
-
-    def _now(self) -> tuple[int, int]:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return 0, 0
-        return status.st_mtime_ns, status.st_size
-
-    def refresh(self) -> None:
-        """Read the file again if it has changed."""
-        if (stamp := self._now()) == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self._inspector.reload_thresholds()
-        except ThresholdError as error:
-            say(f"the earlier threshold stays in force: {error}")
-        else:
-            say(f"threshold: {self._inspector.threshold.image_threshold:.4g}")

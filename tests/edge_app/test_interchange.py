@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,21 +24,8 @@ from edge_app.store import NeighbourStore, PartPoint, open_store
 from edge_app.thumbnail import thumbnail
 from runtime.errors import DataError, StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
-from tests.edge_app.qdrant_stand_in import qdrant
 
 OTHER = "fedcba9876543210" * 4
-
-
-@pytest.fixture(params=["folder", "server"])
-def location(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    if request.param == "folder":
-        yield str(tmp_path / "neighbours")
-        return
-    with qdrant() as url:
-        yield url
 
 
 def opened(location: str, bundle: str = BUNDLE, length: int = LENGTH) -> NeighbourStore:

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +26,6 @@ from edge_app.store.edge import EdgeStore
 from edge_app.store.edge_rewrite import size_bytes
 from runtime.errors import StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
-from tests.edge_app.qdrant_stand_in import qdrant
 
 NOW = datetime(2025, 2, 1, tzinfo=UTC)
 OTHER = "fedcba9876543210" * 4
@@ -89,18 +87,6 @@ def test_choice_keeps_to_the_limits_and_removes_no_more(all_entries: list[Entry]
 
 def test_no_limit_removes_nothing() -> None:
     assert choose([Entry("a", "2000-01-01", confirmed=False)], Limits(), NOW) == []
-
-
-@pytest.fixture(params=["folder", "server"])
-def location(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    if request.param == "folder":
-        yield str(tmp_path / "neighbours")
-        return
-    with qdrant() as url:
-        yield url
 
 
 def opened(location: str, bundle: str = BUNDLE, length: int = LENGTH) -> NeighbourStore:

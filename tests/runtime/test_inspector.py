@@ -114,12 +114,16 @@ def test_a_threshold_edited_on_the_box_takes_effect_and_a_damaged_file_does_not(
         )
         write_thresholds(path, raised)
         assert inspector.inspect(image).verdict == "anomalous", "until it is read again"
-        inspector.reload_thresholds()
+        assert inspector.refresh_thresholds()
+        assert not inspector.refresh_thresholds(), "nothing has changed since"
         assert inspector.inspect(image).verdict == "good"
         path.write_text("{", encoding="utf-8")
-        with pytest.raises(ThresholdError):
-            inspector.reload_thresholds()
+        assert inspector.refresh_thresholds()
+        assert "the earlier threshold stays in force" in inspector.threshold_problem
         assert inspector.inspect(image).verdict == "good", "the last good state stays in force"
+        write_thresholds(path, raised)
+        assert inspector.refresh_thresholds()
+        assert inspector.threshold_problem == ""
 
 
 def test_a_variant_or_threshold_that_is_not_there_is_named(bundle: Path) -> None:

@@ -169,7 +169,7 @@ def test_an_archive_is_verified_like_a_folder(bundle: Path, tmp_path: Path, own_
     assert not list(own_temp.iterdir()), "a refused archive leaves nothing behind"
 
 
-@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "a/../../escaped"])
+@pytest.mark.parametrize("name", ["../escaped", "/absolute/escaped", "a/../../escaped"])
 def test_an_archive_member_that_leaves_the_folder_is_refused(
     bundle: Path, tmp_path: Path, own_temp: Path, name: str
 ) -> None:
