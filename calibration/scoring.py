@@ -14,13 +14,9 @@ from runtime.bundle import Bundle
 from runtime.dataset import list_images
 from runtime.errors import DataError, ImageError
 from runtime.inspector import Inspector
+from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
 from runtime.preprocess import UInt8Image, decode_rgb, resize
 from runtime.progress import say, track
-
-# Hex digits of a picture's digest: 64 bits, no accidental match among millions of pictures.
-DIGEST_LENGTH = 16
-# Where a bundle's provenance lists the digests of its training pictures.
-TRAIN_DIGESTS = "train_digests"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from anomalib.models.components import AnomalibModule
-from torch import nn
 
 from export.backbone import normalization_of
 from export.certificate import (
@@ -25,6 +24,7 @@ from export.certificate import (
 from export.convert import to_onnx, to_openvino
 from export.data.photographs import Photographs
 from export.first_threshold import first_threshold
+from export.graphs.base import InferenceGraph
 from export.graphs.efficientad import EfficientAdGraph
 from export.graphs.patchcore import PatchCoreGraph
 from export.recipe import PatchCoreRecipe, Recipe
@@ -34,7 +34,7 @@ from runtime import atomic
 from runtime.bundle_writer import seal
 from runtime.dataset import Category
 from runtime.golden import write_golden
-from runtime.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
+from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS, InputSpec, Manifest, MapSpec, OutputSpec, Variant
 from runtime.parity import Compared
 from runtime.preprocess import RESIZE_RULE
 from runtime.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
@@ -100,7 +100,7 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 
-def build_graph(recipe: Recipe, model: AnomalibModule) -> nn.Module:
+def build_graph(recipe: Recipe, model: AnomalibModule) -> InferenceGraph:
     """The inference graph of a fitted model, in eval mode."""
     if isinstance(recipe, PatchCoreRecipe):
         inner = model.model
@@ -114,7 +114,7 @@ def build_graph(recipe: Recipe, model: AnomalibModule) -> nn.Module:
     return EfficientAdGraph(model.model, recipe.size_hw).eval()
 
 
-def _convert(graph: nn.Module, size_hw: tuple[int, int], root: Path) -> None:
+def _convert(graph: InferenceGraph, size_hw: tuple[int, int], root: Path) -> None:
     paths = {variant.engine: root / variant.path for variant in VARIANTS}
     for path in paths.values():
         path.parent.mkdir(parents=True)
@@ -148,7 +148,7 @@ def _thresholds(certified: list[Certified]) -> Thresholds:
 
 
 def _manifest(
-    work: Work, name: str, graph: nn.Module, certified: list[Certified], blur_sigma: float
+    work: Work, name: str, graph: InferenceGraph, certified: list[Certified], blur_sigma: float
 ) -> Manifest:
     height, width = work.recipe.size_hw
     with torch.no_grad():
@@ -180,6 +180,8 @@ def _provenance(work: Work) -> dict[str, Any]:
         "data_fingerprint": photographs.fingerprint,
         "train_images": len(photographs.train),
         "held_out_images": len(photographs.held_out),
+        # Calibration leaves out what training has seen; 64 bits tell pictures apart.
+        TRAIN_DIGESTS: [digest[:DIGEST_LENGTH] for digest in photographs.train_digests],
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),

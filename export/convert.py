@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import onnx
 import openvino as ov
 import torch
-from torch import nn
 
+from export.graphs.base import InferenceGraph
 from runtime.errors import ParityError
+from runtime.manifest import FEATURES_PREFIX
 
 OPSET = 18
 OUTPUT_NAMES = ("pred_score", "anomaly_map", "embedding")
 
 
-def to_onnx(graph: nn.Module, size_hw: tuple[int, int], path: Path) -> None:
+def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None:
     """Write a static ONNX graph: uint8 (1, H, W, 3) ``image`` in; the three contract outputs out.
 
     Args:
@@ -29,11 +31,14 @@ def to_onnx(graph: nn.Module, size_hw: tuple[int, int], path: Path) -> None:
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        marked = copy.deepcopy(graph).eval()
+        marked.marks_features = True
+        features = [f"{FEATURES_PREFIX}{index}" for index in range(len(marked.features(example)))]
         program = torch.onnx.export(
-            graph.eval(),
+            marked,
             (example,),
             input_names=["image"],
-            output_names=list(OUTPUT_NAMES),
+            output_names=[*OUTPUT_NAMES, *features],
             opset_version=OPSET,
             dynamo=True,
             optimize=True,
@@ -45,6 +50,8 @@ def to_onnx(graph: nn.Module, size_hw: tuple[int, int], path: Path) -> None:
         )
     model = program.model_proto
     model.doc_string = ""
+    # The names stay on the tensors inside; only the contract's outputs leave the graph.
+    del model.graph.output[len(OUTPUT_NAMES) :]
     for node in model.graph.node:
         # Exporter metadata names the workstation's source files; the bundle is about the model alone.
         del node.metadata_props[:]

@@ -29,12 +29,14 @@ class Photographs:
         held_out: good pictures that training never sees; they set the threshold.
         skipped: unreadable files with the reason.
         fingerprint: sha256 over the training and held-out pictures' content.
+        train_digests: sha256 in hex of each training picture at the model's size.
     """
 
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
     skipped: tuple[tuple[Path, str], ...]
     fingerprint: str
+    train_digests: tuple[str, ...] = ()
 
 
 def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) -> Photographs:
@@ -61,7 +63,9 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
         )
     train, held_out = split(usable, seed)
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-    return Photographs(train, held_out, tuple(skipped), fingerprint)
+    by_path = dict(zip(usable, digests, strict=True))
+    learnt = tuple(by_path[path] for path in train)
+    return Photographs(train, held_out, tuple(skipped), fingerprint, learnt)
 
 
 def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

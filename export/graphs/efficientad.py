@@ -16,13 +16,14 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from export.efficientad import SmoothedEfficientAdModel
+from export.graphs.base import InferenceGraph
 from export.graphs.patchcore import DESCRIPTOR_PATCHES
 from export.graphs.scaling import Uint8Input
 
 _PAD = 4
 
 
-class EfficientAdGraph(nn.Module):
+class EfficientAdGraph(InferenceGraph):
     """uint8 image to (pred_score, anomaly_map, embedding).
 
     Args:
@@ -56,22 +57,20 @@ class EfficientAdGraph(nn.Module):
         self.register_buffer("teacher_mean", model.mean_std["mean"].detach().float())
         self.register_buffer("teacher_scale", 1.0 / model.mean_std["std"].detach().float())
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Run.
-
-        Args:
-            image: uint8 (1, H, W, 3), RGB.
-
-        Returns:
-            pred_score float32 (1,), anomaly_map float32 (1, 1, H/4, W/4), embedding float32 (1, C).
-        """
+    def features(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the networks say, float32 (1, C, h, w) each: teacher, student and, where it counts, autoencoder."""
         scaled = self.input(image)
-        teacher = (self.teacher(scaled) - self.teacher_mean) * self.teacher_scale
-        student = self.student(scaled)
+        said = (self.teacher(scaled), self.student(scaled))
+        return said if self.ae is None else (*said, self.ae(scaled, self.size_hw))
+
+    def read(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The three outputs from what the networks say."""
+        teacher, student, *autoencoder = features
+        teacher = (teacher - self.teacher_mean) * self.teacher_scale
         difference = teacher - student[:, : self.channels]
         combined = self.weight_st * difference.square().mean(dim=1, keepdim=True)
-        if self.ae is not None:
-            against_ae = self.ae(scaled, self.size_hw) - student[:, self.channels :]
+        if autoencoder:
+            against_ae = autoencoder[0] - student[:, self.channels :]
             combined = combined + self.weight_ae * against_ae.square().mean(dim=1, keepdim=True)
         padded = F.pad(combined, (_PAD, _PAD, _PAD, _PAD))
         grown = self.smoothing(F.interpolate(padded, size=self.size_hw, mode="bilinear"))

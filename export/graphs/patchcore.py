@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from export.backbone import Normalization
+from export.graphs.base import InferenceGraph
 from export.graphs.scaling import Uint8Input
 
 # Rows of the bank per product: 1,024 x 152 float32 fit in a core's L2 cache beside the patches.
@@ -23,7 +24,7 @@ CHUNK_ROWS = 1024
 DESCRIPTOR_PATCHES = 10
 
 
-class PatchCoreGraph(nn.Module):
+class PatchCoreGraph(InferenceGraph):
     """uint8 image to (pred_score, anomaly_map, embedding).
 
     Args:
@@ -55,18 +56,11 @@ class PatchCoreGraph(nn.Module):
         self.chunk_rows = chunk_rows
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Run.
-
-        Args:
-            image: uint8 (1, H, W, 3), RGB.
-
-        Returns:
-            pred_score float32 (1,), anomaly_map float32 (1, 1, h, w), embedding float32 (1, D).
-        """
-        features = self._features(image)
-        height, width = features.shape[-2:]
-        patches = features.permute(0, 2, 3, 1).reshape(height * width, -1)
+    def read(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The three outputs from the patch features, float32 (1, D, h, w)."""
+        (stacked,) = features
+        height, width = stacked.shape[-2:]
+        patches = stacked.permute(0, 2, 3, 1).reshape(height * width, -1)
         # Distances do not change when both sides move; around the bank's mean |x|^2 + |y|^2 - 2xy cancels less.
         center = self.memory_bank.mean(dim=0, keepdim=True)
         bank = self.memory_bank - center
@@ -83,14 +77,15 @@ class PatchCoreGraph(nn.Module):
         embedding = F.normalize((top_patches - bank[prototypes]).mean(dim=0, keepdim=True), dim=1)
         return score.reshape(1), nearest.reshape(1, 1, height, width), embedding
 
-    def _features(self, image: torch.Tensor) -> torch.Tensor:
+    def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        """The patch features, float32 (1, D, h, w)."""
         maps = self.extractor(self.input(image))
         first = self.pool(maps[self.layers[0]])
         grown = [
             F.interpolate(self.pool(maps[layer]), size=first.shape[-2:], mode="bilinear")
             for layer in self.layers[1:]
         ]
-        return torch.cat([first, *grown], dim=1)
+        return (torch.cat([first, *grown], dim=1),)
 
     def _nearest_partial(
         self, patches: torch.Tensor, bank: torch.Tensor, norms: torch.Tensor

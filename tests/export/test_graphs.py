@@ -70,7 +70,7 @@ def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(e
     bank = torch.randn(50, 152, generator=torch.Generator().manual_seed(3))
     graph = PatchCoreGraph(extractor, LAYERS, bank, normalization, 9).eval()
     with torch.no_grad():
-        patches = graph._features(torch.from_numpy(images[1])[None])[0].flatten(1).T.numpy()
+        patches = graph.features(torch.from_numpy(images[1])[None])[0][0].flatten(1).T.numpy()
         embedding = graph(torch.from_numpy(images[1])[None])[2][0].numpy()
     distances = np.linalg.norm(patches[:, None] - bank.numpy()[None], axis=2)
     top = np.argsort(-distances.min(axis=1))[:10]
