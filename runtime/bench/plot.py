@@ -42,10 +42,19 @@ def _distribution(name: str, times: StageTimes, takt_ms: float | None) -> Panel:
     top = max(found["p99_ms"] * 1.1, found["p50_ms"] * 1.2)
     counts, edges = np.histogram(np.minimum(times.total, top), _BINS)
     marks = [(f"{q} {found[f'{q}_ms']:.2f} ms", found[f"{q}_ms"]) for q in ("p50", "p95", "p99")]
-    marks += [] if takt_ms is None else [(f"takt {takt_ms:g} ms", takt_ms)]
+    takt, beyond = _takt(takt_ms, top)
     centers = (edges[:-1] + edges[1:]) / 2
     bars = Series("", centers.tolist(), counts.tolist(), BLUE, "bars")
-    return Panel(f"{name}: file to verdict, {len(times.total)} runs", "ms", "runs", [bars], marks)
+    title = f"{name}: file to verdict, {len(times.total)} runs{beyond}"
+    return Panel(title, "ms", "runs", [bars], marks + takt)
+
+
+def _takt(takt_ms: float | None, top_ms: float) -> tuple[list[tuple[str, float]], str]:
+    """The takt as a line, or as words in the title where a line would squeeze everything else into a corner."""
+    if takt_ms is None:
+        return [], ""
+    text = f"takt {takt_ms:g} ms"
+    return ([(text, takt_ms)], "") if takt_ms <= 2 * top_ms else ([], f" ({text})")
 
 
 def _course(sustained: Sustained, takt_ms: float | None) -> Panel:
