@@ -85,7 +85,7 @@ def choose_reading(
         image = torch.from_numpy(load_image(path, size_hw)).permute(2, 0, 1).float() / 255.0
         good.append(_branch_maps(model, image))
         for generator, kind in zip(generators, KINDS, strict=True):
-            bad.extend(_branch_maps(model, _spoil(generator, image, kind.side)) for _ in range(each))
+            bad.extend(_branch_maps(model, spoil(generator, image, kind.side)) for _ in range(each))
     unit = min(size_hw) / MIN_EFFICIENTAD_SIDE
     readings = [MapReading(share, sigma * unit) for sigma in BLUR_SIGMAS for share in STUDENT_SHARES]
     separation = {reading: _auroc(good, bad, reading) for reading in readings}
@@ -110,10 +110,14 @@ def _branch_maps(model: EfficientAdModel, image: torch.Tensor) -> BranchMaps:
     return student[0, 0].numpy(), autoencoder[0, 0].numpy()
 
 
-def _spoil(
-    generator: PerlinAnomalyGenerator, image: torch.Tensor, sides: tuple[float, float]
-) -> torch.Tensor:
-    """A synthetic defect in a window of the picture, since real defects are small."""
+def spoil(generator: PerlinAnomalyGenerator, image: torch.Tensor, sides: tuple[float, float]) -> torch.Tensor:
+    """A synthetic defect in a window of the picture, since real defects are small.
+
+    Args:
+        generator: anomalib's, with its pictures and its blend.
+        image: float32 (3, H, W) in [0, 1].
+        sides: smallest and largest side of the window as a share of the picture's.
+    """
     spoiled, mask = generator(image)
     height, width = image.shape[-2:]
     side = sides[0] + (sides[1] - sides[0]) * float(torch.rand(()))

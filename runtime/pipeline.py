@@ -1,4 +1,4 @@
-"""Many parts, one after the other or several at once: order kept, memory bounded.
+"""Many parts, from one source or several: order kept, memory bounded, one compiled model.
 
 Decoding, resizing, inference and judging of one part run in one thread, those of the next part in another. With as many
 streams as cores each inference has one core to itself, which wastes less than sharing every one of them out over all.
@@ -6,18 +6,37 @@ streams as cores each inference has one core to itself, which wastes less than s
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Generic, TypeVar
 
 from runtime.errors import ImageError
 from runtime.inspector import Inspector, Source
 from runtime.prediction import Prediction
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 # Parts in flight for each stream: enough that none waits for work, few enough that memory stays bounded.
 WINDOW = 2
+# How long a source that hangs may hold up the end.
+_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Feed(Generic[Item]):
+    """A source of parts.
+
+    Attributes:
+        items: what to inspect, in order; consumed in a thread of its own.
+        window: parts that may be taken and not yet handed on; 1 for a camera, whose next frame is better than a queue of old
+            ones.
+    """
+
+    items: Iterable[Item]
+    window: int
 
 
 def inspect_all(
@@ -29,7 +48,7 @@ def inspect_all(
 
     Args:
         inspector: opened with ``streams`` for as many parts at once.
-        items: what to inspect, in order; consumed in the caller's thread.
+        items: what to inspect, in order.
         source_of: from an item to what :meth:`Inspector.inspect` takes; called in a worker thread.
 
     Yields:
@@ -40,25 +59,111 @@ def inspect_all(
     """
 
     def work(item: Item) -> Prediction | ImageError:
-        try:
-            return inspector.inspect(source_of(item))
-        except ImageError as error:
-            return error
+        return inspect_or_error(inspector, source_of(item))
 
     if inspector.streams == 1:
         yield from ((item, work(item)) for item in items)
         return
-    with ThreadPoolExecutor(inspector.streams, thread_name_prefix="lineside") as pool:
-        flying: deque[tuple[Item, Future[Prediction | ImageError]]] = deque()
+    yield from run_feeds([Feed(items, WINDOW * inspector.streams)], work, inspector.streams)
+
+
+def inspect_or_error(inspector: Inspector, source: Source) -> Prediction | ImageError:
+    """A prediction, or the error of a picture that cannot be read."""
+    try:
+        return inspector.inspect(source)
+    except ImageError as error:
+        return error
+
+
+def run_feeds(
+    feeds: Sequence[Feed[Item]],
+    work: Callable[[Item], Result],
+    workers: int,
+    stop: threading.Event | None = None,
+) -> Iterator[tuple[Item, Result]]:
+    """Work on the parts of several sources at once.
+
+    Args:
+        feeds: the sources; each one's order is kept.
+        work: called in a worker thread.
+        workers: number of worker threads.
+        stop: set at the end, so that a source that waits for its next part ends.
+
+    Yields:
+        Each item with its result, as soon as both it and all taken before it are done.
+
+    Raises:
+        Exception: whatever ``work`` or a source raises; parts in flight are dropped.
+    """
+    ending = stop or threading.Event()
+    results: SimpleQueue[_Taken[Item, Result] | BaseException | None] = SimpleQueue()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="lineside")
+
+    def take(feed: Feed[Item]) -> None:
         try:
-            for item in items:
-                flying.append((item, pool.submit(work, item)))
-                if len(flying) >= WINDOW * inspector.streams:
-                    first, done = flying.popleft()
-                    yield first, done.result()
-            while flying:
-                first, done = flying.popleft()
-                yield first, done.result()
+            for taken in _take(feed, lambda item: pool.submit(work, item), ending):
+                results.put(taken)
+        except BaseException as error:
+            if not ending.is_set():
+                results.put(error)
         finally:
-            for _, waiting in flying:
-                waiting.cancel()
+            results.put(None)
+
+    threads = [threading.Thread(target=take, args=(feed,), name="lineside-feed", daemon=True)
+               for feed in feeds]  # fmt: skip
+    try:
+        for thread in threads:
+            thread.start()
+        running = len(feeds)
+        while running:
+            found = results.get()
+            if found is None:
+                running -= 1
+            elif isinstance(found, BaseException):
+                raise found
+            else:
+                yield found.item, found.future.result()
+                found.room.give_back()
+    finally:
+        ending.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for thread in threads:
+            thread.join(timeout=_PATIENCE_S)
+
+
+def _take(
+    feed: Feed[Item], submit: Callable[[Item], Future[Result]], ending: threading.Event
+) -> Iterator[_Taken[Item, Result]]:
+    """Parts of one source, each handed to a worker when there is room for it."""
+    room = _Room(feed.window)
+    iterator = iter(feed.items)
+    while room.take(ending):
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        yield _Taken(room, item, submit(item))
+
+
+@dataclass(frozen=True)
+class _Taken(Generic[Item, Result]):
+    room: _Room
+    item: Item
+    future: Future[Result]
+
+
+class _Room:
+    """Room for a number of parts, given up when all is ending."""
+
+    def __init__(self, places: int) -> None:
+        self._free = threading.Semaphore(places)
+
+    def take(self, ending: threading.Event) -> bool:
+        """Wait for room; False when there is none to come."""
+        while not ending.is_set():
+            if self._free.acquire(timeout=0.1):
+                return not ending.is_set()
+        return False
+
+    def give_back(self) -> None:
+        self._free.release()

@@ -27,7 +27,7 @@ def run(options: dict[str, Any]) -> None:
     """Train, export, certify; say what was made."""
     recipe = recipe_from(options)
     out: Path = options["out"]
-    _require_writable(out)
+    require_writable(out)
     category = load_category(options["data"], options["category"])
     photographs = read_photographs(category, recipe.size_hw, options["seed"])
     say(
@@ -72,7 +72,7 @@ def recipe_from(options: dict[str, Any]) -> Recipe:
     return make_recipe({**settings, **given})
 
 
-def _require_writable(out: Path) -> None:
+def require_writable(out: Path) -> None:
     """Refuse to replace anything but a bundle, before an hour is spent on training."""
     if out.exists() and not (out / MANIFEST_FILE).is_file() and (out.is_file() or any(out.iterdir())):
         raise TrainingError(

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.commands._inspect import print_prediction, save_map
 from runtime.errors import ImageError
 from runtime.inspector import Inspector
+from runtime.prediction import Prediction
 from runtime.progress import say
-from runtime.sources import Arrival, arrivals
+from runtime.sources import Arrival
+from runtime.watching import streams_for, watch_sources
 
 
 def run(
-    bundle: Path, source: str, engine: dict[str, Any], *, existing: bool, once: bool, save_maps: Path | None, as_json: bool
-) -> None:  # fmt: skip
-    """Inspect until the source ends or Ctrl-C; a picture that cannot be read is named and skipped.
+    bundle: Path,
+    sources: Sequence[str],
+    engine: dict[str, Any],
+    *,
+    existing: bool,
+    once: bool,
+    save_maps: Path | None,
+    as_json: bool,
+) -> None:
+    """Inspect until the sources end or Ctrl-C; a picture that cannot be read is named and skipped.
 
     Raises:
         SourceError: there is no such source.
@@ -25,30 +35,33 @@ def run(
     """
     verdicts: Counter[str] = Counter()
     stop = threading.Event()
-    with Inspector(bundle, **engine) as inspector:
-        parts = arrivals(source, stop, existing=existing, once=once)
+    title = ", ".join(sources)
+    with Inspector(bundle, **engine, streams=streams_for(sources, engine, once=once)) as inspector:
+
+        def take_over_edits() -> None:
+            if inspector.refresh_thresholds():
+                in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
+                say(inspector.threshold_problem or in_force)
+
+        found = watch_sources(inspector, sources, stop, take_over_edits, existing=existing, once=once)
         if save_maps is not None:
             save_maps.mkdir(parents=True, exist_ok=True)
-        say(f"watching {source}; Ctrl-C ends it")
+        say(f"watching {title}; Ctrl-C ends it")
         try:
-            for part in parts:
-                if inspector.refresh_thresholds():
-                    in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
-                    say(inspector.threshold_problem or in_force)
-                verdicts[_inspect(inspector, part, sum(verdicts.values()), save_maps, as_json=as_json)] += 1
+            for part, prediction in found:
+                index = sum(verdicts.values())
+                verdicts[_report(part, prediction, index, save_maps, as_json=as_json)] += 1
         except KeyboardInterrupt:
             stop.set()
     total = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items())) or "no part"
-    say(f"{source}: {total}")
+    say(f"{title}: {total}")
 
 
-def _inspect(
-    inspector: Inspector, part: Arrival, index: int, save_maps: Path | None, *, as_json: bool
+def _report(
+    part: Arrival, prediction: Prediction | ImageError, index: int, save_maps: Path | None, *, as_json: bool
 ) -> str:
-    try:
-        prediction = inspector.inspect(part.source)
-    except ImageError as error:
-        say(f"skipped: {error}")
+    if isinstance(prediction, ImageError):
+        say(f"skipped: {prediction}")
         return "unreadable"
     print_prediction(part.name, prediction, as_json=as_json)
     if save_maps is not None and prediction.verdict == "anomalous":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,40 @@ from runtime.commands.options import engine_options, json_option
     "--repetitions", type=click.IntRange(min=5), default=100, show_default=True, help="Counted runs."
 )
 @click.option(
-    "--takt-ms", type=float, help="The line's cycle time: say whether the 99th percentile keeps it."
+    "--takt-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The line's cycle time: pass or fail, by the 99th percentile; a failure exits with 1.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="A sustained run of so many minutes as well, which shows throttling.",
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the latencies as an SVG file."
 )
 @json_option
 def command(
-    bundle: Path, image: Path | None, repetitions: int, takt_ms: float | None, as_json: bool, **engine: Any
+    bundle: Path,
+    image: Path | None,
+    repetitions: int,
+    takt_ms: float | None,
+    minutes: float | None,
+    plot: Path | None,
+    as_json: bool,
+    **engine: Any,
 ) -> None:
-    """Measure latency on this machine: median, tail, stages, cold start and memory.
+    """Measure latency on this machine: median, tail, jitter, stages, cold start, memory, and whether it lasts.
+
+    Times run from the file to the verdict, one part at a time. The heat map is drawn only when somebody looks, so its time
+    stands apart. Jitter is the standard deviation.
 
     \b
     Example:
       lineside bench tile-patchcore
       lineside bench tile-patchcore --engine onnxruntime --takt-ms 50 --json
+      lineside bench tile-patchcore --minutes 30 --takt-ms 50 --plot latency.svg
     """
-    from runtime.commands._bench import run
+    from runtime.commands._bench import Wanted, run
 
-    run(bundle, image, repetitions, takt_ms, engine, as_json=as_json)
+    sys.exit(run(bundle, Wanted(image, repetitions, takt_ms, minutes, plot), engine, as_json=as_json))

@@ -12,7 +12,7 @@ from runtime.commands.options import engine_options, json_option
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("source")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @engine_options
 @click.option("--new-only", is_flag=True, help="For a folder: leave out the pictures that are there already.")
 @click.option("--once", is_flag=True, help="For a folder: stop after the pictures that are there.")
@@ -22,7 +22,7 @@ from runtime.commands.options import engine_options, json_option
 @json_option
 def command(
     bundle: Path,
-    source: str,
+    sources: tuple[str, ...],
     new_only: bool,
     once: bool,
     save_maps: Path | None,
@@ -32,14 +32,15 @@ def command(
     """Inspect parts as they come: pictures that appear in a folder, a video file, a camera or an RTSP URL.
 
     Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts never lag behind the line. An
-    edited threshold is in force at the next part. Ctrl-C ends it with a summary.
+    edited threshold is in force at the next part. Ctrl-C ends it with a summary. Several sources share one model.
 
     \b
     Example:
       lineside watch tile-patchcore incoming
       lineside watch tile-patchcore 0 --json
+      lineside watch tile-patchcore 0 1 2 --threads 4
       lineside watch tile-patchcore rtsp://camera/stream --save-maps flagged
     """
     from runtime.commands._watch import run
 
-    run(bundle, source, engine, existing=not new_only, once=once, save_maps=save_maps, as_json=as_json)
+    run(bundle, sources, engine, existing=not new_only, once=once, save_maps=save_maps, as_json=as_json)

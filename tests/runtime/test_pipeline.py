@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from runtime.errors import EngineError, ImageError
 from runtime.inspector import Inspector
-from runtime.pipeline import WINDOW, inspect_all
+from runtime.pipeline import WINDOW, Feed, inspect_all, run_feeds
 from runtime.preprocess import UInt8Image
 from tests.runtime.tiny import write_bundle
 
@@ -76,3 +78,76 @@ def test_a_slow_consumer_holds_the_producer_back(bundle: Path) -> None:
 def test_a_failing_engine_is_not_swallowed(bundle: Path) -> None:
     with Inspector(bundle, streams=STREAMS) as inspector, pytest.raises(EngineError):
         list(inspect_all(inspector, [np.zeros((4, 4), np.uint8)], lambda part: part))
+
+
+def test_a_result_is_handed_on_while_the_source_waits_for_its_next_part() -> None:
+    gate = threading.Event()
+
+    def trickle() -> Iterator[int]:
+        yield 1
+        gate.wait(30)
+        yield 2
+
+    results = run_feeds([Feed(trickle(), 4)], lambda item: item * 10, 2)
+    assert next(results) == (1, 10)
+    gate.set()
+    assert list(results) == [(2, 20)]
+
+
+def test_several_sources_keep_their_own_order_and_a_slow_one_does_not_stop_a_quick_one() -> None:
+    def counted(name: str, number: int, pause: float) -> Iterator[tuple[str, int]]:
+        for index in range(number):
+            time.sleep(pause)
+            yield name, index
+
+    feeds = [Feed(counted("slow", 3, 0.2), 1), Feed(counted("quick", 50, 0.0), 4)]
+    found = [item for item, _ in run_feeds(feeds, lambda item: item, 2)]
+    for name, number in (("slow", 3), ("quick", 50)):
+        assert [index for own, index in found if own == name] == list(range(number))
+    assert found[-1] == ("slow", 2)
+    assert found.index(("quick", 49)) < found.index(("slow", 1))
+
+
+def test_a_camera_has_one_frame_in_flight() -> None:
+    """While the consumer holds a frame's result, no next frame is taken: it would be old by the time it is looked at."""
+    taken = 0
+
+    def camera() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    results = run_feeds([Feed(camera(), 1)], lambda item: item, 3)
+    for number in range(1, 6):
+        assert next(results)[0] == number
+        time.sleep(0.05)
+        assert taken == number
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_closing_ends_every_thread_and_the_source(bundle: Path) -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[UInt8Image]:
+        try:
+            while True:
+                yield images(1)[0]
+        finally:
+            closed.set()
+
+    with Inspector(bundle, streams=STREAMS) as inspector:
+        results = inspect_all(inspector, endless(), lambda part: part)
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+    assert closed.wait(5)
+    assert [t.name for t in threading.enumerate() if t.name.startswith("lineside")] == []
+
+
+def test_a_source_that_fails_is_not_swallowed() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="disk is gone"):
+        list(run_feeds([Feed(broken(), 2)], lambda item: item, 2))

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from runtime.errors import SourceError
+from runtime.inspector import Inspector
 from runtime.sources import arrivals
+from runtime.watching import streams_for
 from tests.runtime.tiny import random_image, write_bundle
 
 
@@ -29,8 +31,8 @@ def write_picture(path: Path, seed: int = 0) -> None:
     cv2.imwrite(str(path), random_image(seed)[:, :, ::-1])
 
 
-def watch(bundle: Path, source: Path | str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "runtime.cli", "watch", str(bundle), str(source), "--json", *options]
+def watch(bundle: Path, *sources: Path | str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "runtime.cli", "watch", str(bundle), *map(str, sources), "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -102,10 +104,7 @@ def test_a_file_that_still_grows_is_left_alone(tmp_path: Path) -> None:
 
 def test_every_frame_of_a_video_in_order(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "line.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
-    for level in range(0, 250, 25):
-        writer.write(np.full((64, 64, 3), level, np.uint8))
-    writer.release()
+    write_video(path, range(0, 250, 25))
     found = list(arrivals(str(path), threading.Event()))
     assert [arrival.name.rsplit("#")[-1] for arrival in found] == [str(index) for index in range(10)]
     levels = [float(np.mean(np.asarray(arrival.source))) for arrival in found]
@@ -113,6 +112,68 @@ def test_every_frame_of_a_video_in_order(bundle: Path, tmp_path: Path) -> None:
     process = watch(bundle, path)
     out, _ = process.communicate(timeout=60)
     assert len(out.splitlines()) == 10
+
+
+def write_video(path: Path, levels: range) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for level in levels:
+        writer.write(np.full((64, 64, 3), level, np.uint8))
+    writer.release()
+    return path
+
+
+def test_several_sources_on_one_model(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    write_picture(folder / "0.png")
+    videos = [write_video(tmp_path / f"{name}.avi", range(0, 250, 25)) for name in ("left", "right")]
+    process = watch(bundle, folder, *videos)
+    assert process.stdout is not None
+    rows = [json.loads(process.stdout.readline()) for _ in range(21)]
+    write_picture(folder / "1.png", 1)
+    late = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    for video in videos:
+        own = [row["path"] for row in rows if row["path"].startswith(str(video))]
+        assert own == [f"{video}#{index}" for index in range(10)]
+    assert [row["path"] for row in rows if row["path"].endswith("0.png")] == [str(folder / "0.png")]
+    assert late["path"] == str(folder / "1.png")
+    with Inspector(bundle) as inspector:
+        for video in videos:
+            for part in arrivals(str(video), threading.Event()):
+                (row,) = [row for row in rows if row["path"] == part.name]
+                assert row["pred_score"] == pytest.approx(inspector.inspect(part.source).pred_score, rel=1e-5)
+
+
+def test_one_source_that_is_not_there_is_named(bundle: Path, tmp_path: Path) -> None:
+    process = watch(bundle, write_video(tmp_path / "left.avi", range(3)), tmp_path / "nowhere")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out == ""
+    assert f"{tmp_path / 'nowhere'}: expected a folder" in err
+
+
+@pytest.mark.parametrize(
+    ("sources", "once", "engine", "streams"),
+    [
+        (["0"], False, {}, 1),
+        (["rtsp://a", "rtsp://b"], False, {"threads": 4}, 2),
+        (["0", "1", "2", "3"], False, {"threads": 2}, 2),
+        (["video"], False, {"threads": 4}, 4),
+        (["folder"], False, {"threads": 4}, 1),
+        (["folder"], True, {"threads": 4}, 4),
+        (["0", "1"], False, {"threads": 4, "device": "GPU"}, 1),
+    ],
+)
+def test_streams_go_with_the_kind_of_source(
+    tmp_path: Path, sources: list[str], once: bool, engine: dict[str, object], streams: int
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "video").write_bytes(b"frames")
+    found = [str(tmp_path / source) if source in ("video", "folder") else source for source in sources]
+    assert streams_for(found, engine, once=once) == streams
 
 
 @pytest.mark.parametrize("source", ["nowhere", "77", "rtsp://127.0.0.1:9/none"])

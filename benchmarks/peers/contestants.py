@@ -1,0 +1,124 @@
+"""Every contestant as two callables: on a picture that is decoded already, and from the file on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.peers.cases import Checkpoint, UInt8Image, to_tensor
+from export.bundling import build_graph
+from export.convert import to_onnx, to_openvino
+from runtime.engines import open_engine
+from runtime.manifest import EngineName
+from runtime.preprocess import load_image
+
+BASELINE = "anomalib OpenVINOInferencer f32"
+ENGINE_NAMES: dict[EngineName, str] = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+Models = dict[EngineName, Path]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to a score.
+
+    Attributes:
+        on_image: takes uint8 (H, W, 3) RGB at the model's size.
+        on_file: takes the path of a picture of any size.
+    """
+
+    on_image: Callable[[UInt8Image], Any]
+    on_file: Callable[[Path], Any]
+
+
+def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
+    """Lineside's graph in fp32 for both engines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = build_graph(checkpoint.recipe, checkpoint.model)
+    models: Models = {"onnxruntime": folder / "model.onnx", "openvino": folder / "model.xml"}
+    to_onnx(graph, checkpoint.recipe.size_hw, models["onnxruntime"])
+    to_openvino(models["onnxruntime"], models["openvino"])
+    return models
+
+
+# A precision is one line here: from a checkpoint to a model file for each engine that runs it.
+PRECISIONS: dict[str, Callable[[Checkpoint, Path], Models]] = {"fp32": export_fp32}
+
+
+def lineside(checkpoint: Checkpoint, folder: Path, precisions: Sequence[str]) -> dict[str, Contestant]:
+    """Lineside on each engine in each precision."""
+    size_hw = checkpoint.recipe.size_hw
+    found = {}
+    for precision in precisions:
+        for engine_name, path in PRECISIONS[precision](checkpoint, folder / precision).items():
+            found[f"Lineside {ENGINE_NAMES[engine_name]} {precision}"] = _lineside(engine_name, path, size_hw)
+    return found
+
+
+def _lineside(engine_name: EngineName, path: Path, size_hw: tuple[int, int]) -> Contestant:
+    engine = open_engine(engine_name, path)
+    return Contestant(
+        lambda image: engine.run({"image": image[None]}),
+        lambda file: engine.run({"image": load_image(file, size_hw)[None]}),
+    )
+
+
+def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
+    """Anomalib's inferencer at its default and in fp32, its torch model, and ONNX Runtime on its export.
+
+    anomalib's inferencer takes a PIL picture of the size that was exported, so a user resizes first; a box filter is the
+    area averaging that Lineside uses, and the quickest that Pillow has.
+    """
+    import onnxruntime as ort
+    from anomalib.deploy import OpenVINOInferencer
+
+    model, size_hw = checkpoint.model, checkpoint.recipe.size_hw
+    options = {"dynamic_shapes": None}
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        model.to_onnx(folder / "peer", input_size=size_hw, **options)
+        model.to_openvino(folder / "peer", input_size=size_hw, onnx_kwargs=options)
+    xml, onnx_file = next((folder / "peer").rglob("*.xml")), next((folder / "peer").rglob("*.onnx"))
+    exact = OpenVINOInferencer(xml, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
+    default = OpenVINOInferencer(xml, device="CPU")
+    session = ort.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def read(file: Path) -> Image.Image:
+        return Image.open(file).convert("RGB").resize((size_hw[1], size_hw[0]), Image.Resampling.BOX)
+
+    def torch_predict(image: UInt8Image) -> Any:
+        with torch.no_grad():
+            return model(to_tensor(image))
+
+    def ort_predict(image: UInt8Image) -> Any:
+        return session.run(["pred_score"], {name: to_tensor(image).numpy()})
+
+    return {
+        BASELINE: Contestant(
+            lambda image: exact.predict(_scaled(image)), lambda file: exact.predict(read(file))
+        ),
+        "anomalib OpenVINOInferencer default": Contestant(
+            lambda image: default.predict(_scaled(image)), lambda file: default.predict(read(file))
+        ),
+        "anomalib torch": Contestant(torch_predict, lambda file: torch_predict(np.array(read(file)))),
+        "ONNX Runtime on anomalib's export": Contestant(
+            ort_predict, lambda file: ort_predict(np.array(read(file)))
+        ),
+    }
+
+
+def score_of(result: Any) -> float:
+    """The raw score in whatever a contestant returns."""
+    value = result["pred_score"] if isinstance(result, dict) else getattr(result, "pred_score", result)
+    return float(np.asarray(value[0] if isinstance(value, list) else value).reshape(-1)[0])
+
+
+def _scaled(image: UInt8Image) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return image.astype(np.float32) / 255.0

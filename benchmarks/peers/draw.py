@@ -1,0 +1,56 @@
+"""The picture of the growth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.growth import BANK, BANKS
+from scripts.figures import style
+
+Row = dict[str, Any]
+_COLOURS = (style.ACCENT, style.GOOD, style.BAD, style.NEUTRAL)
+
+
+def draw_growth(rows: dict[str, list[Row]], path: Path) -> Path:
+    """Latency above, memory below; against bank, input size and cameras."""
+    style.apply()
+    drawn = style.figure(5.6)
+    axes = drawn.subplots(2, 3, sharex="col")
+    precisions = list(dict.fromkeys(row["precision"] for row in rows["bank"]))
+    for number, precision in enumerate(precisions):
+        colour = _COLOURS[number % len(_COLOURS)]
+        for column, axis in enumerate(("bank", "side")):
+            own = [row for row in rows[axis] if row["precision"] == precision]
+            for line, name in enumerate(("p50_ms", "peak_rss_mib")):
+                axes[line][column].plot(
+                    [r[axis] for r in own], [r[name] for r in own], "o-", color=colour, label=precision
+                )
+        for shared, marker in ((True, "o-"), (False, "s:")):
+            own = [r for r in rows["cameras"] if r["precision"] == precision and r["shared"] is shared]
+            label = f"{precision}, {'one model' if shared else 'a model each'}"
+            at = [r["cameras"] for r in own]
+            axes[0][2].plot(at, [r["images_per_second"] for r in own], marker, color=colour, label=label)
+            axes[1][2].plot(at, [r["peak_rss_mib"] for r in own], marker, color=colour, label=label)
+    first = next(row for row in rows["bank"] if row["bank"] == BANKS[0])
+    _three_times(axes[0][0], first["p50_ms"])
+    titles = ("size of the bank", f"input size, bank {BANK:,}", f"cameras, bank {BANK:,}")
+    for column, title in enumerate(titles):
+        axes[0][column].set_title(title)
+        axes[1][column].set_ylabel("peak memory, MiB")
+        axes[0][column].set_ylabel("p50, ms" if column < 2 else "images a second")
+        axes[0][column].legend(fontsize=8)
+        for line in (0, 1):
+            axes[line][column].set_ylim(bottom=0)
+    axes[0][0].set_xscale("log")
+    axes[0][0].set_yscale("log")
+    axes[1][0].set_xlabel("prototypes")
+    axes[1][1].set_xlabel("side, pixels")
+    axes[1][2].set_xlabel("cameras")
+    return style.save(drawn, path)
+
+
+def _three_times(axis: Any, start: float) -> None:
+    """Where latency would be if ten times the bank cost exactly three times as much."""
+    at = [BANKS[0], BANKS[0] * 10, BANKS[0] * 100]
+    axis.plot(at, [start, 3 * start, 9 * start], "--", color=style.NEUTRAL, label="3x for 10x")

@@ -1,0 +1,243 @@
+"""The planner: its choice against brute force, nested banks against fresh trainings, and the command as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.commands._plan import numbers
+from export.commands.plan import command as plan_command
+from export.data.photographs import read_photographs
+from export.plan.accuracy import Exam, draw_defects
+from export.plan.candidates import Grid, candidates, check_grid
+from export.plan.choose import Budget, Measured, best_within, nearest, pareto
+from export.plan.run import Plan
+from export.plan.show import plot, table
+from export.recipe import EfficientAdRecipe, PatchCoreRecipe
+from export.training import train
+from runtime.bundle import Bundle
+from runtime.dataset import load_category
+from runtime.errors import LinesideError, TrainingError
+from runtime.inspector import Inspector
+from runtime.preprocess import load_image
+
+
+def one(auroc: float = 0.9, ms: float = 10.0, mib: float = 200.0, **other: object) -> Measured:
+    found = Measured("patchcore", 256, 500, "openvino", "fp32", auroc, ms, 1.2 * ms, mib, 900.0)
+    return replace(found, **other)  # type: ignore[arg-type]
+
+
+# Few distinct values, so that ties come up.
+VARIANTS = st.lists(
+    st.builds(one, st.sampled_from([0.8, 0.9, 1.0]), st.sampled_from([1.0, 5.0, 9.0]), st.sampled_from([90.0, 200.0])),
+    min_size=1, max_size=12,
+)  # fmt: skip
+BUDGETS = st.builds(
+    Budget, st.sampled_from([None, 0.5, 6.0, 20.0]), st.sampled_from([None, 50.0, 100.0, 300.0])
+)
+
+
+@given(VARIANTS)
+def test_the_front_is_what_nothing_beats(found: list[Measured]) -> None:
+    def beats(a: Measured, b: Measured) -> bool:
+        return (a.auroc >= b.auroc and a.p50_ms <= b.p50_ms) and (a.auroc, a.p50_ms) != (b.auroc, b.p50_ms)
+
+    front = pareto(found)
+    unbeaten = {(a.auroc, a.p50_ms) for a in found if not any(beats(b, a) for b in found)}
+    assert {(a.auroc, a.p50_ms) for a in front} == unbeaten
+    assert [a.p50_ms for a in front] == sorted(a.p50_ms for a in front)
+
+
+@given(VARIANTS, BUDGETS)
+def test_the_best_fits_and_none_that_fits_is_better(found: list[Measured], budget: Budget) -> None:
+    def fits(a: Measured) -> bool:
+        slow = budget.max_latency_ms is not None and a.p95_ms > budget.max_latency_ms
+        large = budget.max_memory_mib is not None and a.peak_rss_mib > budget.max_memory_mib
+        return not slow and not large
+
+    best = best_within(found, budget)
+    fitting = [a for a in found if fits(a)]
+    assert (best is None) == (not fitting)
+    if best is not None:
+        assert fits(best)
+        assert all(a.auroc <= best.auroc for a in fitting)
+        assert all(a.p95_ms >= best.p95_ms for a in fitting if a.auroc == best.auroc)
+    assert budget.excess(nearest(found, budget)) == min(budget.excess(a) for a in found)
+
+
+def test_the_table_marks_the_front_and_what_was_written() -> None:
+    found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000), one(0.94, 30.0, engine="onnxruntime")]
+    text = table(Plan(Exam("labelled", [b""] * 6, [b""] * 20), found, found[0]), Budget(10.0))
+    head, *rows, legend = text.splitlines()
+    assert head.split() == ["model", "px", "prototypes", "variant", "AUROC", "p50", "ms", "p95", "ms", "MiB", "start", "ms", "fits"]  # fmt: skip
+    assert [row[0] for row in rows] == [">", "*", " "]
+    assert [row.split()[-1] for row in rows] == ["yes", "no", "no"]
+    assert "labelled test parts (6 good, 20 anomalous)" in legend
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_the_plot_names_the_front(best: bool) -> None:
+    found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000)]
+    drawn = plot(Plan(Exam("synthetic", [b""], [b""]), found, found[1] if best else None), Budget(10.0, None))
+    texts = [element.text for element in ElementTree.fromstring(drawn).iter()]
+    assert {"256/500 fp32", "256/2000 fp32", "budget 10 ms (p95)"} <= set(texts)
+    assert ("written" in texts) is best
+
+
+@pytest.mark.parametrize("text", ["", "256,", "0", "-3", "a", "256;320"])
+def test_numbers_that_are_none(text: str) -> None:
+    with pytest.raises(TrainingError, match="--sizes: expected whole numbers"):
+        numbers("--sizes", text)
+
+
+def test_numbers_are_sorted_and_each_is_there_once() -> None:
+    assert numbers("--sizes", "320, 256,256") == (256, 320)
+
+
+def test_a_grid_that_cannot_be_is_refused_before_training() -> None:
+    with pytest.raises(TrainingError, match="--prototypes: expected at least 10"):
+        check_grid(PatchCoreRecipe(), Grid((256,), (5, 100)))
+    with pytest.raises(TrainingError, match="multiples of 64"):
+        check_grid(EfficientAdRecipe(), Grid((192, 300), (100,)))
+    assert [r.size_hw for r in check_grid(EfficientAdRecipe(), Grid((192, 256, 300), (1,)))] == [(256, 256)]
+
+
+@pytest.mark.slow
+def test_a_smaller_bank_is_what_a_training_of_that_size_would_have_kept(sample_root: Path) -> None:
+    category = load_category(sample_root, "tile")
+    grid = Grid((64,), (30, 100))
+    (recipe,) = check_grid(PatchCoreRecipe(), grid)
+    found = {}
+    for work in candidates(recipe, category, grid, 3):
+        assert isinstance(work.recipe, PatchCoreRecipe)
+        found[work.recipe.max_prototypes] = (work.recipe, work.trained.model.model.memory_bank.clone())
+    assert list(found) == [100, 30]
+    photographs = read_photographs(category, (64, 64), 3)
+    for size, (exact, bank) in found.items():
+        fresh = train(exact, photographs, 3).model.model.memory_bank
+        assert len(bank) == size
+        assert torch.equal(bank, fresh)
+
+
+@pytest.mark.slow
+def test_synthetic_defects_are_small_faint_and_the_same_for_the_same_seed(sample_root: Path) -> None:
+    paths = sorted((sample_root / "tile" / "train" / "good").iterdir())[:3]
+    parts = [load_image(path, (128, 128)) for path in paths]
+    first, second = draw_defects(parts, 5), draw_defects(parts, 5)
+    assert len(first) >= 120
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    changed = [
+        min(np.abs(a.astype(int) - p.astype(int)).max(axis=2).__gt__(0).mean() for p in parts) for a in first
+    ]
+    assert 0 < np.median(changed) < 0.1
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "runtime.cli", "plan", *map(str, arguments)]
+
+
+def lineside_plan(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=500)
+
+
+SMALL = ("--sizes", "64,96", "--prototypes", "20,100")
+
+
+@pytest.mark.slow
+def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: Path) -> None:
+    done = lineside_plan("--data", sample_root, "--category", "tile", "--max-latency-ms", 5000, "--max-memory-mib", 4000,
+                         "--out", tmp_path / "best", "--plot", tmp_path / "plan.svg", "--json", *SMALL)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    variants = found["variants"]
+    shapes = {(v["side"], v["prototypes"], v["engine"]) for v in variants if v["precision"] == "fp32"}
+    assert shapes == {(s, p, e) for s in (64, 96) for p in (20, 100) for e in ("openvino", "onnxruntime")}
+    assert (found["accuracy_on"], found["n_good"]) == ("labelled", 6)
+    chosen = found["chosen"]
+    assert chosen["auroc"] == max(v["auroc"] for v in variants)
+    category = load_category(sample_root, "tile")
+    labels = [part.is_anomalous for part in category.test]
+    with Bundle.open(tmp_path / "best") as bundle:
+        assert bundle.manifest.input.height == chosen["side"]
+        assert bundle.manifest.recipe["max_prototypes"] == chosen["prototypes"]
+        assert bundle.manifest.metrics["plan"]["accuracy_on"].startswith("labelled test parts")
+        with Inspector(bundle, engine=chosen["engine"], precision=chosen["precision"]) as inspector:
+            scores = np.array([inspector.inspect(part.path).pred_score for part in category.test])
+    # AUROC by its definition: the share of pairs in the right order.
+    good, bad = scores[~np.array(labels)], scores[np.array(labels)]
+    pairs = (bad[:, None] > good[None]).mean() + 0.5 * (bad[:, None] == good[None]).mean()
+    assert chosen["auroc"] == pytest.approx(pairs, abs=1e-3)
+    assert ElementTree.parse(tmp_path / "plan.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
+    tmp_path: Path, sample_root: Path
+) -> None:
+    folder = tmp_path / "good"
+    shutil.copytree(sample_root / "tile" / "train" / "good", folder)
+    done = lineside_plan("--data", folder, "--max-latency-ms", 0.01, "--out", tmp_path / "best",
+                         "--sizes", 64, "--prototypes", 20)  # fmt: skip
+    assert done.returncode == 1
+    assert "synthetic defects on held-out good parts" in done.stderr
+    assert "expected a variant within 0.01 ms, found none" in done.stderr
+    assert "Nearest: patchcore 64 px, 20 prototypes" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("patchcore") >= 2, "the table is there all the same"
+    assert not (tmp_path / "best").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing(tmp_path: Path, sample_root: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        command("--data", sample_root, "--category", "tile", "--out", tmp_path / "best"),
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    stop = time.monotonic() + 120
+    while not list(temporary.glob("lineside-plan-*")) and time.monotonic() < stop:
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "best").exists()
+    assert list(temporary.glob("lineside-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--steps", 5), "--model efficientad"),
+        (("--prototypes", "3"), "--prototypes: expected at least 10"),
+        (("--sizes", "x"), "--sizes: expected whole numbers"),
+        (("--plot", "plan.png"), "ends in .svg"),
+        (("--category", "bottle"), "expected the category 'bottle'"),
+    ],
+)
+def test_bad_input_is_refused_before_training(
+    tmp_path: Path, arguments: tuple[object, ...], expected: str
+) -> None:
+    good = tmp_path / "parts" / "train" / "good"
+    good.mkdir(parents=True)
+    (good / "0.png").write_bytes(b"not looked at")
+    given = ["--data", tmp_path / "parts", "--out", tmp_path / "best", *arguments]
+    with pytest.raises(LinesideError, match=expected):
+        plan_command.main([str(argument) for argument in given], standalone_mode=False)
+    assert not (tmp_path / "best").exists()
