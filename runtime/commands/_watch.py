@@ -7,24 +7,40 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from runtime.commands._inspect import print_prediction, save_map
+import click
+
+from runtime.cli import emit_json
+from runtime.commands._inspect import line_of, save_map
 from runtime.errors import ImageError
+from runtime.health.drift import Alarm
+from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
+from runtime.prediction import Prediction
 from runtime.progress import say
 from runtime.sources import Arrival, arrivals
 
 
 def run(
-    bundle: Path, source: str, engine: dict[str, Any], *, existing: bool, once: bool, save_maps: Path | None, as_json: bool
-) -> None:  # fmt: skip
+    bundle: Path,
+    source: str,
+    engine: dict[str, Any],
+    *,
+    existing: bool,
+    once: bool,
+    save_maps: Path | None,
+    drift_state: Path | None,
+    as_json: bool,
+) -> None:
     """Inspect until the source ends or Ctrl-C; a picture that cannot be read is named and skipped.
 
     Raises:
         SourceError: there is no such source.
         EngineError: the engine fails.
+        HealthError: the file of the drift test's state is none.
     """
     verdicts: Counter[str] = Counter()
     stop = threading.Event()
+    drift = DriftWatch(drift_state)
     with Inspector(bundle, **engine) as inspector:
         parts = arrivals(source, stop, existing=existing, once=once)
         if save_maps is not None:
@@ -32,26 +48,59 @@ def run(
         say(f"watching {source}; Ctrl-C ends it")
         try:
             for part in parts:
-                if inspector.refresh_thresholds():
-                    in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
-                    say(inspector.threshold_problem or in_force)
-                verdicts[_inspect(inspector, part, sum(verdicts.values()), save_maps, as_json=as_json)] += 1
+                _take_over_edits(inspector)
+                prediction = _inspected(inspector, part)
+                verdicts["unreadable" if prediction is None else prediction.verdict] += 1
+                if prediction is not None:
+                    alarm = _see(drift, inspector, prediction)
+                    _report(part, prediction, alarm, as_json=as_json)
+                    if save_maps is not None and prediction.verdict == "anomalous":
+                        _save_map(save_maps, part, prediction, sum(verdicts.values()) - 1)
         except KeyboardInterrupt:
             stop.set()
+        finally:
+            drift.save()
     total = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items())) or "no part"
     say(f"{source}: {total}")
+    if drift.alarm is not None:
+        say(drift.alarm.sentence())
 
 
-def _inspect(
-    inspector: Inspector, part: Arrival, index: int, save_maps: Path | None, *, as_json: bool
-) -> str:
+def _take_over_edits(inspector: Inspector) -> None:
+    if inspector.refresh_thresholds():
+        in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
+        say(inspector.threshold_problem or in_force)
+    if inspector.refresh_health():
+        in_force = "off" if inspector.health is None else f"as of {inspector.health.set_at}"
+        say(inspector.health_problem or f"check of pictures: {in_force}")
+
+
+def _inspected(inspector: Inspector, part: Arrival) -> Prediction | None:
     try:
-        prediction = inspector.inspect(part.source)
+        return inspector.inspect(part.source)
     except ImageError as error:
         say(f"skipped: {error}")
-        return "unreadable"
-    print_prediction(part.name, prediction, as_json=as_json)
-    if save_maps is not None and prediction.verdict == "anomalous":
-        stem = Path(part.name.replace("#", "-")).stem or "part"
-        save_map(save_maps / f"{index:06d}_{stem}.png", part.source, prediction)
-    return prediction.verdict
+        return None
+
+
+def _see(drift: DriftWatch, inspector: Inspector, prediction: Prediction) -> Alarm | None:
+    before = drift.alarm
+    alarm = drift.see(inspector, prediction)
+    if alarm is not None and before is None:
+        say(alarm.sentence())
+    if alarm is None and before is not None:
+        say("drift: over; the pictures look like the calibrated good parts again")
+    return alarm
+
+
+def _report(part: Arrival, prediction: Prediction, alarm: Alarm | None, *, as_json: bool) -> None:
+    if as_json:
+        drift = None if alarm is None else alarm.to_json()
+        emit_json({"path": part.name, **prediction.to_json(), "drift": drift})
+    else:
+        click.echo(line_of(part.name, prediction))
+
+
+def _save_map(folder: Path, part: Arrival, prediction: Prediction, index: int) -> None:
+    stem = Path(part.name.replace("#", "-")).stem or "part"
+    save_map(folder / f"{index:06d}_{stem}.png", part.source, prediction)
