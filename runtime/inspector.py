@@ -158,7 +158,7 @@ class Inspector:
         measured: dict[str, float] | None = None
         reason = ""
         if health is not None and (health.judge or health.drift):
-            measured = measure(resized, health.reference)
+            measured = measure(resized)
             reason = health.reason(measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score)
         return self._judge(raw, measured, reason, start)
 

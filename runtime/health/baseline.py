@@ -54,7 +54,6 @@ class Health:
         score_limits: raw score above which no part was ever meant to be, by variant key.
         values: of good parts, by name of the statistic, each (n,).
         scores: raw scores of good parts that training has not seen, by variant key, each (n,).
-        reference: mean picture of the good parts, float32 (64, 64), or None where parts lie anywhere.
         n_good: number of good parts behind the limits.
         refused_rate: promised share of good parts that the limits refuse, on average; None when limits were set by hand.
         judge: whether pictures outside the limits get ``cannot_judge``.
@@ -70,7 +69,6 @@ class Health:
     score_limits: dict[str, float]
     values: dict[str, Floats]
     scores: dict[str, Floats]
-    reference: npt.NDArray[np.float32] | None
     n_good: int
     refused_rate: float | None = None
     judge: bool = True

@@ -17,18 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.health.baseline import Floats, Health, Limit, PictureSize
-from runtime.health.statistics import SHIFTS, STATISTICS, measure, shift, thumbnail
+from runtime.health.statistics import STATISTICS, measure
 
 MIN_PICTURES = 10
 # Limits this many times as far from the typical part as any good part was.
 FACTOR = 2.0
 # Values kept for the drift test; more add nothing but bytes.
 MOST_VALUES = 500
-# Good parts that move by more than this much of the side have no place to be shifted from.
-PLACED_WITHIN = 8.0
 # A shape of picture differs when width / height leaves what was seen by more than this.
 ASPECT_ROOM = 0.02
-_SCORE_FACTOR = 20.0
+# How far a defect scores is unknown in advance; only what no part can be is refused for its score.
+_SCORE_FACTOR = 50.0
 
 
 @dataclass
@@ -36,7 +35,6 @@ class BaselineBuilder:
     """Gathers pictures of good parts one by one, then makes the baseline."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
-    thumbnails: list[npt.NDArray[np.float32]] = field(default_factory=list)
     sizes_hw: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, image_rgb: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
@@ -47,7 +45,6 @@ class BaselineBuilder:
             size_hw: height and width that it had before.
         """
         self.rows.append(measure(image_rgb))
-        self.thumbnails.append(thumbnail(image_rgb))
         self.sizes_hw.append(size_hw)
 
     def baseline(self, scores: Mapping[str, Sequence[float] | Floats], seed: int = 0) -> Health | None:
@@ -60,11 +57,6 @@ class BaselineBuilder:
         if len(self.rows) < MIN_PICTURES:
             return None
         values = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
-        mean = np.mean(self.thumbnails, axis=0).round().astype(np.float32)
-        shifts = np.array([shift(picture, mean) for picture in self.thumbnails])
-        is_placed = bool((np.quantile(np.abs(shifts), 0.95, axis=0) <= PLACED_WITHIN).all())
-        if is_placed:
-            values.update(zip(SHIFTS, shifts.T, strict=True))
         order = np.random.default_rng(seed).permutation(len(self.rows))
         limits, refused_rate = find_limits(values, order)
         kept = order[:MOST_VALUES]
@@ -75,7 +67,6 @@ class BaselineBuilder:
             score_limits={key: score_limit(found) for key, found in finite.items()},
             values={name: column[kept] for name, column in values.items()},
             scores=finite,
-            reference=mean if is_placed else None,
             n_good=len(self.rows),
             refused_rate=refused_rate,
             note=(
@@ -99,14 +90,16 @@ def find_limits(values: Mapping[str, Floats], order: npt.NDArray[np.intp]) -> tu
         if name in values and (one.judged_below or one.judged_above)
     }
     reach = {name: _reach(values[name][first], STATISTICS[name].room) for name in judged}
-    farthest = np.max([_distances(values[name][second], reach[name]) for name in judged], axis=0)
+    farthest = np.max(
+        [_how_far(values[name][second], reach[name], STATISTICS[name].room) for name in judged], axis=0
+    )
     factor = FACTOR * max(1.0, float(farthest.max()))
     limits = {}
     for name, one in judged.items():
         typical, below, above = reach[name]
         limits[name] = Limit(
-            typical - factor * below if one.judged_below else None,
-            typical + factor * above if one.judged_above else None,
+            typical - max(factor * below, one.room) if one.judged_below else None,
+            typical + max(factor * above, one.room) if one.judged_above else None,
         )
     return limits, 1.0 / (len(second) + 1)
 
@@ -115,19 +108,21 @@ def score_limit(good_scores: npt.ArrayLike) -> float:
     """Raw score that not even a bad part reaches: far beyond what good parts spread over."""
     scores = np.asarray(good_scores, dtype=np.float64)
     typical, highest = float(np.median(scores)), float(scores.max())
-    return typical + _SCORE_FACTOR * max(highest - typical, 0.05 * abs(typical), 1e-9)
+    return typical + _SCORE_FACTOR * max(highest - typical, 0.25 * abs(typical), 1e-9)
 
 
 def _reach(values: Floats, room: float) -> tuple[float, float, float]:
-    """Typical value, and distances to the lowest and highest part; no less than lets twice of them be the room."""
+    """Typical value, and the distances of the lowest and the highest part; something even where all parts are alike."""
     typical = float(np.median(values))
-    least = room / FACTOR
+    least = 0.1 * room
     return typical, max(typical - float(values.min()), least), max(float(values.max()) - typical, least)
 
 
-def _distances(values: Floats, reach: tuple[float, float, float]) -> Floats:
+def _how_far(values: Floats, reach: tuple[float, float, float], room: float) -> Floats:
+    """How many times farther out than any part of the first half; 0 within the room, where nothing is refused anyway."""
     typical, below, above = reach
-    return np.asarray(np.maximum((typical - values) / below, (values - typical) / above))
+    times = np.maximum((typical - values) / below, (values - typical) / above)
+    return np.where(np.abs(values - typical) <= room, 0.0, times)
 
 
 def _size(sizes_hw: Sequence[tuple[int, int]]) -> PictureSize:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Callable
@@ -10,18 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from runtime import atomic
 from runtime.errors import HealthError
 from runtime.health.baseline import Floats, Health, Limit, PictureSize
-from runtime.health.statistics import REFERENCE_SIDE, SHIFTS, STATISTICS
+from runtime.health.statistics import STATISTICS
 
 HEALTH_VERSION = 1
 _ADVICE = "make it anew with: lineside calibrate BUNDLE --good DIR, or delete it to go on without the check of pictures"
 _FIELDS = frozenset(
     ("schema_version", "judge", "drift", "parts_between_false_alarms", "tolerated_share", "limits", "size",
-     "score_limits", "n_good", "refused_rate", "note", "set_at", "scores", "values", "reference")
+     "score_limits", "n_good", "refused_rate", "note", "set_at", "scores", "values")
 )  # fmt: skip
 
 Value = TypeVar("Value")
@@ -75,7 +73,6 @@ def write_health(path: Path, health: Health) -> None:
                 "set_at": health.set_at,
                 "scores": {key: [float(f"{one:.6g}") for one in found] for key, found in sorted(health.scores.items())},
                 "values": {name: [round(float(one), 4) for one in found] for name, found in health.values.items()},
-                "reference": None if health.reference is None else _encoded(health.reference),
             }
         ),
     )  # fmt: skip
@@ -103,9 +100,6 @@ def _health(raw: dict[str, Any]) -> Health:
     for name in (*limits, *values):
         if name not in STATISTICS:
             raise ValueError(f"expected the statistics {', '.join(STATISTICS)}, found {name!r}")
-    reference = None if raw["reference"] is None else _decoded(raw["reference"])
-    if reference is None and any(name in values for name in SHIFTS):
-        raise ValueError("expected a reference picture beside the shifts, found null")
     refused_rate = raw["refused_rate"]
     return Health(
         limits=limits,
@@ -113,7 +107,6 @@ def _health(raw: dict[str, Any]) -> Health:
         score_limits=_mapping("score_limits", raw["score_limits"], _number),
         values=values,
         scores=_mapping("scores", raw["scores"], _numbers),
-        reference=reference,
         n_good=_whole("n_good", raw["n_good"], 0),
         refused_rate=None if refused_rate is None else _between("refused_rate", refused_rate, 0.0, 1.0),
         judge=_switch("judge", raw["judge"]),
@@ -191,14 +184,3 @@ def _text(name: str, raw: Any) -> str:
 
 def _pair(limit: Limit) -> list[float | None]:
     return [None if one is None else round(one, 4) for one in (limit.low, limit.high)]
-
-
-def _encoded(picture: npt.NDArray[np.float32]) -> str:
-    return base64.b64encode(np.clip(picture, 0, 255).round().astype(np.uint8).tobytes()).decode("ascii")
-
-
-def _decoded(raw: Any) -> npt.NDArray[np.float32]:
-    data = base64.b64decode(_text("reference", raw), validate=True)
-    if len(data) != REFERENCE_SIDE**2:
-        raise ValueError(f"reference: expected {REFERENCE_SIDE**2} bytes, found {len(data)}")
-    return np.frombuffer(data, np.uint8).reshape(REFERENCE_SIDE, REFERENCE_SIDE).astype(np.float32)

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 UInt8Image = npt.NDArray[np.uint8]
-# Mean picture of the good parts that the place of a part is measured against: grey, this many pixels a side.
-REFERENCE_SIDE = 64
+# The part's place is looked for in a picture of this many pixels a side.
+PLACE_SIDE = 64
 WHITE_FROM = 251
 BLACK_TO = 4
-_WINDOW = cv2.createHanningWindow((REFERENCE_SIDE, REFERENCE_SIDE), cv2.CV_32F)
 
 Scale = Literal["plain", "doublings"]
 
@@ -53,6 +52,16 @@ class Statistic:
         plain = 2.0**value - 1.0 if self.scale == "doublings" else value
         return f"{plain:.3g} {self.unit}".strip()
 
+    def stored(self, shown: float) -> float:
+        """The value behind a number as people read it.
+
+        Raises:
+            ValueError: not finite, or negative where only a factor makes sense.
+        """
+        if not math.isfinite(shown) or (self.scale == "doublings" and shown < 0):
+            raise ValueError(str(shown))
+        return math.log2(1.0 + shown) if self.scale == "doublings" else shown
+
 
 # A defect may well be dark, bright, sharp-edged or out of place: only what no defect does to a whole picture is refused.
 STATISTICS = {
@@ -65,14 +74,13 @@ STATISTICS = {
         Statistic("focus", "out of focus", "sharper or noisier", "", "plain", 1.5, True, False),
         Statistic("red_cast", "too little red", "too much red", "%", "plain", 8.0, True, True),
         Statistic("blue_cast", "too little blue", "too much blue", "%", "plain", 8.0, True, True),
-        Statistic("shift_x", "shifted to the left", "shifted to the right", "% of the width", "plain", 2.0, False, False),
-        Statistic("shift_y", "shifted upwards", "shifted downwards", "% of the height", "plain", 2.0, False, False),
+        Statistic("centre_x", "shifted to the left", "shifted to the right", "% of the width", "plain", 2.0, False, False),
+        Statistic("centre_y", "shifted upwards", "shifted downwards", "% of the height", "plain", 2.0, False, False),
     )
 }  # fmt: skip
-SHIFTS = ("shift_x", "shift_y")
 
 
-def measure(image_rgb: UInt8Image, reference: npt.NDArray[np.float32] | None = None) -> dict[str, float]:
+def measure(image_rgb: UInt8Image) -> dict[str, float]:
     """All statistics of a picture.
 
     * ``brightness``: log2(1 + mean grey level); ``contrast``: log2(1 + standard deviation of the grey levels).
@@ -80,11 +88,10 @@ def measure(image_rgb: UInt8Image, reference: npt.NDArray[np.float32] | None = N
     * ``focus``: log2 of the mean squared Laplacian over the variance of the grey levels (energy of the Laplacian, Subbarao
       and Tyan 1998); the division takes the light's strength and the part's own contrast out.
     * ``red_cast``, ``blue_cast``: mean of red, of blue, minus mean of green, in percent of the mean grey level.
-    * ``shift_x``, ``shift_y``: by phase correlation with ``reference``, in percent of the side, rightwards and downwards.
+    * ``centre_x``, ``centre_y``: see :func:`centre`.
 
     Args:
         image_rgb: uint8 (H, W, 3), RGB, at the model's size.
-        reference: float32 (64, 64), mean picture of good parts; without it there are no shifts.
 
     Returns:
         Finite numbers by name.
@@ -93,7 +100,8 @@ def measure(image_rgb: UInt8Image, reference: npt.NDArray[np.float32] | None = N
     mean, deviation = (float(found[0, 0]) for found in cv2.meanStdDev(grey))
     sharp = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR) / grey.size
     red, green, blue = cv2.mean(image_rgb)[:3]
-    found = {
+    centre_x, centre_y = centre(grey)
+    return {
         "brightness": math.log2(1.0 + mean),
         "contrast": math.log2(1.0 + deviation),
         "white_share": _share(grey, WHITE_FROM, 255),
@@ -102,37 +110,32 @@ def measure(image_rgb: UInt8Image, reference: npt.NDArray[np.float32] | None = N
         "focus": math.log2((sharp + 0.1) / (deviation**2 + 0.1)),
         "red_cast": 100.0 * (red - green) / (mean + 1.0),
         "blue_cast": 100.0 * (blue - green) / (mean + 1.0),
+        "centre_x": centre_x,
+        "centre_y": centre_y,
     }
-    if reference is not None:
-        found.update(zip(SHIFTS, shift(thumbnail(image_rgb), reference), strict=True))
-    return found
 
 
-def thumbnail(image_rgb: UInt8Image) -> npt.NDArray[np.float32]:
-    """The picture as shifts see it: grey, float32 (64, 64), [0, 255].
+def centre(grey: UInt8Image) -> tuple[float, float]:
+    """Centre of gravity of what differs from the picture's border, in percent of the side from the middle.
 
-    Args:
-        image_rgb: uint8 (H, W, 3), RGB, any size.
-    """
-    grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (REFERENCE_SIDE, REFERENCE_SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.float32)
-
-
-def shift(picture: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """How far a picture lies to the right of and below another, in percent of the side, in [-50, 50].
-
-    Phase correlation (Kuglin and Hines 1975), with OpenCV's centroid for fractions of a pixel.
+    A part on an even ground moves it by as much as it moves itself; a texture that fills the picture has it near the middle.
 
     Args:
-        picture: float32 (64, 64).
-        reference: float32 (64, 64).
+        grey: uint8 (H, W).
+
+    Returns:
+        Rightwards and downwards, each in [-50, 50]; 0 for an even picture.
     """
-    (right, down), _ = cv2.phaseCorrelate(reference, picture, _WINDOW)
-    side = REFERENCE_SIDE / 2
-    # An even picture correlates with nothing; OpenCV then returns the middle or no number at all.
-    kept = [float(np.clip(value, -side, side)) if math.isfinite(value) else 0.0 for value in (right, down)]
-    return 100.0 * kept[0] / REFERENCE_SIDE, 100.0 * kept[1] / REFERENCE_SIDE
+    small = cv2.resize(grey, (PLACE_SIDE, PLACE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    border = float(small[0].sum() + small[-1].sum() + small[1:-1, 0].sum() + small[1:-1, -1].sum())
+    weight = np.abs(small - border / (4 * PLACE_SIDE - 4))
+    total = float(weight.sum())
+    if total < 1.0:
+        return 0.0, 0.0
+    across = (np.arange(PLACE_SIDE) + 0.5) / PLACE_SIDE - 0.5
+    return 100.0 * float(weight.sum(axis=0) @ across) / total, 100.0 * float(
+        weight.sum(axis=1) @ across
+    ) / total
 
 
 def _share(grey: UInt8Image, low: int, high: int) -> float:
