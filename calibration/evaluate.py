@@ -51,6 +51,7 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
         labels=np.array([part.is_anomalous for part in run.parts], dtype=np.bool_),
         scores=np.array(run.scores, dtype=np.float64),
         skipped=tuple(run.skipped),
+        reasons=tuple(run.reasons),
         pixel_auroc=run.pixels.auroc() if run.pixels is not None and has_masks else math.nan,
         aupro=run.pixels.aupro() if run.pixels is not None and has_masks else math.nan,
         n_masks=run.n_masks,
@@ -66,6 +67,7 @@ class _Run:
         self.scores: list[float] = []
         self.latencies_ms: list[float] = []
         self.skipped: list[tuple[Path, str]] = []
+        self.reasons: list[str] = []
         self.pixels = PixelScores() if with_masks else None
         self.n_masks = 0
 
@@ -78,6 +80,7 @@ class _Run:
             return
         self.parts.append(part)
         self.scores.append(prediction.pred_score)
+        self.reasons.append(prediction.reason)
         self.latencies_ms.append(prediction.latency_ms)
         if self.pixels is not None:
             self._count_pixels(self.pixels, part, prediction)

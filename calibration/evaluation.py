@@ -51,6 +51,8 @@ class Evaluation:
         labels: bool (n,), True for anomalous.
         scores: raw scores (n,).
         skipped: unreadable pictures, with the reason.
+        reasons: why a part's picture cannot be judged, in the order of ``parts``, empty where it can. Such parts count for the
+            AUROC, which is about the model, but not for false rejects and misses: the line shows them to a person.
         pixel_auroc: NaN where no mask exists.
         aupro: NaN where no mask exists.
         n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
@@ -71,6 +73,14 @@ class Evaluation:
     aupro: float
     n_masks: int
     p50_latency_ms: float
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> Labels:
+        """Which parts got a verdict, bool (n,)."""
+        if not self.reasons:
+            return np.ones(len(self.parts), dtype=np.bool_)
+        return np.array([not reason for reason in self.reasons], dtype=np.bool_)
 
     @property
     def image_auroc(self) -> float:
@@ -89,8 +99,9 @@ class Evaluation:
 
     @property
     def confusion(self) -> Confusion:
-        """Counts at the threshold in force."""
-        return confusion_at(self.labels, self.scores, self.threshold.image_threshold)
+        """Counts at the threshold in force, of the parts that could be judged."""
+        judged = self.judged
+        return confusion_at(self.labels[judged], self.scores[judged], self.threshold.image_threshold)
 
     @property
     def n_good(self) -> int:
@@ -109,13 +120,14 @@ class Evaluation:
         for kind in sorted({str(name) for name in kinds[self.labels]}):
             chosen = ~self.labels | (kinds == kind)
             labels, scores = self.labels[chosen], self.scores[chosen]
-            misses = confusion_at(labels, scores, self.threshold.image_threshold).misses
+            misses = int((labels & self.judged[chosen] & (scores <= self.threshold.image_threshold)).sum())
             found.append(DefectResult(kind, int(labels.sum()), image_auroc(labels, scores), misses))
         return found
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``evaluate --json``; what is undefined is null."""
         interval, best, confusion = self.image_auroc_interval, self.image_f1_max, self.confusion
+        judged = self.judged
         return {
             "bundle": self.manifest.name,
             "model": self.manifest.model,
@@ -127,6 +139,13 @@ class Evaluation:
             "n_anomalous": self.n_anomalous,
             "n_skipped": len(self.skipped),
             "skipped": [str(path) for path, _ in self.skipped],
+            "n_cannot_judge": int((~judged).sum()),
+            "n_cannot_judge_good": int((~judged & ~self.labels).sum()),
+            "cannot_judge": [
+                {"path": str(part.path), "reason": reason}
+                for part, reason in zip(self.parts, self.reasons, strict=False)
+                if reason
+            ],
             "image_auroc": defined(self.image_auroc),
             "image_auroc_low": defined(interval.low),
             "image_auroc_high": defined(interval.high),
@@ -138,8 +157,8 @@ class Evaluation:
             "image_threshold": confusion.threshold,
             "false_rejects": confusion.false_rejects,
             "misses": confusion.misses,
-            "false_reject_rate_high": _rate_high(confusion.false_rejects, self.n_good),
-            "miss_rate_high": _rate_high(confusion.misses, self.n_anomalous),
+            "false_reject_rate_high": _rate_high(confusion.false_rejects, int((judged & ~self.labels).sum())),
+            "miss_rate_high": _rate_high(confusion.misses, int((judged & self.labels).sum())),
             "defects": [
                 {
                     "defect_type": one.defect_type,
@@ -180,7 +199,10 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "engine": ", ".join(sorted(engines)),
                 "precision": ", ".join(sorted(precisions)),
                 "n_bundles": len(mine),
-                **{key: sum(row[key] for row in mine) for key in ("n_good", "n_anomalous", "n_skipped")},
+                **{
+                    key: sum(row[key] for row in mine)
+                    for key in ("n_good", "n_anomalous", "n_skipped", "n_cannot_judge")
+                },
                 **{key: _mean([row[key] for row in mine]) for key in AVERAGED},
                 **{key: sum(row[key] for row in mine) for key in ("false_rejects", "misses")},
             }

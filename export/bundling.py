@@ -23,6 +23,7 @@ from export.certificate import (
 )
 from export.convert import to_onnx, to_openvino
 from export.data.photographs import Photographs
+from export.first_health import write_first_health
 from export.first_threshold import first_threshold
 from export.graphs.base import InferenceGraph
 from export.graphs.efficientad import EfficientAdGraph
@@ -97,6 +98,7 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
             certified[0].parity.score_range,
         )
         write_thresholds(root / THRESHOLDS_FILE, _thresholds(certified))
+        write_first_health(root, work.photographs, work.recipe.size_hw, certified)
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 

@@ -75,11 +75,12 @@ def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Sco
 
 @dataclass(frozen=True)
 class Certified:
-    """Certificate and threshold of one variant."""
+    """Certificate, threshold and raw scores of the held-out good parts, (n,), of one variant."""
 
     variant: Variant
     parity: Parity
     threshold: Threshold
+    good_scores: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -136,4 +137,4 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
             f"{parity.verdict_flips} flips on "
             f"{parity.images} images; no bundle was written. Train again, or try another --backbone or --size"
         )
-    return Certified(variant, parity, threshold)
+    return Certified(variant, parity, threshold, held_out.scores)

@@ -11,13 +11,15 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from runtime.errors import BundleError
+from runtime.health.baseline import HEALTH_FILE, Health
+from runtime.health.file import read_health
 from runtime.manifest import FileRecord, Manifest, Variant, parse_manifest
 from runtime.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
 
 MANIFEST_FILE = "bundle.json"
 ARCHIVE_SUFFIX = ".lineside"
 # Files that may be there without being recorded: the manifest itself, and what is edited on the box.
-UNRECORDED = frozenset({MANIFEST_FILE, THRESHOLDS_FILE})
+UNRECORDED = frozenset({MANIFEST_FILE, THRESHOLDS_FILE, HEALTH_FILE})
 _CHUNK = 1 << 20
 _MAX_UNPACKED = 4 << 30
 
@@ -80,6 +82,15 @@ class Bundle:
             ThresholdError: the file is missing or damaged.
         """
         return read_thresholds(self.root / THRESHOLDS_FILE)
+
+    def health(self) -> Health | None:
+        """Read health.json anew; None where there is none, and then no picture is refused.
+
+        Raises:
+            HealthError: the file is damaged.
+        """
+        path = self.root / HEALTH_FILE
+        return read_health(path) if path.exists() else None
 
     def close(self) -> None:
         """Remove the temporary copy of an opened zip; a folder is left alone."""

@@ -18,7 +18,7 @@ from runtime.errors import LinesideError
 
 GROUP = "lineside.commands"
 # The order a newcomer meets them in, rather than the alphabet.
-ORDER = ("sample-data", "get-data", "train", "plan", "pack", "verify", "calibrate", "thresholds", "evaluate", "inspect", "watch", "bench",
+ORDER = ("sample-data", "get-data", "train", "plan", "pack", "verify", "calibrate", "thresholds", "health", "evaluate", "inspect", "watch", "bench",
          "index", "search", "sync", "prune", "store-export", "store-import", "app", "report")  # fmt: skip
 
 

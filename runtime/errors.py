@@ -4,7 +4,8 @@ LinesideError
 ├── ImageError            a picture that cannot be decoded or is not one (recorded and skipped in batches)
 ├── DataError             a data set folder that is missing, empty or laid out differently
 ├── BundleError           a bundle that is corrupt, incomplete, too new or not a bundle
-│   └── ThresholdError    thresholds.json is missing, damaged or holds no usable number
+│   ├── ThresholdError    thresholds.json is missing, damaged or holds no usable number
+│   └── HealthError       health.json is damaged, or a file of the drift test is
 ├── EngineError           an engine that is not installed or a device that is not there
 ├── ParityError           an engine that computes something else than the reference
 ├── SourceError           a camera, video or folder that cannot be watched
@@ -35,6 +36,10 @@ class BundleError(LinesideError):
 
 class ThresholdError(BundleError):
     """thresholds.json is missing, damaged or holds no usable threshold."""
+
+
+class HealthError(BundleError):
+    """health.json is damaged, or the file that the drift test keeps over a restart."""
 
 
 class EngineError(LinesideError):

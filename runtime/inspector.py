@@ -10,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle
+from runtime.edited_file import EditedFile
 from runtime.engines import Engine, open_engine
-from runtime.errors import EngineError, ThresholdError
-from runtime.prediction import Prediction, RawOutputs
+from runtime.errors import EngineError
+from runtime.health.baseline import HEALTH_FILE, Health
+from runtime.health.statistics import measure
+from runtime.prediction import Prediction, RawOutputs, Verdict
 from runtime.preprocess import decode_rgb, resize
 from runtime.thresholds import THRESHOLDS_FILE, Threshold
 
@@ -52,10 +55,10 @@ class Inspector:
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
         try:
             self.variant = self.bundle.manifest.variant(engine, precision)
-            # Before reading, so that an edit in between is seen the next time.
-            self._thresholds_stamp = self._stamp()
-            self.threshold_problem = ""
-            self._threshold = self.bundle.thresholds().of(self.variant.key)
+            self._threshold = EditedFile(
+                self.bundle.root / THRESHOLDS_FILE, lambda: self.bundle.thresholds().of(self.variant.key), "threshold"
+            )  # fmt: skip
+            self._health = EditedFile(self.bundle.root / HEALTH_FILE, self.bundle.health, "check of pictures")
             self._engine: Engine = open_engine(
                 self.variant.engine, self.bundle.model_path(self.variant), device, threads, streams
             )
@@ -77,7 +80,22 @@ class Inspector:
     @property
     def threshold(self) -> Threshold:
         """The threshold in force."""
-        return self._threshold
+        return self._threshold.value
+
+    @property
+    def threshold_problem(self) -> str:
+        """Why thresholds.json as it is now is not in force; empty if it is."""
+        return self._threshold.problem
+
+    @property
+    def health(self) -> Health | None:
+        """Which pictures can be judged, and what good parts' pictures look like; None if the bundle does not say."""
+        return self._health.value
+
+    @property
+    def health_problem(self) -> str:
+        """Why health.json as it is now is not in force; empty if it is."""
+        return self._health.problem
 
     def refresh_thresholds(self) -> bool:
         """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
@@ -87,24 +105,11 @@ class Inspector:
         Returns:
             Whether the file has changed since it was last read.
         """
-        stamp = self._stamp()
-        if stamp == self._thresholds_stamp:
-            return False
-        self._thresholds_stamp = stamp
-        try:
-            self._threshold = self.bundle.thresholds().of(self.variant.key)
-        except ThresholdError as error:
-            self.threshold_problem = f"the earlier threshold stays in force: {error}"
-        else:
-            self.threshold_problem = ""
-        return True
+        return self._threshold.refresh()
 
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            status = (self.bundle.root / THRESHOLDS_FILE).stat()
-        except OSError:
-            return 0, 0
-        return status.st_mtime_ns, status.st_size
+    def refresh_health(self) -> bool:
+        """The same for health.json and :attr:`health_problem`; a file that was deleted switches the check off."""
+        return self._health.refresh()
 
     def infer(self, image_rgb: UInt8Image) -> RawOutputs:
         """Run the graph.
@@ -147,13 +152,23 @@ class Inspector:
             raise EngineError(
                 f"image: expected uint8 (H, W, 3), found {image.dtype} {image.shape}; convert it first"
             )
-        raw = self.infer(resize(image, self.size_hw))
-        return self._judge(raw, (time.perf_counter() - start) * 1000.0)
+        resized = resize(image, self.size_hw)
+        raw = self.infer(resized)
+        health = self.health
+        measured: dict[str, float] | None = None
+        reason = ""
+        if health is not None and (health.judge or health.drift):
+            measured = measure(resized)
+            reason = health.reason(measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score)
+        return self._judge(raw, measured, reason, start)
 
-    def _judge(self, raw: RawOutputs, latency_ms: float) -> Prediction:
-        threshold = self._threshold
+    def _judge(
+        self, raw: RawOutputs, measured: dict[str, float] | None, reason: str, start: float
+    ) -> Prediction:
+        threshold = self.threshold
+        flagged: Verdict = "anomalous" if raw.pred_score > threshold.image_threshold else "good"
         return Prediction(
-            verdict="anomalous" if raw.pred_score > threshold.image_threshold else "good",
+            verdict="cannot_judge" if reason else flagged,
             pred_score=raw.pred_score,
             normalized_score=threshold.normalized_score(raw.pred_score),
             threshold=threshold,
@@ -161,10 +176,12 @@ class Inspector:
             embedding=raw.embedding,
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
-            latency_ms=latency_ms,
+            latency_ms=(time.perf_counter() - start) * 1000.0,
             engine=self.variant.engine,
             precision=self.variant.precision,
             device=self.device,
+            reason=reason,
+            statistics=measured,
         )
 
     def close(self) -> None:

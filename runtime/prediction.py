@@ -48,6 +48,7 @@ class Prediction:
         precision: e.g. ``fp32``.
         device: e.g. ``CPU``.
         reason: why the part cannot be judged; empty otherwise.
+        statistics: of the picture, by name (:mod:`runtime.health.statistics`); None where the bundle has no health.json.
     """
 
     verdict: Verdict
@@ -63,6 +64,7 @@ class Prediction:
     precision: str
     device: str
     reason: str = ""
+    statistics: dict[str, float] | None = None
 
     def heat_map(self) -> npt.NDArray[np.float32]:
         """Raw anomaly values at the model's input size, float32 (H, W); computed on demand."""

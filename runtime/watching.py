@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from runtime.inspector import Inspector
 from runtime.pipeline import WINDOW, Feed, inspect_or_error, run_feeds
 from runtime.prediction import Prediction
 from runtime.sources import Arrival, arrivals
+
+# The source that a part came from, and the part.
+Origin = tuple[str, Arrival]
 
 
 def can_wait(source: str, *, once: bool) -> bool:
@@ -44,8 +48,8 @@ def watch_sources(
     *,
     existing: bool = True,
     once: bool = False,
-) -> Iterator[tuple[Arrival, Prediction | ImageError]]:
-    """Parts of all sources with their predictions, each source's in its order.
+) -> Iterator[tuple[Origin, Prediction | ImageError]]:
+    """Parts of all sources with their source and prediction, each source's in its order.
 
     A video file or a folder read once is worked off ahead of the consumer, within bounds. A camera, a stream or a folder that
     fills up has one part in flight: what matters there is the newest.
@@ -64,14 +68,17 @@ def watch_sources(
     """
     lock = threading.Lock()
 
-    def work(part: Arrival) -> Prediction | ImageError:
+    def work(origin: Origin) -> Prediction | ImageError:
         with lock:
             before()
-        return inspect_or_error(inspector, part.source)
+        return inspect_or_error(inspector, origin[1].source)
 
-    opened = [arrivals(source, stop, existing=existing, once=once) for source in sources]
+    opened = [
+        zip(itertools.repeat(source), arrivals(source, stop, existing=existing, once=once))
+        for source in sources
+    ]
     if len(sources) == 1 and inspector.streams == 1:
-        return ((part, work(part)) for part in opened[0])
+        return ((origin, work(origin)) for origin in opened[0])
     window = WINDOW * inspector.streams
     feeds = [Feed(parts, window if can_wait(source, once=once) else 1)
              for source, parts in zip(sources, opened, strict=True)]  # fmt: skip

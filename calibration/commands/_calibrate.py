@@ -9,6 +9,7 @@ from rich.table import Table
 
 from calibration.calibrate import Calibration, Request, calibrate
 from calibration.commands.console import wide_console
+from calibration.health import refresh_health
 from calibration.labelled import Costs
 from calibration.thresholds_file import require_folder, save
 from calibration.variants import choose_variants
@@ -26,6 +27,7 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
         chosen = choose_variants(bundle.manifest, options["engine"], options["precision"])
         found = calibrate(bundle, request, chosen)
         save(bundle, found.thresholds)
+        refresh_health(bundle, found.good)
     _tell(found, request)
     if not as_json:
         wide_console().print(_table(found))

@@ -61,7 +61,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
     for name in ("model", "category", "variant"):
         table.add_column(name, no_wrap=True)
     for name in ("good", "anomalous", "image AUROC", "95 %", "F1 max", "pixel AUROC", "AUPRO", "false rejects",
-                 "misses", "p50 ms"):  # fmt: skip
+                 "misses", "cannot judge", "p50 ms"):  # fmt: skip
         table.add_column(name, justify="right")
     for row in rows:
         interval = (
@@ -81,6 +81,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
             figure(row["aupro"]),
             str(row["false_rejects"]),
             str(row["misses"]),
+            str(row["n_cannot_judge"]),
             latency,
             style="bold" if row["category"] == "average" else "",
         )

@@ -32,12 +32,17 @@ def verdict(judged: Judged) -> str:
         f"{prediction.latency_ms:.1f} ms",
         f"{escape(prediction.engine)} {escape(prediction.precision)} on {escape(prediction.device)}",
     )
-    notes = [text for text in (prediction.reason, judged.warning) if text]
+    notes = "".join(
+        f'<div class="ls-warning {kind}" role="alert">{escape(text[:1].upper() + text[1:])}</div>'
+        for kind, text in (("ls-drift", judged.drift), ("", judged.warning))
+        if text
+    )
+    reason = f'<div class="ls-reason">{escape(prediction.reason)}</div>' if prediction.reason else ""
     return (
         f'<div class="ls-verdict ls-{prediction.verdict}" role="status" data-verdict="{prediction.verdict}">'
         f'<div class="ls-word"><span aria-hidden="true">{sign}</span>{word}</div>'
-        f'<div class="ls-middle">{_gauge(prediction)}<div class="ls-figures">{" · ".join(figures)}</div></div></div>'
-        + "".join(f'<div class="ls-warning" role="alert">{escape(text)}</div>' for text in notes)
+        f'<div class="ls-middle">{reason or _gauge(prediction)}'
+        f'<div class="ls-figures">{" · ".join(figures)}</div></div></div>{notes}'
     )
 
 

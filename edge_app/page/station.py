@@ -17,6 +17,7 @@ from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, open_store
 from runtime.errors import BundleError, StoreError
+from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.preprocess import decode_rgb
@@ -33,6 +34,7 @@ class Judged:
         prediction: what the inspector says.
         neighbours: earlier parts, best first.
         point: the part as it will be stored once the operator has given a word.
+        drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
         warning: what went wrong beside the verdict, e.g. a store that cannot be reached; empty if nothing did.
     """
 
@@ -40,6 +42,7 @@ class Judged:
     prediction: Prediction
     neighbours: tuple[Neighbour, ...]
     point: PartPoint
+    drift: str = ""
     warning: str = ""
 
 
@@ -57,6 +60,8 @@ class Line:
         self._store = store
         self._fingerprint = fingerprint
         self._lock = threading.Lock()
+        self._drift = DriftWatch()
+        self._last = b""
 
     @property
     def category(self) -> str:
@@ -72,6 +77,8 @@ class Line:
     def judge(self, content: bytes, name: str, *, path: Path | None = None, defect_type: str = "") -> Judged:
         """Inspect a part and look up its neighbours.
 
+        An uploaded part counts for the drift test; a sample from a folder, or the same picture once more, does not.
+
         Args:
             content: the picture file's bytes.
             name: what to call the picture.
@@ -85,8 +92,13 @@ class Line:
         image_rgb = decode_rgb(content)
         with self._lock:
             self._inspector.refresh_thresholds()
-            warning = self._inspector.threshold_problem
+            self._inspector.refresh_health()
+            warning = f"{self._inspector.threshold_problem} {self._inspector.health_problem}".strip()
             prediction = self._inspector.inspect(image_rgb)
+            if path is None and content != self._last:
+                self._drift.see(self._inspector, prediction)
+                self._last = content
+            alarm = self._drift.alarm
         point = make_point(
             prediction, content, image_rgb, bundle=self._fingerprint, category=self.category,
             path=path if path is not None else name, defect_type=defect_type,
@@ -98,7 +110,8 @@ class Line:
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
             warning = f"{warning} {error}".strip()
-        return Judged(image_rgb, prediction, neighbours, point, warning)
+        drift = "" if alarm is None else alarm.sentence()
+        return Judged(image_rgb, prediction, neighbours, point, drift, warning)
 
     def record(self, point: PartPoint, word: str) -> None:
         """Store a part with the operator's word on its verdict: ``right`` or ``wrong``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,21 @@ from runtime.progress import say, track
 MANY = 16
 
 
+@dataclass
+class Counts:
+    """Number of parts flagged and of those that cannot be judged, and of files that cannot be read."""
+
+    anomalous: int = 0
+    cannot_judge: int = 0
+    unreadable: int = 0
+
+
 def run(
     bundle: Path, paths: Sequence[Path], engine: dict[str, Any], *, save_maps: Path | None, as_json: bool
-) -> tuple[int, int]:
-    """Inspect and print.
-
-    Returns:
-        Number of flagged parts, and of files that could not be read.
-    """
+) -> Counts:
+    """Inspect and print."""
     pictures = collect(paths)
-    flagged = failed = 0
+    counts = Counts()
     # One picture wants the lowest latency, many the most of them per second.
     many = len(pictures) > MANY and engine["device"] == "CPU"
     streams = (engine["threads"] or available_cores()) if many else 1
@@ -44,16 +50,20 @@ def run(
         found = inspect_all(inspector, pictures, lambda path: path)
         for index, (path, prediction) in enumerate(track(found, "inspecting", len(pictures))):
             if isinstance(prediction, ImageError):
-                failed += 1
+                counts.unreadable += 1
                 say(f"skipped: {prediction}")
                 continue
-            flagged += prediction.verdict == "anomalous"
+            counts.anomalous += prediction.verdict == "anomalous"
+            counts.cannot_judge += prediction.verdict == "cannot_judge"
             print_prediction(str(path), prediction, as_json=as_json)
             if save_maps is not None:
                 save_map(save_maps / f"{index:05d}_{path.stem}.png", path, prediction)
     if not as_json and len(pictures) > 1:
-        say(f"{len(pictures)} pictures: {flagged} anomalous, {failed} unreadable")
-    return flagged, failed
+        say(
+            f"{len(pictures)} pictures: {counts.anomalous} anomalous, {counts.cannot_judge} cannot be judged, "
+            f"{counts.unreadable} unreadable"
+        )
+    return counts
 
 
 def collect(paths: Sequence[Path]) -> list[Path]:
@@ -69,10 +79,16 @@ def print_prediction(name: str, prediction: Prediction, *, as_json: bool) -> Non
     """One line on stdout for one part."""
     if as_json:
         emit_json({"path": name, **prediction.to_json()})
-        return
-    click.echo(
+    else:
+        click.echo(line_of(name, prediction))
+
+
+def line_of(name: str, prediction: Prediction) -> str:
+    """One line about one part, for people."""
+    return (
         f"{prediction.verdict:<12} raw score {prediction.pred_score:8.3f}  "
         f"(threshold {prediction.threshold.image_threshold:.3f})  {prediction.latency_ms:6.1f} ms  {name}"
+        + (f"  {prediction.reason}" if prediction.reason else "")
     )
 
 

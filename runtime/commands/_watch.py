@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.commands._inspect import print_prediction, save_map
+import click
+
+from runtime.cli import emit_json
+from runtime.commands._inspect import line_of, save_map
 from runtime.errors import ImageError
+from runtime.health.drift import Alarm
+from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.progress import say
@@ -25,46 +30,78 @@ def run(
     existing: bool,
     once: bool,
     save_maps: Path | None,
+    drift_state: Path | None,
     as_json: bool,
 ) -> None:
     """Inspect until the sources end or Ctrl-C; a picture that cannot be read is named and skipped.
 
     Raises:
         SourceError: there is no such source.
-        EngineError: the engine fails.
+        BundleError: the bundle is unusable.
     """
     verdicts: Counter[str] = Counter()
     stop = threading.Event()
     title = ", ".join(sources)
+    # Each camera drifts on its own.
+    drifts = {source: DriftWatch(drift_state) for source in sources}
     with Inspector(bundle, **engine, streams=streams_for(sources, engine, once=once)) as inspector:
-
-        def take_over_edits() -> None:
-            if inspector.refresh_thresholds():
-                in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
-                say(inspector.threshold_problem or in_force)
-
-        found = watch_sources(inspector, sources, stop, take_over_edits, existing=existing, once=once)
+        found = watch_sources(
+            inspector, sources, stop, lambda: _take_over_edits(inspector), existing=existing, once=once
+        )
         if save_maps is not None:
             save_maps.mkdir(parents=True, exist_ok=True)
         say(f"watching {title}; Ctrl-C ends it")
         try:
-            for part, prediction in found:
-                index = sum(verdicts.values())
-                verdicts[_report(part, prediction, index, save_maps, as_json=as_json)] += 1
+            for (source, part), prediction in found:
+                if isinstance(prediction, ImageError):
+                    say(f"skipped: {prediction}")
+                    verdicts["unreadable"] += 1
+                    continue
+                if save_maps is not None and prediction.verdict == "anomalous":
+                    _save_map(save_maps, part, prediction, sum(verdicts.values()))
+                verdicts[prediction.verdict] += 1
+                alarm = _see(drifts[source], inspector, prediction, source if len(drifts) > 1 else "")
+                _report(part, prediction, alarm, as_json=as_json)
         except KeyboardInterrupt:
             stop.set()
+        finally:
+            for drift in drifts.values():
+                drift.save()
     total = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items())) or "no part"
     say(f"{title}: {total}")
+    for drift in drifts.values():
+        if drift.alarm is not None:
+            say(drift.alarm.sentence())
 
 
-def _report(
-    part: Arrival, prediction: Prediction | ImageError, index: int, save_maps: Path | None, *, as_json: bool
-) -> str:
-    if isinstance(prediction, ImageError):
-        say(f"skipped: {prediction}")
-        return "unreadable"
-    print_prediction(part.name, prediction, as_json=as_json)
-    if save_maps is not None and prediction.verdict == "anomalous":
-        stem = Path(part.name.replace("#", "-")).stem or "part"
-        save_map(save_maps / f"{index:06d}_{stem}.png", part.source, prediction)
-    return prediction.verdict
+def _take_over_edits(inspector: Inspector) -> None:
+    if inspector.refresh_thresholds():
+        in_force = f"threshold: {inspector.threshold.image_threshold:.4g}"
+        say(inspector.threshold_problem or in_force)
+    if inspector.refresh_health():
+        in_force = "off" if inspector.health is None else f"as of {inspector.health.set_at}"
+        say(inspector.health_problem or f"check of pictures: {in_force}")
+
+
+def _see(drift: DriftWatch, inspector: Inspector, prediction: Prediction, source: str) -> Alarm | None:
+    before = drift.alarm
+    alarm = drift.see(inspector, prediction)
+    where = f"{source}: " if source else ""
+    if alarm is not None and before is None:
+        say(f"{where}{alarm.sentence()}")
+    if alarm is None and before is not None:
+        say(f"{where}drift: over; the pictures look like the calibrated good parts again")
+    return alarm
+
+
+def _report(part: Arrival, prediction: Prediction, alarm: Alarm | None, *, as_json: bool) -> None:
+    if as_json:
+        drift = None if alarm is None else alarm.to_json()
+        emit_json({"path": part.name, **prediction.to_json(), "drift": drift})
+    else:
+        click.echo(line_of(part.name, prediction))
+
+
+def _save_map(folder: Path, part: Arrival, prediction: Prediction, index: int) -> None:
+    stem = Path(part.name.replace("#", "-")).stem or "part"
+    save_map(folder / f"{index:06d}_{stem}.png", part.source, prediction)

@@ -18,7 +18,7 @@ from runtime.commands.options import engine_options, json_option
 @click.option(
     "--save-maps", type=click.Path(path_type=Path), metavar="DIR", help="Write heat maps over the parts."
 )
-@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 if a part was flagged.")
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 unless every part is good.")
 @json_option
 def command(
     bundle: Path,
@@ -30,7 +30,9 @@ def command(
 ) -> None:
     """Inspect pictures, or folders of them, and print a verdict for each.
 
-    A file that is no readable picture is reported and skipped; the command then exits with 1 at the end.
+    A file that is no readable picture is reported and skipped; the command then exits with 1 at the end. A picture that
+    cannot be judged (out of focus, too dark, ...) says why; --fail-on-anomaly counts it like a flagged part, for nobody has
+    found it good.
 
     \b
     Example:
@@ -39,8 +41,8 @@ def command(
     """
     from runtime.commands._inspect import run
 
-    flagged, failed = run(bundle, paths, engine, save_maps=save_maps, as_json=as_json)
-    if failed:
+    counts = run(bundle, paths, engine, save_maps=save_maps, as_json=as_json)
+    if counts.unreadable:
         sys.exit(1)
-    if flagged and fail_on_anomaly:
+    if fail_on_anomaly and (counts.anomalous or counts.cannot_judge):
         sys.exit(3)

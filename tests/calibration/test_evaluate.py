@@ -128,7 +128,9 @@ def test_several_bundles_make_an_average_per_model(bundle, root, tmp_path):
 
 
 def test_average_skips_what_is_undefined_and_keeps_models_apart():
-    blank = dict.fromkeys(("n_good", "n_anomalous", "n_skipped", "false_rejects", "misses"), 1)
+    blank = dict.fromkeys(
+        ("n_good", "n_anomalous", "n_skipped", "n_cannot_judge", "false_rejects", "misses"), 1
+    )
     rows = [
         {"model": model, "engine": "openvino", "precision": "fp32", "image_auroc": value, "image_f1_max": value,
          "pixel_auroc": None, "aupro": value, **blank}

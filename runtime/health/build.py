@@ -1,0 +1,134 @@
+"""A baseline from pictures of good parts: their statistics, and limits with a promise.
+
+The good parts are split at random in two halves. The first gives, for every statistic, the typical value and how far the
+farthest part lies from it on either side; the second gives the factor by which the worst part of it exceeds these
+distances. A limit set there is a split conformal quantile (Vovk et al. 2005) of one number per part, "how far out is
+its farthest statistic", so a new good part lies outside any of the limits with probability at most 1 / (m + 1), m
+being the size of the second half, whatever the distribution. The limits are then twice as far out, and never closer than
+a margin that no camera should be blamed for: the promise is an upper bound, and the true rate far below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.health.baseline import Floats, Health, Limit, PictureSize
+from runtime.health.statistics import STATISTICS, measure
+
+MIN_PICTURES = 10
+# Limits this many times as far from the typical part as any good part was.
+FACTOR = 2.0
+# Values kept for the drift test; more add nothing but bytes.
+MOST_VALUES = 500
+# A shape of picture differs when width / height leaves what was seen by more than this.
+ASPECT_ROOM = 0.02
+# How far a defect scores is unknown in advance; only what no part can be is refused for its score.
+_SCORE_FACTOR = 50.0
+
+
+@dataclass
+class BaselineBuilder:
+    """Gathers pictures of good parts one by one, then makes the baseline."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sizes_hw: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, image_rgb: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
+        """Take in a picture.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, at the model's size.
+            size_hw: height and width that it had before.
+        """
+        self.rows.append(measure(image_rgb))
+        self.sizes_hw.append(size_hw)
+
+    def baseline(self, scores: Mapping[str, Sequence[float] | Floats], seed: int = 0) -> Health | None:
+        """The baseline, or None with fewer than ten pictures: too few to say what is usual.
+
+        Args:
+            scores: raw scores of good parts that training has not seen, by variant key.
+            seed: of the split, and of the choice of values that are kept.
+        """
+        if len(self.rows) < MIN_PICTURES:
+            return None
+        values = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
+        order = np.random.default_rng(seed).permutation(len(self.rows))
+        limits, refused_rate = find_limits(values, order)
+        kept = order[:MOST_VALUES]
+        finite = {key: np.asarray(found, dtype=np.float64) for key, found in scores.items() if len(found)}
+        return Health(
+            limits=limits,
+            size=_size(self.sizes_hw),
+            score_limits={key: score_limit(found) for key, found in finite.items()},
+            values={name: column[kept] for name, column in values.items()},
+            scores=finite,
+            n_good=len(self.rows),
+            refused_rate=refused_rate,
+            note=(
+                f"at most {refused_rate:.2%} of good parts refused on average, from {len(self.rows)} good pictures; "
+                f"limits are {FACTOR:g} times as wide as that promise asks"
+            ),
+        )
+
+
+def find_limits(values: Mapping[str, Floats], order: npt.NDArray[np.intp]) -> tuple[dict[str, Limit], float]:
+    """Limits of the statistics that a picture is judged by, and the promised share of good parts outside of any.
+
+    Args:
+        values: of good parts by name of the statistic, each (n,).
+        order: a random order of the parts; the first half measures, the second sets the factor.
+    """
+    first, second = np.split(order, [len(order) // 2])
+    judged = {
+        name: one
+        for name, one in STATISTICS.items()
+        if name in values and (one.judged_below or one.judged_above)
+    }
+    reach = {name: _reach(values[name][first], STATISTICS[name].room) for name in judged}
+    farthest = np.max(
+        [_how_far(values[name][second], reach[name], STATISTICS[name].room) for name in judged], axis=0
+    )
+    factor = FACTOR * max(1.0, float(farthest.max()))
+    limits = {}
+    for name, one in judged.items():
+        typical, below, above = reach[name]
+        limits[name] = Limit(
+            typical - max(factor * below, one.room) if one.judged_below else None,
+            typical + max(factor * above, one.room) if one.judged_above else None,
+        )
+    return limits, 1.0 / (len(second) + 1)
+
+
+def score_limit(good_scores: npt.ArrayLike) -> float:
+    """Raw score that not even a bad part reaches: far beyond what good parts spread over."""
+    scores = np.asarray(good_scores, dtype=np.float64)
+    typical, highest = float(np.median(scores)), float(scores.max())
+    return typical + _SCORE_FACTOR * max(highest - typical, 0.25 * abs(typical), 1e-9)
+
+
+def _reach(values: Floats, room: float) -> tuple[float, float, float]:
+    """Typical value, and the distances of the lowest and the highest part; something even where all parts are alike."""
+    typical = float(np.median(values))
+    least = 0.1 * room
+    return typical, max(typical - float(values.min()), least), max(float(values.max()) - typical, least)
+
+
+def _how_far(values: Floats, reach: tuple[float, float, float], room: float) -> Floats:
+    """How many times farther out than any part of the first half; 0 within the room, where nothing is refused anyway."""
+    typical, below, above = reach
+    times = np.maximum((typical - values) / below, (values - typical) / above)
+    return np.where(np.abs(values - typical) <= room, 0.0, times)
+
+
+def _size(sizes_hw: Sequence[tuple[int, int]]) -> PictureSize:
+    heights, widths = np.array(sizes_hw, dtype=np.float64).T
+    aspects = np.log(widths / heights)
+    # As far beyond what was seen as the parts differ by a quarter: cut-outs of every shape stay welcome.
+    room = ASPECT_ROOM + 0.25 * float(np.ptp(aspects))
+    aspect = Limit(float(np.exp(aspects.min() - room)), float(np.exp(aspects.max() + room)))
+    return PictureSize(aspect, max(1, int(heights.min()) // 2), max(1, int(widths.min()) // 2))

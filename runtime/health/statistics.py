@@ -1,0 +1,143 @@
+"""Simple numbers about a picture that say whether the camera does its work: focus, exposure, contrast, colour, place.
+
+All are taken from the picture at the model's size, in well under a millisecond. Those that a lamp or an aperture changes
+by a factor are on a scale of doublings ("stops"), so that the same step means the same change at any brightness.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+UInt8Image = npt.NDArray[np.uint8]
+# The part's place is looked for in a picture of this many pixels a side.
+PLACE_SIDE = 64
+WHITE_FROM = 251
+BLACK_TO = 4
+
+Scale = Literal["plain", "doublings"]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What a number means, and on which side of it a picture cannot be judged.
+
+    Attributes:
+        name: as in health.json.
+        below: what is wrong when it is lower than good parts have it.
+        above: the same for higher.
+        unit: of :meth:`shown`.
+        scale: ``doublings`` for log2(1 + value).
+        room: a limit is at least this far from the typical good part, however alike the good parts are.
+        judged_below: whether a picture far below cannot be judged; else it counts for drift alone.
+        judged_above: the same for far above.
+    """
+
+    name: str
+    below: str
+    above: str
+    unit: str
+    scale: Scale
+    room: float
+    judged_below: bool
+    judged_above: bool
+
+    def shown(self, value: float) -> str:
+        """The value as people read it, e.g. ``"112 grey levels"``."""
+        plain = 2.0**value - 1.0 if self.scale == "doublings" else value
+        return f"{plain:.3g} {self.unit}".strip()
+
+    def stored(self, shown: float) -> float:
+        """The value behind a number as people read it.
+
+        Raises:
+            ValueError: not finite, or negative where only a factor makes sense.
+        """
+        if not math.isfinite(shown) or (self.scale == "doublings" and shown < 0):
+            raise ValueError(str(shown))
+        return math.log2(1.0 + shown) if self.scale == "doublings" else shown
+
+
+# A defect may well be dark, bright, sharp-edged or out of place: only what no defect does to a whole picture is refused.
+STATISTICS = {
+    one.name: one
+    for one in (
+        Statistic("brightness", "too dark", "too bright", "grey levels", "doublings", 0.5, True, True),
+        Statistic("contrast", "hardly any contrast", "more contrast", "grey levels", "doublings", 0.7, True, False),
+        Statistic("white_share", "less of it saturated", "overexposed", "% white", "doublings", 2.0, False, True),
+        Statistic("black_share", "less of it black", "too much of it black", "% black", "doublings", 4.0, False, True),
+        Statistic("focus", "out of focus", "sharper or noisier", "", "plain", 1.5, True, False),
+        Statistic("red_cast", "too little red", "too much red", "%", "plain", 8.0, True, True),
+        Statistic("blue_cast", "too little blue", "too much blue", "%", "plain", 8.0, True, True),
+        Statistic("centre_x", "shifted to the left", "shifted to the right", "% of the width", "plain", 2.0, False, False),
+        Statistic("centre_y", "shifted upwards", "shifted downwards", "% of the height", "plain", 2.0, False, False),
+    )
+}  # fmt: skip
+
+
+def measure(image_rgb: UInt8Image) -> dict[str, float]:
+    """All statistics of a picture.
+
+    * ``brightness``: log2(1 + mean grey level); ``contrast``: log2(1 + standard deviation of the grey levels).
+    * ``white_share``, ``black_share``: log2(1 + percent of the pixels at 251 and above, at 4 and below).
+    * ``focus``: log2 of the mean squared Laplacian over the variance of the grey levels (energy of the Laplacian, Subbarao
+      and Tyan 1998); the division takes the light's strength and the part's own contrast out.
+    * ``red_cast``, ``blue_cast``: mean of red, of blue, minus mean of green, in percent of the mean grey level.
+    * ``centre_x``, ``centre_y``: see :func:`centre`.
+
+    Args:
+        image_rgb: uint8 (H, W, 3), RGB, at the model's size.
+
+    Returns:
+        Finite numbers by name.
+    """
+    grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+    mean, deviation = (float(found[0, 0]) for found in cv2.meanStdDev(grey))
+    sharp = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR) / grey.size
+    red, green, blue = cv2.mean(image_rgb)[:3]
+    centre_x, centre_y = centre(grey)
+    return {
+        "brightness": math.log2(1.0 + mean),
+        "contrast": math.log2(1.0 + deviation),
+        "white_share": _share(grey, WHITE_FROM, 255),
+        "black_share": _share(grey, 0, BLACK_TO),
+        # A tenth of a grey level squared keeps an even picture from dividing nothing by nothing.
+        "focus": math.log2((sharp + 0.1) / (deviation**2 + 0.1)),
+        "red_cast": 100.0 * (red - green) / (mean + 1.0),
+        "blue_cast": 100.0 * (blue - green) / (mean + 1.0),
+        "centre_x": centre_x,
+        "centre_y": centre_y,
+    }
+
+
+def centre(grey: UInt8Image) -> tuple[float, float]:
+    """Centre of gravity of what differs from the picture's border, in percent of the side from the middle.
+
+    A part on an even ground moves it by as much as it moves itself; a texture that fills the picture has it near the middle.
+
+    Args:
+        grey: uint8 (H, W).
+
+    Returns:
+        Rightwards and downwards, each in [-50, 50]; 0 for an even picture.
+    """
+    small = cv2.resize(grey, (PLACE_SIDE, PLACE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    border = float(small[0].sum() + small[-1].sum() + small[1:-1, 0].sum() + small[1:-1, -1].sum())
+    weight = np.abs(small - border / (4 * PLACE_SIDE - 4))
+    total = float(weight.sum())
+    if total < 1.0:
+        return 0.0, 0.0
+    across = (np.arange(PLACE_SIDE) + 0.5) / PLACE_SIDE - 0.5
+    return 100.0 * float(weight.sum(axis=0) @ across) / total, 100.0 * float(
+        weight.sum(axis=1) @ across
+    ) / total
+
+
+def _share(grey: UInt8Image, low: int, high: int) -> float:
+    count = cv2.countNonZero(cv2.inRange(grey, low, high))
+    return math.log2(1.0 + 100.0 * count / grey.size)
