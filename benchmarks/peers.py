@@ -133,7 +133,7 @@ def _build_patchcore(case: Case) -> tuple[Any, torch.nn.Module]:
     model.model.embedding_store.clear()
     model.model.memory_bank = patches[torch.randperm(len(patches))[: case.bank]]
     model.eval()
-    return model, build_graph(recipe, model)
+    return model, build_graph(recipe, model, good_scores=(0.0, 1.0))
 
 
 def _build_efficientad(case: Case) -> tuple[Any, torch.nn.Module]:
@@ -155,7 +155,7 @@ def _build_efficientad(case: Case) -> tuple[Any, torch.nn.Module]:
             "qb_ae": torch.tensor(0.4),
         }
     )
-    return model, build_graph(recipe, model)
+    return model, build_graph(recipe, model, good_scores=(0.0, 1.0))
 
 
 def prepare(
