@@ -1,10 +1,12 @@
-"""Which descriptor finds parts with the same defect: the bundle's own beside global average pooling, leave-one-out.
+"""Which descriptor finds parts with the same defect: the bundle's own beside two others, leave-one-out.
 
     python -m benchmarks.descriptors tile-patchcore --data parts
 
-Every test part is a query once, against all other test parts. Printed are, over flagged parts and over all defective
-ones: the share of defective parts among the five nearest, the share with the query's own kind of defect, and the mean
-average precision of that kind.
+Every test part is a query once, against all other test parts. Candidates: the bundle's descriptor, the same without the
+dimension that carries the judgement, and global average pooling. Printed are, over groups of queries: the share of
+defective parts among the five nearest, the share with the query's own kind of defect (for a good part: of good ones), and
+the mean average precision of that kind. Groups: flagged parts, flagged parts that are defective (the others are false
+alarms, whose neighbours may well be good), all defective ones, and good parts that were let pass.
 """
 
 from __future__ import annotations
@@ -43,16 +45,25 @@ def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:
             size_hw = inspector.size_hw
         kinds = np.array([part.defect_type for part in category.test])
         flagged = np.array([prediction.verdict == "anomalous" for prediction in found])
+        whole = np.stack([prediction.embedding for prediction in found])
         candidates = {
-            "defect descriptor": np.stack([prediction.embedding for prediction in found]),
+            "defect descriptor": whole,
+            "direction alone": whole[:, :-1] / np.linalg.norm(whole[:, :-1], axis=1, keepdims=True),
             "global average": pooled([part.path for part in category.test], size_hw),
         }
+        groups = {
+            "flagged": flagged,
+            "flagged, defective": flagged & (kinds != GOOD),
+            "defective": kinds != GOOD,
+            "good, passed": ~flagged & (kinds == GOOD),
+        }
         for candidate, vectors in candidates.items():
-            for queries, chosen in {"flagged": flagged, "defective": kinds != GOOD}.items():
+            for queries, chosen in groups.items():
                 row = {
                     "bundle": bundle.name,
                     "descriptor": candidate,
                     "queries": queries,
+                    "number": int(chosen.sum()),
                     **measure(vectors, kinds, chosen),
                 }
                 click.echo(

@@ -84,10 +84,11 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
     Raises:
         ParityError: a variant differs from anomalib's torch model.
     """
-    graph = build_graph(work.recipe, work.trained.model)
+    against = _certificate_set(work)
+    good = against.reference_threshold
+    graph = build_graph(work.recipe, work.trained.model, (good.median_good_score, good.image_threshold))
     with atomic.folder(out) as root:
         _convert(graph, work.recipe.size_hw, root)
-        against = _certificate_set(work)
         certified = [certify(root, variant, against) for variant in VARIANTS]
         golden = slice(0, GOLDEN_IMAGES)
         compared = against.compared
@@ -102,8 +103,14 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 
-def build_graph(recipe: Recipe, model: AnomalibModule) -> InferenceGraph:
-    """The inference graph of a fitted model, in eval mode."""
+def build_graph(recipe: Recipe, model: AnomalibModule, good_scores: tuple[float, float]) -> InferenceGraph:
+    """The inference graph of a fitted model, in eval mode.
+
+    Args:
+        recipe: its settings.
+        model: fitted.
+        good_scores: raw score of a typical good part and the bound that few exceed; see export/graphs/descriptor.py.
+    """
     if isinstance(recipe, PatchCoreRecipe):
         inner = model.model
         return PatchCoreGraph(
@@ -112,8 +119,9 @@ def build_graph(recipe: Recipe, model: AnomalibModule) -> InferenceGraph:
             inner.memory_bank,
             normalization_of(recipe.backbone),
             recipe.num_neighbors,
+            good_scores,
         ).eval()
-    return EfficientAdGraph(model.model, recipe.size_hw).eval()
+    return EfficientAdGraph(model.model, recipe.size_hw, good_scores).eval()
 
 
 def _convert(graph: InferenceGraph, size_hw: tuple[int, int], root: Path) -> None:

@@ -41,7 +41,7 @@ class Contestant:
 def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
     """Lineside's graph in fp32 for both engines."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph = build_graph(checkpoint.recipe, checkpoint.model)
+    graph = build_graph(checkpoint.recipe, checkpoint.model, good_scores=(0.0, 1.0))
     models: Models = {"onnxruntime": folder / "model.onnx", "openvino": folder / "model.xml"}
     to_onnx(graph, checkpoint.recipe.size_hw, models["onnxruntime"])
     to_openvino(models["onnxruntime"], models["openvino"])

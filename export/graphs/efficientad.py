@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from export.efficientad import SmoothedEfficientAdModel
 from export.graphs.base import InferenceGraph
-from export.graphs.patchcore import DESCRIPTOR_PATCHES
+from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
 from export.graphs.scaling import Uint8Input
 
 _PAD = 4
@@ -29,6 +29,7 @@ class EfficientAdGraph(InferenceGraph):
     Args:
         model: anomalib's trained model with its channel statistics and map quantiles set.
         size_hw: input height and width.
+        good_scores: raw score of a typical good part and the bound that few exceed, for the descriptor.
     """
 
     weight_st: torch.Tensor
@@ -36,8 +37,11 @@ class EfficientAdGraph(InferenceGraph):
     offset: torch.Tensor
     teacher_mean: torch.Tensor
     teacher_scale: torch.Tensor
+    good_scores: torch.Tensor
 
-    def __init__(self, model: SmoothedEfficientAdModel, size_hw: tuple[int, int]) -> None:
+    def __init__(
+        self, model: SmoothedEfficientAdModel, size_hw: tuple[int, int], good_scores: tuple[float, float]
+    ) -> None:
         super().__init__()
         self.input = Uint8Input(None)
         self.channels = model.teacher_out_channels
@@ -56,6 +60,7 @@ class EfficientAdGraph(InferenceGraph):
         self.register_buffer("offset", offset.float().reshape(1))
         self.register_buffer("teacher_mean", model.mean_std["mean"].detach().float())
         self.register_buffer("teacher_scale", 1.0 / model.mean_std["std"].detach().float())
+        self.register_buffer("good_scores", good_scores_buffer(good_scores))
 
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What the networks say, float32 (1, C, h, w) each: teacher, student and, where it counts, autoencoder."""
@@ -75,13 +80,14 @@ class EfficientAdGraph(InferenceGraph):
         padded = F.pad(combined, (_PAD, _PAD, _PAD, _PAD))
         grown = self.smoothing(F.interpolate(padded, size=self.size_hw, mode="bilinear"))
         score = grown.amax(dim=(1, 2, 3)) + self.offset
-        return score, padded + self.offset, self._descriptor(combined, difference)
+        embedding = defect_descriptor(self._direction(combined, difference), score, self.good_scores)
+        return score, padded + self.offset, embedding
 
-    def _descriptor(self, combined: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-        """Mean of what the teacher sees and the student did not expect, over the most anomalous patches."""
+    def _direction(self, combined: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+        """Mean of what the teacher sees and the student did not expect, over the most anomalous patches, (1, C)."""
         flat = difference.flatten(2)[0]
         top = torch.topk(combined.flatten(), min(DESCRIPTOR_PATCHES, flat.shape[1])).indices
-        return F.normalize(flat[:, top].mean(dim=1).unsqueeze(0), dim=1)
+        return flat[:, top].mean(dim=1).unsqueeze(0)
 
 
 class SeparableGaussian(nn.Module):

@@ -17,11 +17,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from export.backbone import Normalization
 from export.graphs.base import InferenceGraph
+from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
 from export.graphs.scaling import Uint8Input
 
 # Rows of the bank per product: 1,024 x 152 float32 fit in a core's L2 cache beside the patches.
 CHUNK_ROWS = 1024
-DESCRIPTOR_PATCHES = 10
 
 
 class PatchCoreGraph(InferenceGraph):
@@ -33,10 +33,12 @@ class PatchCoreGraph(InferenceGraph):
         memory_bank: float32 (K, D).
         normalization: of the backbone.
         num_neighbors: of the re-weighting; 1 means none.
+        good_scores: raw score of a typical good part and the bound that few exceed, for the descriptor.
         chunk_rows: rows of the bank per product.
     """
 
     memory_bank: torch.Tensor
+    good_scores: torch.Tensor
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class PatchCoreGraph(InferenceGraph):
         memory_bank: torch.Tensor,
         normalization: Normalization,
         num_neighbors: int,
+        good_scores: tuple[float, float],
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         super().__init__()
@@ -55,6 +58,7 @@ class PatchCoreGraph(InferenceGraph):
         self.num_neighbors = num_neighbors
         self.chunk_rows = chunk_rows
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
+        self.register_buffer("good_scores", good_scores_buffer(good_scores))
 
     def read(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The three outputs from the patch features, float32 (1, D, h, w)."""
@@ -74,7 +78,8 @@ class PatchCoreGraph(InferenceGraph):
         partial = bank_norms - 2.0 * (top_patches @ bank.T)
         prototypes = partial.argmin(dim=1)
         score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
-        embedding = F.normalize((top_patches - bank[prototypes]).mean(dim=0, keepdim=True), dim=1)
+        direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
+        embedding = defect_descriptor(direction, score, self.good_scores)
         return score.reshape(1), nearest.reshape(1, 1, height, width), embedding
 
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:

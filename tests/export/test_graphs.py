@@ -8,6 +8,7 @@ from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
 from export.backbone import Normalization, make_extractor, normalization_of
 from export.efficientad import SmoothedEfficientAdModel
+from export.graphs.descriptor import defect_descriptor, good_scores_buffer
 from export.graphs.efficientad import EfficientAdGraph, SeparableGaussian
 from export.graphs.patchcore import PatchCoreGraph
 from export.map_tuning import MapReading
@@ -15,6 +16,8 @@ from runtime.heatmap import upsample_map
 
 LAYERS = ("blocks.2", "blocks.4")
 SIZE = 64
+# Raw score of a typical good part, and the bound that few exceed.
+GOOD_SCORES = (10.0, 14.0)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
     kept = []
     model.anomaly_map_generator.register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
     graph = PatchCoreGraph(
-        extractor, LAYERS, model.memory_bank, normalization, neighbors, chunk_rows=64
+        extractor, LAYERS, model.memory_bank, normalization, neighbors, GOOD_SCORES, chunk_rows=64
     ).eval()
     for image in images:
         with torch.no_grad():
@@ -60,22 +63,58 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
             score, anomaly_map, embedding = graph(torch.from_numpy(image)[None])
         torch.testing.assert_close(score, expected.pred_score.reshape(1), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(anomaly_map, kept[-1], rtol=1e-4, atol=1e-3)
-        assert embedding.shape == (1, 152)
+        assert embedding.shape == (1, 153)
         assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(extractor, images):
-    """Written out by hand in numpy."""
+def by_hand(direction: np.ndarray, score: float, good_scores: tuple[float, float]) -> np.ndarray:
+    """The descriptor in numpy."""
+    typical, bound = good_scores
+    judgement = 0.7 * np.clip((score - bound) / (bound - typical), -1, 2)
+    whole = np.append(direction / np.linalg.norm(direction), judgement)
+    return whole / np.linalg.norm(whole)
+
+
+@pytest.mark.parametrize("good_scores", [(1.0, 5.0), (10.0, 20.0), (1e3, 2e3)])
+def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(
+    extractor, images, good_scores
+):
+    """Written out by hand in numpy; the scores of good parts lie far below, around and far above the image's."""
     normalization = normalization_of("tf_efficientnet_lite0")
     bank = torch.randn(50, 152, generator=torch.Generator().manual_seed(3))
-    graph = PatchCoreGraph(extractor, LAYERS, bank, normalization, 9).eval()
+    graph = PatchCoreGraph(extractor, LAYERS, bank, normalization, 9, good_scores).eval()
     with torch.no_grad():
         patches = graph.features(torch.from_numpy(images[1])[None])[0][0].flatten(1).T.numpy()
-        embedding = graph(torch.from_numpy(images[1])[None])[2][0].numpy()
+        score, _, embedding = graph(torch.from_numpy(images[1])[None])
     distances = np.linalg.norm(patches[:, None] - bank.numpy()[None], axis=2)
     top = np.argsort(-distances.min(axis=1))[:10]
-    expected = (patches[top] - bank.numpy()[distances[top].argmin(axis=1)]).mean(axis=0)
-    np.testing.assert_allclose(embedding, expected / np.linalg.norm(expected), atol=1e-4)
+    direction = (patches[top] - bank.numpy()[distances[top].argmin(axis=1)]).mean(axis=0)
+    np.testing.assert_allclose(embedding[0], by_hand(direction, float(score), good_scores), atol=1e-4)
+
+
+def test_the_descriptor_tells_flagged_from_good_and_kinds_of_defect_apart():
+    buffer = good_scores_buffer((1.0, 2.0))
+    scratch, dent = torch.eye(2)[:, None]
+    near_scratch = scratch + 0.3 * dent
+
+    def similarity(one, other):
+        return float((defect_descriptor(*one, buffer) * defect_descriptor(*other, buffer)).sum())
+
+    flagged, good = torch.tensor([3.0]), torch.tensor([1.0])
+    same_kind = similarity((scratch, flagged), (near_scratch, flagged))
+    assert same_kind > similarity((scratch, flagged), (dent, flagged))
+    assert same_kind > similarity((scratch, flagged), (scratch, good))
+    assert similarity((scratch, good), (dent, good)) > similarity((scratch, good), (dent, flagged))
+    # A wild score says no more than a clear one: the direction must still decide.
+    assert similarity((scratch, torch.tensor([1e9])), (dent, flagged)) < same_kind
+
+
+@pytest.mark.parametrize("good_scores", [(0.0, 0.0), (5.0, 5.0), (-3.0, -3.0), (5.0, 4.0)])
+def test_good_parts_that_score_alike_leave_a_finite_descriptor(good_scores):
+    for score in (-1e6, 0.0, 5.0, 1e6):
+        found = defect_descriptor(torch.ones(1, 3), torch.tensor([score]), good_scores_buffer(good_scores))
+        assert bool(torch.isfinite(found).all())
+        assert float(found.norm()) == pytest.approx(1.0, abs=1e-5)
 
 
 def smoothed_model(channels, quantiles):
@@ -93,7 +132,7 @@ def smoothed_model(channels, quantiles):
 def test_efficientad_graph_equals_anomalib(share, sigma):
     model = smoothed_model(32, {"qa_st": 0.5, "qb_st": 1.7, "qa_ae": 0.9, "qb_ae": 1.4})
     model.read_as(MapReading(share, sigma))
-    graph = EfficientAdGraph(model, (256, 256)).eval()
+    graph = EfficientAdGraph(model, (256, 256), GOOD_SCORES).eval()
     assert (graph.ae is None) == (share == 1.0)
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
@@ -104,6 +143,7 @@ def test_efficientad_graph_equals_anomalib(share, sigma):
         grown = upsample_map(anomaly_map[0, 0].numpy(), (256, 256), sigma)
     torch.testing.assert_close(score, expected.pred_score.reshape(1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(grown, expected.anomaly_map[0, 0].numpy(), rtol=1e-3, atol=1e-4)
+    assert embedding.shape == (1, 33)
     assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
 
 
