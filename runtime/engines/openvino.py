@@ -13,6 +13,10 @@ from runtime.engines.base import Arrays
 from runtime.engines.cache import model_cache_dir
 from runtime.errors import EngineError
 
+# The binding sets up a table when it wraps an array for the first time, and lets go of the interpreter lock meanwhile.
+# Two threads that both come first wait for each other for ever, so the first time is here, where there is one.
+ov.Tensor(np.zeros(1, dtype=np.uint8), shared_memory=True)
+
 
 class OpenVINOEngine:
     """One compiled model, with one inference request for each thread that calls it.
