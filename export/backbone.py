@@ -46,8 +46,23 @@ def normalization_of(backbone: str) -> Normalization:
     return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
 
 
+# PatchCore with a projection can afford the deepest layer too, which finds faint defects.
+PATCHCORE_LAYERS: dict[str, tuple[str, ...]] = {DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6")}
+
+
+def patchcore_layers(backbone: str, *, projected: bool) -> tuple[str, ...]:
+    """Layers that PatchCore reads where none are named.
+
+    Args:
+        backbone: timm's name.
+        projected: whether the stacked layers are projected to fewer dimensions.
+    """
+    found = PATCHCORE_LAYERS.get(backbone) if projected else None
+    return found or default_layers(backbone)
+
+
 def default_layers(backbone: str) -> tuple[str, ...]:
-    """Layers that PatchCore reads where none are named: strides 8 and 16 of the network."""
+    """Strides 8 and 16 of the network."""
     _require_known(backbone)
     if backbone in DEFAULT_LAYERS:
         return DEFAULT_LAYERS[backbone]

@@ -120,6 +120,8 @@ def build_graph(recipe: Recipe, model: AnomalibModule, good_scores: tuple[float,
             normalization_of(recipe.backbone),
             recipe.num_neighbors,
             good_scores,
+            inner.projection,
+            recipe.score_share,
         ).eval()
     return EfficientAdGraph(model.model, recipe.size_hw, good_scores).eval()
 

@@ -1,4 +1,4 @@
-"""PatchCore trained by anomalib's Engine, with the backbone's own normalisation and a fast coreset."""
+"""PatchCore trained by anomalib's Engine, with the backbone's own normalisation, principal components and a fast coreset."""
 
 from __future__ import annotations
 
@@ -7,17 +7,60 @@ from typing import Any
 
 import torch
 from anomalib.models import Patchcore
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import Compose, Normalize
 
 from export.backbone import make_extractor, normalization_of
 from export.coreset import select_coreset
+from export.graphs.patchcore import patches_scored
+from export.projection import Features, Projection, fit_projection
 from export.recipe import PatchCoreRecipe
 from runtime.errors import TrainingError
 
+_PROJECT_IMAGES = 16
+
+
+class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
+    """anomalib's torch model; only how a patch is described and how a picture is scored may differ.
+
+    Args:
+        score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means anomalib's
+            re-weighted maximum.
+        arguments: of anomalib's model.
+    """
+
+    def __init__(self, *, score_share: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.score_share = score_share
+        self.projection: Projection | None = None
+
+    def pooled(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Locally averaged maps of every layer, ``{layer: float32 (n, C, h, w)}``, of normalised pictures (n, 3, H, W)."""
+        with torch.no_grad():
+            return {
+                layer: self.feature_pooler(found) for layer, found in self.feature_extractor(batch).items()
+            }
+
+    def generate_embedding(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Patches (n, D, h, w): projected, or all layers stacked where there is no projection."""
+        embed = super().generate_embedding if self.projection is None else self.projection
+        patches: torch.Tensor = embed(features)
+        return patches
+
+    def compute_anomaly_score(
+        self, patch_scores: torch.Tensor, locations: torch.Tensor, embedding: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores of pictures (n,) from those of their patches (n, P)."""
+        if self.score_share:
+            count = patches_scored(self.score_share, patch_scores.shape[1])
+            return patch_scores.topk(count, dim=1).values.mean(dim=1)
+        scores: torch.Tensor = super().compute_anomaly_score(patch_scores, locations, embedding)
+        return scores
+
 
 class LinesidePatchcore(Patchcore):  # type: ignore[misc]
-    """anomalib's PatchCore; only how the coreset is chosen and where weights come from differ.
+    """anomalib's PatchCore with another description of patches, another coreset, and weights that need no hub.
 
     Args:
         recipe: settings.
@@ -41,25 +84,50 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             evaluator=False,
             visualizer=False,
         )
+        self.model = ProjectedPatchcoreModel(
+            score_share=recipe.score_share,
+            layers=layers,
+            backbone=recipe.backbone,
+            pre_trained=False,
+            num_neighbors=recipe.num_neighbors,
+        )
         self.model.feature_extractor = extractor
         self.recipe = recipe
         self.seed = seed
         self.on_coreset_progress: Any = None
+        self._seen: list[dict[str, torch.Tensor]] = []
+
+    def training_step(self, batch: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+        """Keep the pooled maps of a batch: a fraction of the memory of stacked patches."""
+        self._seen.append(self.model.pooled(batch.image))
+        return torch.zeros((), requires_grad=True, device=self.device)
 
     def fit(self) -> None:
-        """Reduce the collected patches to the memory bank.
+        """Reduce the collected maps to the projection and the memory bank.
 
         Raises:
             TrainingError: no patches, or patches that are not finite.
         """
-        patches = torch.vstack(self.model.embedding_store).float()
-        self.model.embedding_store.clear()
-        if not bool(torch.isfinite(patches).all()):
+        layers = self.recipe.resolved_layers()
+        pooled = {layer: torch.cat([seen[layer] for seen in self._seen]).float() for layer in layers}
+        self._seen.clear()
+        if not all(bool(torch.isfinite(maps).all()) for maps in pooled.values()):
             raise TrainingError(
                 "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
             )
+        if self.recipe.dimensions:
+            self.model.projection = fit_projection(
+                pooled, layers, self.recipe.dimensions, self.recipe.whitening
+            )
+        patches = self._patches(pooled)
         count = min(math.ceil(len(patches) * self.recipe.coreset_ratio), self.recipe.max_prototypes)
         # With fewer prototypes than neighbours the re-weighting would have nothing to compare; with one, every score is 0.
         count = min(max(count, self.recipe.num_neighbors + 1), len(patches))
         chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress)
         self.model.memory_bank = patches[chosen].contiguous()
+
+    def _patches(self, pooled: Features) -> torch.Tensor:
+        """Patches of all pictures, float32 (N, D); a few pictures at a time, since stacked maps are large."""
+        some = zip(*(torch.split(maps, _PROJECT_IMAGES) for maps in pooled.values()), strict=True)
+        embed, flat = self.model.generate_embedding, self.model.reshape_embedding
+        return torch.vstack([flat(embed(dict(zip(pooled, maps, strict=True)))) for maps in some])

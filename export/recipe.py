@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from export.backbone import DEFAULT_BACKBONE, default_layers
+from export.backbone import DEFAULT_BACKBONE, default_layers, patchcore_layers
 from runtime.errors import TrainingError
 
 ModelName = Literal["patchcore", "efficientad"]
@@ -25,30 +25,41 @@ class PatchCoreRecipe:
         layers: layers to read; empty means the backbone's default.
         backbone_weights: state-dict file; None means packaged (lite0) or hub.
         size_hw: input height and width in pixels.
+        dimensions: principal components kept of the stacked layers, each scaled to the same variance before; 0 stacks
+            the layers as they are.
+        whitening: how far the components' variances are evened out, from 0 (not at all) to 1 (fully).
         coreset_ratio: share of the training patches kept as prototypes.
         max_prototypes: upper bound on the number of prototypes.
-        num_neighbors: of the score's re-weighting; 1 takes the plain maximum.
+        score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means the maximum,
+            re-weighted.
+        num_neighbors: of the re-weighting, where ``score_share`` is 0; 1 takes the plain maximum.
     """
 
     backbone: str = DEFAULT_BACKBONE
     layers: tuple[str, ...] = ()
     backbone_weights: Path | None = None
     size_hw: tuple[int, int] = (256, 256)
+    dimensions: int = 128
+    whitening: float = 0.5
     coreset_ratio: float = 0.1
     max_prototypes: int = 10_000
+    score_share: float = 0.01
     num_neighbors: int = 9
 
     model: Literal["patchcore"] = "patchcore"
 
     def __post_init__(self) -> None:
         _require(0.0 < self.coreset_ratio <= 1.0, "--coreset-ratio", "a share in (0, 1]", self.coreset_ratio)
+        _require(self.dimensions >= 0, "--dimensions", "at least 1, or 0 for all", self.dimensions)
+        _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
+        _require(0.0 <= self.score_share <= 1.0, "--score-share", "a share in [0, 1]", self.score_share)
         _require(self.max_prototypes >= 1, "--max-prototypes", "at least 1", self.max_prototypes)
         _require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
         _require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
 
     def resolved_layers(self) -> tuple[str, ...]:
         """The layers named, or the backbone's default."""
-        return self.layers or default_layers(self.backbone)
+        return self.layers or patchcore_layers(self.backbone, projected=self.dimensions > 0)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as it is recorded in the bundle."""

@@ -18,8 +18,8 @@ from runtime.manifest import Manifest
 from runtime.progress import say
 
 _FLAGS = (
-    "model", "backbone", "backbone_weights", "layers", "coreset_ratio", "max_prototypes", "num_neighbors", "teacher",
-    "teacher_weights", "imagenet_dir", "model_size", "steps",
+    "model", "backbone", "backbone_weights", "layers", "coreset_ratio", "max_prototypes", "dimensions", "score_share",
+    "num_neighbors", "teacher", "teacher_weights", "imagenet_dir", "model_size", "steps",
 )  # fmt: skip
 
 

@@ -13,15 +13,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 from export.backbone import Normalization
 from export.graphs.base import InferenceGraph
 from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
 from export.graphs.scaling import Uint8Input
+from export.projection import Projection, stack
 
 # Rows of the bank per product: 1,024 x 152 float32 fit in a core's L2 cache beside the patches.
 CHUNK_ROWS = 1024
+
+
+def patches_scored(share: float, patches: int) -> int:
+    """How many of the patches make the score: at least one."""
+    return max(1, round(share * patches))
 
 
 class PatchCoreGraph(InferenceGraph):
@@ -34,6 +39,9 @@ class PatchCoreGraph(InferenceGraph):
         normalization: of the backbone.
         num_neighbors: of the re-weighting; 1 means none.
         good_scores: raw score of a typical good part and the bound that few exceed, for the descriptor.
+        projection: of stacked layers to patches; None stacks them as they are.
+        score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means the re-weighted
+            maximum.
         chunk_rows: rows of the bank per product.
     """
 
@@ -48,6 +56,8 @@ class PatchCoreGraph(InferenceGraph):
         normalization: Normalization,
         num_neighbors: int,
         good_scores: tuple[float, float],
+        projection: Projection | None = None,
+        score_share: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         super().__init__()
@@ -56,6 +66,8 @@ class PatchCoreGraph(InferenceGraph):
         self.layers = list(layers)
         self.pool = nn.AvgPool2d(3, 1, 1)
         self.num_neighbors = num_neighbors
+        self.projection = projection
+        self.score_share = score_share
         self.chunk_rows = chunk_rows
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
         self.register_buffer("good_scores", good_scores_buffer(good_scores))
@@ -77,7 +89,10 @@ class PatchCoreGraph(InferenceGraph):
         top_patches, top_norms = centered[top], norms[top]
         partial = bank_norms - 2.0 * (top_patches @ bank.T)
         prototypes = partial.argmin(dim=1)
-        score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
+        if self.score_share:
+            score = torch.topk(nearest, patches_scored(self.score_share, height * width)).values.mean()
+        else:
+            score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
         direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
         embedding = defect_descriptor(direction, score, self.good_scores)
         return score.reshape(1), nearest.reshape(1, 1, height, width), embedding
@@ -85,12 +100,8 @@ class PatchCoreGraph(InferenceGraph):
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
         """The patch features, float32 (1, D, h, w)."""
         maps = self.extractor(self.input(image))
-        first = self.pool(maps[self.layers[0]])
-        grown = [
-            F.interpolate(self.pool(maps[layer]), size=first.shape[-2:], mode="bilinear")
-            for layer in self.layers[1:]
-        ]
-        return (torch.cat([first, *grown], dim=1),)
+        pooled = {layer: self.pool(maps[layer]) for layer in self.layers}
+        return (stack(pooled, self.layers) if self.projection is None else self.projection(pooled),)
 
     def _nearest_partial(
         self, patches: torch.Tensor, bank: torch.Tensor, norms: torch.Tensor

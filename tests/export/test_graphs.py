@@ -12,6 +12,8 @@ from export.graphs.descriptor import defect_descriptor, good_scores_buffer
 from export.graphs.efficientad import EfficientAdGraph, SeparableGaussian
 from export.graphs.patchcore import PatchCoreGraph
 from export.map_tuning import MapReading
+from export.patchcore import ProjectedPatchcoreModel
+from export.projection import fit_projection
 from runtime.heatmap import upsample_map
 
 LAYERS = ("blocks.2", "blocks.4")
@@ -65,6 +67,58 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
         torch.testing.assert_close(anomaly_map, kept[-1], rtol=1e-4, atol=1e-3)
         assert embedding.shape == (1, 153)
         assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+def projected_model(extractor, images, score_share: float, whitening: float = 0.5) -> ProjectedPatchcoreModel:
+    """A model with a real projection of 20 dimensions and a bank of its own patches."""
+    normalization = normalization_of("tf_efficientnet_lite0")
+    model = ProjectedPatchcoreModel(
+        score_share=score_share, layers=LAYERS, backbone="tf_efficientnet_lite0", pre_trained=False
+    )
+    model.feature_extractor = extractor
+    pooled = model.pooled(torch.cat([to_batch(image, normalization) for image in images]))
+    model.projection = fit_projection(pooled, LAYERS, 20, whitening)
+    model.memory_bank = model.reshape_embedding(model.generate_embedding(pooled))[::3].contiguous()
+    return model.eval()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 1.0])
+def test_projected_patchcore_graph_equals_the_reference_model(extractor, images, share):
+    normalization = normalization_of("tf_efficientnet_lite0")
+    model = projected_model(extractor, images[:3], share)
+    kept = []
+    model.anomaly_map_generator.register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
+    graph = PatchCoreGraph(
+        extractor,
+        LAYERS,
+        model.memory_bank,
+        normalization,
+        9,
+        GOOD_SCORES,
+        model.projection,
+        share,
+        chunk_rows=16,
+    ).eval()
+    for image in images[3:]:
+        with torch.no_grad():
+            expected = model(to_batch(image, normalization)).pred_score
+            score, anomaly_map, embedding = graph(torch.from_numpy(image)[None])
+        torch.testing.assert_close(score, expected.reshape(1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(anomaly_map, kept[-1], rtol=1e-4, atol=1e-3)
+        assert embedding.shape == (1, 21)
+
+
+@pytest.mark.parametrize(("share", "patches"), [(0.001, 1), (0.05, 3), (0.5, 32), (1.0, 64)])
+def test_the_score_is_the_mean_of_the_most_anomalous_patches(extractor, images, share, patches):
+    normalization = normalization_of("tf_efficientnet_lite0")
+    model = projected_model(extractor, images[:3], share)
+    graph = PatchCoreGraph(
+        extractor, LAYERS, model.memory_bank, normalization, 9, GOOD_SCORES, model.projection, share
+    ).eval()
+    with torch.no_grad():
+        score, anomaly_map, _ = graph(torch.from_numpy(images[4])[None])
+    worst = np.sort(anomaly_map.numpy().ravel())[::-1][:patches]
+    assert float(score) == pytest.approx(float(worst.mean()), rel=1e-5)
 
 
 def by_hand(direction: np.ndarray, score: float, good_scores: tuple[float, float]) -> np.ndarray:
