@@ -145,7 +145,11 @@ def test_several_streams_measure_at_once(bundle: Path) -> None:
 def test_inspect_counts_a_part_that_cannot_be_judged_as_not_good(
     bundle: Path, tmp_path: Path, names: list[str], code: int
 ) -> None:
-    pictures = {"good": photograph(1), "dark": FAULTS["too dark"](photograph(2)), "flagged": photograph(3, 90)}
+    pictures = {
+        "good": photograph(1),
+        "dark": FAULTS["too dark"](photograph(2)),
+        "flagged": photograph(3, 90),
+    }
     for name in names:
         path = tmp_path / f"{name}.png"
         if name in pictures:
@@ -192,7 +196,9 @@ def test_the_health_command_shows_and_changes(bundle: Path) -> None:
     assert "drift test: off" in shown
 
 
-@pytest.mark.parametrize("limit", ["brightness", "brightness=40", "sharpness=1:2", "focus=a:2", "focus=3:2", "contrast=nan:"])
+@pytest.mark.parametrize(
+    "limit", ["brightness", "brightness=40", "sharpness=1:2", "focus=a:2", "focus=3:2", "contrast=nan:"]
+)
 def test_a_limit_that_makes_no_sense_is_refused_and_nothing_changes(bundle: Path, limit: str) -> None:
     before = (bundle / HEALTH_FILE).read_bytes()
     with pytest.raises(HealthError, match="expected"):

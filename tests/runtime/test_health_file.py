@@ -121,11 +121,15 @@ def test_a_missing_field_is_named(health: Health, tmp_path: Path, field: str) ->
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_change_is_read_or_refused_with_a_message(health: Health, tmp_path: Path, data: st.DataObject) -> None:
+def test_any_change_is_read_or_refused_with_a_message(
+    health: Health, tmp_path: Path, data: st.DataObject
+) -> None:
     raw = written(health, tmp_path)
     place: Any = raw
     while True:
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else list(range(len(place)))))
+        key = data.draw(
+            st.sampled_from(sorted(place) if isinstance(place, dict) else list(range(len(place))))
+        )
         inside = place[key]
         if isinstance(inside, (dict, list)) and inside and data.draw(st.booleans()):
             place = inside
@@ -145,7 +149,11 @@ def test_any_change_is_read_or_refused_with_a_message(health: Health, tmp_path: 
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.one_of(st.binary(max_size=60), st.recursive(NONSENSE, st.lists).map(lambda v: json.dumps(v).encode())))
+@given(
+    content=st.one_of(
+        st.binary(max_size=60), st.recursive(NONSENSE, st.lists).map(lambda v: json.dumps(v).encode())
+    )
+)
 def test_any_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / HEALTH_FILE).write_bytes(content)
     with pytest.raises(HealthError):
@@ -191,7 +199,9 @@ def test_a_damaged_state_is_refused_or_works(health: Health, tmp_path: Path, dat
     raw = copy.deepcopy(json.loads(json.dumps(state_of(learnt(health, 0.9, parts=45)))))
     place: Any = raw
     while True:
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else list(range(len(place)))))
+        key = data.draw(
+            st.sampled_from(sorted(place) if isinstance(place, dict) else list(range(len(place))))
+        )
         if isinstance(place[key], (dict, list)) and place[key] and data.draw(st.booleans()):
             place = place[key]
             continue
