@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.health.baseline import Floats, Health, Limit, PictureSize
-from runtime.health.statistics import STATISTICS, measure
+from runtime.health.statistics import STATISTICS, Statistic, measure
 
 MIN_PICTURES = 10
 # Limits this many times as far from the typical part as any good part was.
@@ -89,19 +89,44 @@ def find_limits(values: Mapping[str, Floats], order: npt.NDArray[np.intp]) -> tu
         for name, one in STATISTICS.items()
         if name in values and (one.judged_below or one.judged_above)
     }
-    reach = {name: _reach(values[name][first], STATISTICS[name].room) for name in judged}
-    farthest = np.max(
-        [_how_far(values[name][second], reach[name], STATISTICS[name].room) for name in judged], axis=0
-    )
-    factor = FACTOR * max(1.0, float(farthest.max()))
-    limits = {}
-    for name, one in judged.items():
-        typical, below, above = reach[name]
-        limits[name] = Limit(
-            typical - max(factor * below, one.room) if one.judged_below else None,
-            typical + max(factor * above, one.room) if one.judged_above else None,
-        )
+    reach = {name: _reach(values[name][first], one) for name, one in judged.items()}
+    farthest = np.max([reach[name].times(values[name][second]) for name in judged], axis=0)
+    bare = max(1.0, float(farthest.max()))
+    limits = {name: reach[name].limit(one, bare) for name, one in judged.items()}
     return limits, 1.0 / (len(second) + 1)
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """How far the parts of the first half lie from the typical one, and within what room nothing is refused."""
+
+    typical: float
+    below: float
+    above: float
+    room_below: float
+    room_above: float
+
+    def times(self, values: Floats) -> Floats:
+        """How many times farther out than any part of the first half, (n,); 0 within the room."""
+        away = values - self.typical
+        times = np.maximum(-away / self.below, away / self.above)
+        return np.where((away >= -self.room_below) & (away <= self.room_above), 0.0, times)
+
+    def limit(self, one: Statistic, bare: float) -> Limit:
+        """The widened limits.
+
+        Args:
+            one: the statistic.
+            bare: factor on the reach that the promise asks for, at least 1.
+        """
+        low, high = FACTOR * bare * self.below, FACTOR * bare * self.above
+        # Twice as far may be whiter than white: then halfway between the bare limit and what a picture can have at most.
+        halfway = 0.5 * (bare * self.above + one.extreme - self.typical)
+        high = min(high, max(bare * self.above, halfway))
+        return Limit(
+            self.typical - max(low, self.room_below) if one.judged_below else None,
+            self.typical + max(high, self.room_above) if one.judged_above else None,
+        )
 
 
 def score_limit(good_scores: npt.ArrayLike) -> float:
@@ -111,18 +136,17 @@ def score_limit(good_scores: npt.ArrayLike) -> float:
     return typical + _SCORE_FACTOR * max(highest - typical, 0.25 * abs(typical), 1e-9)
 
 
-def _reach(values: Floats, room: float) -> tuple[float, float, float]:
-    """Typical value, and the distances of the lowest and the highest part; something even where all parts are alike."""
+def _reach(values: Floats, one: Statistic) -> _Reach:
+    """Something even where all parts are alike, and no more room than leaves a picture that is too much."""
     typical = float(np.median(values))
-    least = 0.1 * room
-    return typical, max(typical - float(values.min()), least), max(float(values.max()) - typical, least)
-
-
-def _how_far(values: Floats, reach: tuple[float, float, float], room: float) -> Floats:
-    """How many times farther out than any part of the first half; 0 within the room, where nothing is refused anyway."""
-    typical, below, above = reach
-    times = np.maximum((typical - values) / below, (values - typical) / above)
-    return np.where(np.abs(values - typical) <= room, 0.0, times)
+    least = 0.1 * one.room
+    return _Reach(
+        typical,
+        max(typical - float(values.min()), least),
+        max(float(values.max()) - typical, least),
+        one.room,
+        min(one.room, 0.5 * (one.extreme - typical)),
+    )
 
 
 def _size(sizes_hw: Sequence[tuple[int, int]]) -> PictureSize:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 UInt8Image = npt.NDArray[np.uint8]
 # The part's place is looked for in a picture of this many pixels a side.
 PLACE_SIDE = 64
+# log2(1 + value) of an all-white picture's grey level, and of all of its pixels in percent.
+_WHITE, _ALL = math.log2(256.0), math.log2(101.0)
 WHITE_FROM = 251
 BLACK_TO = 4
 
@@ -33,6 +35,7 @@ class Statistic:
         above: the same for higher.
         unit: of :meth:`shown`.
         scale: ``doublings`` for log2(1 + value).
+        extreme: the highest value that a picture can have, infinity where there is none.
         room: a limit is at least this far from the typical good part, however alike the good parts are.
         judged_below: whether a picture far below cannot be judged; else it counts for drift alone.
         judged_above: the same for far above.
@@ -43,6 +46,7 @@ class Statistic:
     above: str
     unit: str
     scale: Scale
+    extreme: float
     room: float
     judged_below: bool
     judged_above: bool
@@ -67,15 +71,15 @@ class Statistic:
 STATISTICS = {
     one.name: one
     for one in (
-        Statistic("brightness", "too dark", "too bright", "grey levels", "doublings", 0.5, True, True),
-        Statistic("contrast", "hardly any contrast", "more contrast", "grey levels", "doublings", 0.7, True, False),
-        Statistic("white_share", "less of it saturated", "overexposed", "% white", "doublings", 2.0, False, True),
-        Statistic("black_share", "less of it black", "too much of it black", "% black", "doublings", 4.0, False, True),
-        Statistic("focus", "out of focus", "sharper or noisier", "", "plain", 1.5, True, False),
-        Statistic("red_cast", "too little red", "too much red", "%", "plain", 8.0, True, True),
-        Statistic("blue_cast", "too little blue", "too much blue", "%", "plain", 8.0, True, True),
-        Statistic("centre_x", "shifted to the left", "shifted to the right", "% of the width", "plain", 2.0, False, False),
-        Statistic("centre_y", "shifted upwards", "shifted downwards", "% of the height", "plain", 2.0, False, False),
+        Statistic("brightness", "too dark", "too bright", "grey levels", "doublings", _WHITE, 0.5, True, True),
+        Statistic("contrast", "hardly any contrast", "more contrast", "grey levels", "doublings", math.inf, 0.7, True, False),
+        Statistic("white_share", "less of it saturated", "overexposed", "% white", "doublings", _ALL, 2.0, False, True),
+        Statistic("black_share", "less of it black", "too much of it black", "% black", "doublings", _ALL, 4.0, False, True),
+        Statistic("focus", "out of focus", "sharper or noisier", "", "plain", math.inf, 1.5, True, False),
+        Statistic("red_cast", "too little red", "too much red", "%", "plain", math.inf, 8.0, True, True),
+        Statistic("blue_cast", "too little blue", "too much blue", "%", "plain", math.inf, 8.0, True, True),
+        Statistic("centre_x", "shifted to the left", "shifted to the right", "% of the width", "plain", math.inf, 2.0, False, False),
+        Statistic("centre_y", "shifted upwards", "shifted downwards", "% of the height", "plain", math.inf, 2.0, False, False),
     )
 }  # fmt: skip
 

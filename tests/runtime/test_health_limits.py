@@ -32,7 +32,9 @@ def test_without_its_margins_the_limits_refuse_as_often_as_promised(
 ) -> None:
     """Factor 1 and no room: what is left is the bare conformal promise, 1 / (m + 1) over many draws."""
     monkeypatch.setattr(build, "FACTOR", 1.0)
-    monkeypatch.setattr(build, "STATISTICS", {name: replace(STATISTICS[name], room=1e-9) for name in JUDGED})
+    monkeypatch.setattr(
+        build, "STATISTICS", {name: replace(STATISTICS[name], room=1e-9, extreme=np.inf) for name in JUDGED}
+    )
     rng = np.random.default_rng(n_good)
     rates = []
     for _ in range(300):
@@ -43,19 +45,28 @@ def test_without_its_margins_the_limits_refuse_as_often_as_promised(
     assert np.mean(rates) > 0
 
 
-def test_with_its_margins_they_refuse_less() -> None:
+def test_with_its_margins_they_refuse_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heavy tails and a picture without a brightest white: a factor of 2 then saves some three quarters."""
+    monkeypatch.setattr(
+        build, "STATISTICS", {name: replace(STATISTICS[name], extreme=np.inf) for name in JUDGED}
+    )
     rng = np.random.default_rng(0)
-    limits, promised = find_limits(draw(rng, 200), rng.permutation(200))
-    assert is_refused(limits, draw(rng, 5000)).mean() < promised
+    rates = []
+    for _ in range(40):
+        limits, promised = find_limits(draw(rng, 200), rng.permutation(200))
+        rates.append(is_refused(limits, draw(rng, 500)).mean())
+    assert np.mean(rates) < promised / 2
 
 
 def test_a_limit_is_never_closer_than_its_room() -> None:
-    values = {name: np.full(40, 5.0) for name in JUDGED}
+    values = {name: np.full(40, 2.0) for name in JUDGED}
     limits, _ = find_limits(values, np.arange(40))
     for name, limit in limits.items():
         one = STATISTICS[name]
-        assert limit.low == (pytest.approx(5 - one.room) if one.judged_below else None)
-        assert limit.high == (pytest.approx(5 + one.room) if one.judged_above else None)
+        assert limit.low == (pytest.approx(2 - one.room) if one.judged_below else None)
+        assert limit.high == (
+            pytest.approx(2 + min(one.room, (one.extreme - 2) / 2)) if one.judged_above else None
+        )
 
 
 def built(
