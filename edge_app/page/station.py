@@ -160,6 +160,8 @@ class Station:
                 length = inspector.bundle.manifest.outputs.embedding_length
                 store = open_store(location, bundle=fingerprint, embedding_length=length)
                 undo.callback(store.close)
+                # Now, while nobody waits for the page: it stops everything for as long as it takes.
+                store.optimize()
                 line = Line(inspector, store, fingerprint)
                 label = line.label if line.label not in lines else f"{line.label} · {path.name}"
                 lines[label] = line
