@@ -19,12 +19,12 @@ QUANTIZE_FROM = 200_000
 # Below this size in KiB a search reads every vector that passes the filter; some 160 descriptors.
 _FULL_SCAN_KIB = 100
 # The engine leaves smaller pieces of a shard without a graph.
-_INDEXING_KIB = 1_000
+_INDEXING_KIB = 100
 _EDGES = 16
 _EF_CONSTRUCT = 100
 # The candidates that int8 finds are measured again with the stored float32 vectors; twice as many as are wanted lose none.
 _OVERSAMPLING = 2.0
-_EF = 128
+_EF = 100
 # The graph gets extra edges within each value of these fields, so that a filtered search is as good as one without.
 # Each costs a pass of building; the other fields' values are found in every part of the graph.
 _GRAPH_FIELDS = frozenset({"category"})
