@@ -1,10 +1,13 @@
 """Neighbour search at scale: Qdrant Edge, qdrant-client's local mode and FAISS flat, against exact search in NumPy.
 
-    python benchmarks/neighbours.py --points 20000,200000 [--queries 200] [--length 152] [--json results.json]
+    lineside store-export ./neighbours parts
+    python benchmarks/neighbours.py --like parts/parts.jsonl --points 20000,200000,1000000 [--queries 200] [--json results.json]
 
-Points are unit vectors scattered around as many centres as a line has kinds of defect, because descriptors of real
-parts are bunched like that; evenly scattered ones are easier to index and harder to tell apart. Every search asks for
-the top 5 within one of four categories, with payload. FAISS has no filters: it searches everything.
+With ``--like`` points are drawn around the real descriptors of an exported store: a real one, moved at random within the
+space of its eight nearest, plus noise half as long as the way to the nearest. Without it they are unit vectors scattered
+around as many centres as a line has kinds of defect. Evenly scattered ones would be harder to index and tell nothing.
+Every search asks for the top 5 within one of four categories, with payload. FAISS has no filters: it searches everything.
+With ``--keep DIR`` the Qdrant Edge store stays, and the next run goes on from what is there: a million parts take a while.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from edge_app.store import NeighbourStore, PartPoint, SearchFilter
 Vectors = npt.NDArray[np.float32]
 CATEGORIES = ("tile", "leather", "grid", "bottle")
 CENTRES = 200
+NEAR = 8
 BATCH = 500
 CLIENT_LIMIT = 20_000
 K = 5
@@ -49,10 +53,34 @@ def descriptors(number: int, length: int, seed: int) -> Vectors:
     return np.asarray(near / np.linalg.norm(near, axis=1, keepdims=True), dtype=np.float32)
 
 
-def batches(vectors: Vectors) -> Iterator[list[PartPoint]]:
-    """Points in the order of the vectors, with a payload as large as a real one."""
+def around(real: Vectors, number: int, seed: int) -> Vectors:
+    """float32 (number, length) unit vectors that lie as real descriptors (n, length) do."""
+    random = np.random.default_rng(seed)
+    similarity = real @ real.T
+    np.fill_diagonal(similarity, -np.inf)
+    near = np.argsort(-similarity, axis=1)[:, :NEAR]
+    gaps = np.sqrt(np.maximum(2 - 2 * np.take_along_axis(similarity, near[:, :1], axis=1), 0))
+    drawn = np.empty((number, real.shape[1]), dtype=np.float32)
+    for start in range(0, number, 50_000):
+        chosen = random.integers(0, len(real), min(50_000, number - start))
+        shares = random.normal(0, 0.35, (len(chosen), NEAR, 1)).astype(np.float32)
+        moved = real[chosen] + (shares * (real[near[chosen]] - real[chosen][:, None])).sum(axis=1)
+        noise = random.normal(size=moved.shape).astype(np.float32)
+        moved += 0.5 * gaps[chosen] * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        drawn[start : start + len(chosen)] = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    return drawn
+
+
+def real_descriptors(file: Path) -> Vectors:
+    """Descriptors of an exported store, those that are exactly alike once."""
+    rows = [json.loads(line)["embedding"] for line in file.read_text(encoding="utf-8").splitlines() if line]
+    return np.unique(np.asarray(rows, dtype=np.float32), axis=0)
+
+
+def batches(vectors: Vectors, first: int = 0) -> Iterator[list[PartPoint]]:
+    """Points in the order of the vectors from the first one on, with a payload as large as a real one."""
     random = np.random.default_rng(3)
-    for start in range(0, len(vectors), BATCH):
+    for start in range(first, len(vectors), BATCH):
         yield [
             PartPoint(
                 point_id=str(uuid.UUID(int=index)),
@@ -103,10 +131,11 @@ def in_store(
     store: NeighbourStore, vectors: Vectors, queries: Vectors
 ) -> tuple[dict[str, Any], Callable[[], Any]]:
     """Fill a store; returns the rate and a function that measures searching."""
+    there = store.count()
     start = time.perf_counter()
-    for batch in batches(vectors):
+    for batch in batches(vectors, there):
         store.upsert(batch)
-    rate = round(len(vectors) / (time.perf_counter() - start))
+    rate = round((len(vectors) - there) / (time.perf_counter() - start))
     truth = exact(vectors, queries, 0)
     where = SearchFilter(category=CATEGORIES[0])
 
@@ -116,27 +145,37 @@ def in_store(
     return {"upserts_per_second": rate}, lambda: timed(search, queries, truth)
 
 
-def edge(vectors: Vectors, queries: Vectors) -> list[dict[str, Any]]:
+def edge(vectors: Vectors, queries: Vectors, keep: Path | None = None) -> list[dict[str, Any]]:
     """Qdrant Edge through our store, before and after its index is built."""
     from edge_app.store.edge import EdgeStore
 
-    folder = Path(tempfile.mkdtemp(prefix="lineside-bench-", dir=os.environ.get("LINESIDE_BENCH_DIR")))
+    if keep is not None:
+        folder = keep / str(len(vectors))
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="lineside-bench-", dir=os.environ.get("LINESIDE_BENCH_DIR")))
     before = rss_mib()
     try:
         with EdgeStore(folder / "s", bundle="bench", embedding_length=vectors.shape[1]) as store:
             row, measure = in_store(store, vectors, queries)
             single = single_upserts(store, vectors)
-            plain = {"store": "Qdrant Edge, exact", **row, **single, **measure(), **sizes(folder, before)}
+            plain = {
+                "store": "Qdrant Edge before its index",
+                **row,
+                **single,
+                **measure(),
+                **sizes(folder, before),
+            }
             start = time.perf_counter()
             store.optimize()
             seconds = round(time.perf_counter() - start, 1)
-            built = {"store": "Qdrant Edge, HNSW", "index_s": seconds, **measure(), **sizes(folder, before)}
+            built = {"store": "Qdrant Edge", "index_s": seconds, **measure(), **sizes(folder, before)}
         start = time.perf_counter()
         with EdgeStore(folder / "s", bundle="bench", embedding_length=vectors.shape[1]):
             built["open_s"] = round(time.perf_counter() - start, 2)
         return [plain, built]
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def single_upserts(store: NeighbourStore, vectors: Vectors, number: int = 100) -> dict[str, float]:
@@ -187,7 +226,11 @@ def faiss_flat(vectors: Vectors, queries: Vectors) -> list[dict[str, Any]]:
     return [{"store": "FAISS flat, no filter", "upserts_per_second": rate, **row, **sizes(None, before)}]
 
 
-CANDIDATES = {"edge": edge, "client": client_local, "faiss": faiss_flat}
+CANDIDATES: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "edge": edge,
+    "client": client_local,
+    "faiss": faiss_flat,
+}
 
 
 def rss_mib() -> float:
@@ -209,7 +252,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--points", default="20000,200000", help="numbers of points, separated by commas")
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--length", type=int, default=152, help="length of a descriptor")
+    parser.add_argument(
+        "--like", type=Path, help="parts.jsonl of a store-export: draw points around its descriptors"
+    )
+    parser.add_argument("--length", type=int, default=153, help="length of a descriptor without --like")
+    parser.add_argument(
+        "--keep", type=Path, help="leave Qdrant Edge's stores here and go on with what is there"
+    )
     parser.add_argument("--only", choices=sorted(CANDIDATES), help="one candidate, in this process")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     return parser.parse_args()
@@ -219,6 +268,8 @@ def separately(name: str, number: int, options: argparse.Namespace) -> list[dict
     """Measure one candidate in a process of its own, so that memory is its own too."""
     command = [sys.executable, __file__, "--only", name, "--points", str(number),
                "--queries", str(options.queries), "--length", str(options.length)]  # fmt: skip
+    command += ["--like", str(options.like)] if options.like else []
+    command += ["--keep", str(options.keep)] if options.keep else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -227,8 +278,14 @@ def main() -> None:
     options = arguments()
     numbers = [int(text) for text in options.points.split(",")]
     if options.only:
-        vectors = descriptors(numbers[0], options.length, 1)
-        for row in CANDIDATES[options.only](vectors, descriptors(options.queries, options.length, 2)):
+        if options.like:
+            real = real_descriptors(options.like)
+            vectors, queries = around(real, numbers[0], 1), around(real, options.queries, 2)
+        else:
+            vectors = descriptors(numbers[0], options.length, 1)
+            queries = descriptors(options.queries, options.length, 2)
+        more = {"keep": options.keep} if options.only == "edge" else {}
+        for row in CANDIDATES[options.only](vectors, queries, **more):
             sys.stdout.write(json.dumps({"points": numbers[0], **row}) + "\n")
         return
     rows = []

@@ -178,6 +178,8 @@ def import_parts(
             points[point.point_id] = point
         for bundle, points in waiting.items():
             _flush(stores[bundle], points, report)
+        for store in stores.values():
+            store.optimize()
     return report
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge_app.region import Region
 from edge_app.store.base import Neighbour, NeighbourStore, SearchFilter
 from edge_app.store.schema import point_id
 from runtime.dataset import list_images
@@ -23,17 +24,20 @@ class Found:
         path: the picture.
         verdict: what the inspector says of it now.
         neighbours: best first.
+        region: the box that they look like, or None for the whole part.
     """
 
     path: Path
     verdict: str
     neighbours: tuple[Neighbour, ...]
+    region: Region | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``search --json``."""
         return {
             "path": str(self.path),
             "verdict": self.verdict,
+            **({"region": list(astuple(self.region))} if self.region is not None else {}),
             "neighbours": [
                 {
                     "id": found.point.point_id,
@@ -55,6 +59,7 @@ def find_neighbours(
     bundle: str,
     k: int = 5,
     where: SearchFilter | None = None,
+    region: Region | None = None,
 ) -> Found:
     """Inspect a picture and find the stored parts most like it; a stored part with the same content is left out.
 
@@ -65,9 +70,10 @@ def find_neighbours(
         bundle: fingerprint of the inspector's bundle.
         k: number of neighbours.
         where: what they must satisfy.
+        region: a box on the part to find the like of; the verdict is still the whole part's.
 
     Raises:
-        ImageError: the picture cannot be read.
+        ImageError: the picture cannot be read, or the box lies outside it.
         StoreError: the store cannot be read.
     """
     try:
@@ -77,12 +83,14 @@ def find_neighbours(
             f"{path}: expected a picture, but it cannot be read ({error.strerror}); check the path"
         ) from error
     try:
-        prediction = inspector.inspect(decode_rgb(content))
+        image_rgb = decode_rgb(content)
+        prediction = inspector.inspect(image_rgb)
+        wanted = prediction if region is None else inspector.inspect(region.around(image_rgb))
     except ImageError as error:
         raise ImageError(f"{path}: {str(error).removeprefix('picture: ')}") from error
     where = where or SearchFilter()
     where = replace(where, exclude_ids=(*where.exclude_ids, point_id(content, bundle)))
-    return Found(path, prediction.verdict, tuple(store.search(prediction.embedding, k, where)))
+    return Found(path, prediction.verdict, tuple(store.search(wanted.embedding, k, where)), region)
 
 
 def pictures(paths: Iterable[Path]) -> list[Path]:

@@ -67,6 +67,7 @@ def command(
                     report=report,
                 )
                 total = store.count()
+                store.optimize()
             except KeyboardInterrupt:
                 say(f"{location}: it holds {store.count()} parts now; the same command goes on from there")
                 raise

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from edge_app.region import Region
     from edge_app.search import Found
+
+
+def _region(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Region | None:
+    from edge_app.region import Region
+
+    try:
+        return None if value is None else Region.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; e.g. --region 120,80,60,40") from error
 
 
 @click.command()
@@ -26,6 +37,12 @@ if TYPE_CHECKING:
 )
 @click.option("--category", help="Only neighbours of this kind of part.")
 @click.option(
+    "--region",
+    metavar="X,Y,W,H",
+    callback=_region,
+    help="Find the like of this box, in pixels of the picture, instead of the whole part's.",
+)
+@click.option(
     "--engine", default="openvino", show_default=True, type=click.Choice(["openvino", "onnxruntime"])
 )
 @click.option("--precision", default="fp32", show_default=True, help="A precision that the bundle has.")
@@ -38,6 +55,7 @@ def command(
     k: int,
     verdict: str | None,
     category: str | None,
+    region: Region | None,
     engine: str,
     precision: str,
     device: str,
@@ -51,6 +69,7 @@ def command(
     \b
     Example:
       lineside search tile-patchcore parts/tile/test/crack/000.png --store ./neighbours
+      lineside search tile-patchcore part.png --region 120,80,60,40 --store ./neighbours
     """
     from edge_app.fingerprint import bundle_fingerprint
     from edge_app.search import find_neighbours, pictures
@@ -68,7 +87,9 @@ def command(
         with open_store(location, bundle=fingerprint, embedding_length=length, create=False) as store:
             for path in pictures(images):
                 try:
-                    found = find_neighbours(inspector, path, store, bundle=fingerprint, k=k, where=where)
+                    found = find_neighbours(
+                        inspector, path, store, bundle=fingerprint, k=k, where=where, region=region
+                    )
                 except ImageError as error:
                     say(str(error))
                     failed += 1
@@ -89,7 +110,8 @@ def _print(found: Found) -> None:
     if not console.is_terminal:
         # Nobody wraps a file or a pipe: give paths all the room they need.
         console.width = 400
-    heading = f"{found.path}: {found.verdict}"
+    box = f"; like the box {','.join(map(str, astuple(found.region)))}" if found.region is not None else ""
+    heading = f"{found.path}: {found.verdict}{box}"
     if not found.neighbours:
         console.print(f"{heading}; no stored part satisfies the filter", soft_wrap=True)
         return

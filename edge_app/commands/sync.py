@@ -79,6 +79,7 @@ def _sync_one(store: str, url: str, bundle: str, embedding_length: int, report: 
     ):
         task = bar.add_task(f"catching up {bundle[:8]}", total=expected_steps(box, server), note="")
         sync(box, server, report=report, advance=lambda number: bar.advance(task, number))
+        box.optimize()
 
 
 def _summary(store: str, url: str, reports: Iterable[SyncReport]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -15,8 +16,11 @@ from runtime.errors import LinesideError
 from runtime.preprocess import IMAGE_SUFFIXES
 
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
-# What a handler shows: verdict, pictures, neighbours, the part to remember, the last word, the two buttons.
-Shown = tuple[str, str, str, PartPoint | None, str, object, object]
+# The script with which a box is dragged on the part.
+BOX_PATH = CSS_PATH.with_name("box.html")
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
+# What a handler shows: verdict, pictures, neighbours, the part to remember, its file, the last word, the two buttons.
+Shown = tuple[str, str, str, PartPoint | None, str, str, object, object]
 
 
 def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Blocks:
@@ -28,7 +32,7 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
     """
     labels = list(station.lines)
     with gr.Blocks(title="Lineside", analytics_enabled=False, fill_width=True) as page:
-        current = gr.State(None)
+        current, looked_at = gr.State(None), gr.State("")
         with gr.Row(elem_id="ls-head"):
             gr.HTML('<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False)
             picker = gr.Dropdown(
@@ -56,8 +60,10 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
                     wrong = gr.Button("✗ The verdict is wrong", interactive=False, elem_id="ls-wrong")
                 said = gr.HTML(elem_id="ls-said", padding=False)
                 around = gr.HTML(elem_id="ls-around", padding=False)
+                # Written by the script: a box as shares of the picture.
+                box = gr.Textbox(elem_id="ls-box", show_label=False, container=False)
 
-        shown = [banner, pictures, around, current, said, right, wrong]
+        shown = [banner, pictures, around, current, looked_at, said, right, wrong]
 
         def on_upload(label: str, path: str | None) -> Shown:
             if path is None:
@@ -84,6 +90,9 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         def on_wrong(label: str, point: PartPoint | None) -> tuple[str, object, object]:
             return on_word(label, point, "wrong")
 
+        def on_box(label: str, file: str, text: str) -> Any:
+            return _like_box(station.lines[label], file, text)
+
         # No public API: the page is for people, scripts have the command line.
         private = {"api_visibility": "private", "show_progress": "minimal"}
         upload.upload(on_upload, [picker, upload], shown, **private)
@@ -92,6 +101,7 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         picker.change(on_model, [picker], [gallery, upload, *shown], **private)
         right.click(on_right, [picker, current], [said, right, wrong], **private)
         wrong.click(on_wrong, [picker, current], [said, right, wrong], **private)
+        box.change(on_box, [picker, looked_at, box], [around], **private)
         page.load(first, [picker], shown, **private)
     return page
 
@@ -119,26 +129,44 @@ def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defec
     except OSError as error:
         return _failed(f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick another")
     try:
-        return _shown(line.judge(content, name, path=path, defect_type=defect_type))
+        return _shown(line.judge(content, name, path=path, defect_type=defect_type), file)
     except LinesideError as error:
         return _failed(f"{name}: {str(error).removeprefix('picture: ')}")
 
 
-def _shown(judged: Judged) -> Shown:
+def _shown(judged: Judged, file: Path) -> Shown:
     ready = gr.update(interactive=True)
     return (
-        render.verdict(judged), render.pictures(judged), render.neighbours(judged), judged.point, "", ready, ready,
+        render.verdict(judged), render.pictures(judged), render.neighbours(judged.neighbours), judged.point, str(file),
+        "", ready, ready,
     )  # fmt: skip
+
+
+def _like_box(line: Line, file: str, text: str) -> Any:
+    """Neighbours of the box that the script has told, or of the whole part after a click."""
+    if not file:
+        return gr.skip()
+    # The script adds the time, so that the same box twice is two changes.
+    drawn = text.partition(";")[0]
+    try:
+        left, top, width, height = (float(share) for share in drawn.split(",")) if drawn else _WHOLE
+    except ValueError:
+        return gr.skip()
+    try:
+        found = line.like_box(Path(file).read_bytes(), (left, top, width, height))
+    except (LinesideError, OSError) as error:
+        return render.problem(f"No neighbours: {error}")
+    return render.neighbours(found, of_box=bool(drawn))
 
 
 def _failed(text: str) -> Shown:
     off = gr.update(interactive=False)
-    return render.problem(text), "", "", None, "", off, off
+    return render.problem(text), "", "", None, "", "", off, off
 
 
 def _nothing() -> Shown:
     off = gr.update(interactive=False)
-    return render.EMPTY, "", "", None, "", off, off
+    return render.EMPTY, "", "", None, "", "", off, off
 
 
 def _record(line: Line, point: PartPoint | None, word: str) -> tuple[str, object, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from html import escape
 
 import cv2
@@ -54,7 +55,9 @@ def pictures(judged: Judged) -> str:
     name = escape(judged.point.path.replace("\\", "/").rsplit("/", 1)[-1])
     return (
         '<div class="ls-pictures">'
-        f'<figure><img src="{plain}" alt="the part"><figcaption>Part <span>{name}</span></figcaption></figure>'
+        f'<figure><div class="ls-drag" title="Drag a box to find earlier parts like it; click to go back">'
+        f'<img src="{plain}" alt="the part" draggable="false"><div class="ls-box" hidden></div></div>'
+        f"<figcaption>Part <span>{name}</span></figcaption></figure>"
         f'<figure><div class="ls-layers"><img src="{plain}" alt="">'
         f'<img class="ls-heat" src="{heat}" alt="heat map over the part"></div>'
         "<figcaption>Where <label>heat map "
@@ -64,13 +67,19 @@ def pictures(judged: Judged) -> str:
     )
 
 
-def neighbours(judged: Judged) -> str:
-    """Cards of the most similar earlier parts."""
-    if not judged.neighbours:
+def neighbours(found: Sequence[Neighbour], *, of_box: bool = False) -> str:
+    """Cards of the most similar earlier parts.
+
+    Args:
+        found: best first.
+        of_box: whether they look like the box on the part instead of the whole part.
+    """
+    heading = "Earlier parts like the box" if of_box else "Earlier parts like this one"
+    if not found:
         text = "No earlier part to compare with yet. Parts are remembered when you give your word on them."
-        return f'<div class="ls-neighbours"><h3>Earlier parts like this one</h3><p>{text}</p></div>'
-    cards = "".join(_card(neighbour) for neighbour in judged.neighbours)
-    return f'<div class="ls-neighbours"><h3>Earlier parts like this one</h3><div class="ls-cards">{cards}</div></div>'
+        return f'<div class="ls-neighbours"><h3>{heading}</h3><p>{text}</p></div>'
+    cards = "".join(_card(neighbour) for neighbour in found)
+    return f'<div class="ls-neighbours"><h3>{heading}</h3><div class="ls-cards">{cards}</div></div>'
 
 
 def recorded(point: PartPoint, word: str, total: int) -> str:

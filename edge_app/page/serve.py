@@ -10,7 +10,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 
-from edge_app.page.layout import CSS_PATH, theme
+from edge_app.page.layout import BOX_PATH, CSS_PATH, theme
 from runtime.errors import PageError
 
 PASSWORD_VARIABLE = "LINESIDE_PASSWORD"
@@ -56,7 +56,7 @@ def serve(page: gr.Blocks, host: str, port: int, password: str | None) -> str:
     try:
         _, url, _ = page.queue(default_concurrency_limit=4).launch(
             server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True,
-            auth=(USER, password) if password else None, theme=theme(), css_paths=CSS_PATH, footer_links=[],
+            auth=(USER, password) if password else None, theme=theme(), css_paths=CSS_PATH, head_paths=BOX_PATH, footer_links=[],
             show_error=True, max_file_size=_MAX_UPLOAD, ssr_mode=False, enable_monitoring=False, run_history=False,
         )  # fmt: skip
     except OSError as error:

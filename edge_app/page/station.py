@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
+from edge_app.region import Region
 from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, open_store
+from edge_app.store.schema import point_id
 from runtime.errors import BundleError, StoreError
 from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
@@ -105,13 +107,34 @@ class Line:
         )  # fmt: skip
         neighbours: tuple[Neighbour, ...] = ()
         try:
-            where = SearchFilter(exclude_ids=(point.point_id,))
-            neighbours = tuple(self._store.search(prediction.embedding, 5, where))
+            neighbours = self._like(prediction, point.point_id)
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
             warning = f"{warning} {error}".strip()
         drift = "" if alarm is None else alarm.sentence()
         return Judged(image_rgb, prediction, neighbours, point, drift, warning)
+
+    def like_box(self, content: bytes, shares: tuple[float, float, float, float]) -> tuple[Neighbour, ...]:
+        """Earlier parts like a box on a part, the part itself left out.
+
+        Args:
+            content: the picture file's bytes.
+            shares: left, top, width and height of the box as shares of the picture's size.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            EngineError: the engine fails.
+            StoreError: the store cannot be read.
+        """
+        image_rgb = decode_rgb(content)
+        piece = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1])).around(image_rgb)
+        with self._lock:
+            prediction = self._inspector.inspect(piece)
+        return self._like(prediction, point_id(content, self._fingerprint))
+
+    def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbour, ...]:
+        where = SearchFilter(exclude_ids=(itself,))
+        return tuple(self._store.search(prediction.embedding, 5, where))
 
     def record(self, point: PartPoint, word: str) -> None:
         """Store a part with the operator's word on its verdict: ``right`` or ``wrong``.
@@ -173,6 +196,8 @@ class Station:
                 length = inspector.bundle.manifest.outputs.embedding_length
                 store = open_store(location, bundle=fingerprint, embedding_length=length)
                 undo.callback(store.close)
+                # Now, while nobody waits for the page: it stops everything for as long as it takes.
+                store.optimize()
                 line = Line(inspector, store, fingerprint)
                 label = line.label if line.label not in lines else f"{line.label} · {path.name}"
                 lines[label] = line

@@ -154,6 +154,12 @@ class NeighbourStore(Protocol):
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts."""
 
+    def optimize(self) -> bool:
+        """Make searching fast again after many parts were added; whether there was anything to do.
+
+        For commands that have added parts, while no other thread uses the store. A server does this by itself.
+        """
+
     def close(self) -> None:
         """Flush and release."""
 

@@ -20,9 +20,10 @@ import qdrant_edge as qe
 
 from edge_app.store import edge_records as records
 from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
-from edge_app.store.edge_log import LOG_FOLDER, DurableLog
-from edge_app.store.edge_rewrite import rewrite, size_bytes
-from edge_app.store.edge_shard import field_filter, open_shard
+from edge_app.store.edge_index import INDEX_FROM, indexed, search_params
+from edge_app.store.edge_log import DurableLog
+from edge_app.store.edge_rewrite import lacking_room, rewrite, size_bytes
+from edge_app.store.edge_shard import engine_errors, field_filter, open_shard
 from edge_app.store.folder import SHARD_FOLDER, FolderLock, prepare
 from edge_app.store.schema import (
     VECTOR_NAME,
@@ -36,14 +37,12 @@ from edge_app.store.schema import (
 )
 from edge_app.store.words import after
 from runtime.errors import StoreError
+from runtime.progress import say
 
 # The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an exception.
 RESERVE_MIB = 128
 # From this share of deleted parts on a shard is written anew; the engine's own cleaning has the same threshold.
 REWRITE_SHARE = 0.2
-# What a rewritten shard needs beside its points: the log, which grows no larger than this, and something to spare.
-_LOG_MIB = 96
-_REWRITE_MIB = 8
 
 
 class EdgeStore:
@@ -132,6 +131,7 @@ class EdgeStore:
             query=qe.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
             filter=field_filter(checked_filter(where)),
             with_payload=True,
+            params=search_params(),
         )
         with self._engine("search"):
             found = self._shard.query(request)
@@ -194,24 +194,32 @@ class EdgeStore:
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
+        request = qe.CountRequest(exact=True, filter=field_filter(checked_filter(where)))
         with self._engine("count"):
-            return int(
-                self._shard.count(qe.CountRequest(exact=True, filter=field_filter(checked_filter(where))))
-            )
+            return int(self._shard.count(request))
 
     def optimize(self) -> bool:
-        """Build the HNSW index over what was added since the last time.
+        """Build the HNSW index over what was added since the last time, with int8 vectors where there are many parts.
 
-        Worth it above some 20,000 points; takes seconds to minutes during which no other thread of this process runs,
-        so call it from a command or when the line stands still.
+        Does nothing below some 5,000 new parts; takes seconds to minutes above, during which no other thread of this process
+        runs. Call it from a command, while no other thread uses the store. Killed in the middle, it is begun anew next time.
 
         Returns:
-            whether there was anything to do.
+            whether there was anything to do; False also where the disk has no room for it, which is said.
         """
+        path, number = self.folder / SHARD_FOLDER, self.count()
         with self._writing, self._engine("optimise"):
-            done = bool(self._shard.optimize())
+            if number - self._shard.info().indexed_vectors_count < INDEX_FROM:
+                return False
             self._shard.flush()
-        return done
+            lacking = lacking_room(path)
+            if lacking:
+                say(f"{lacking}; searching stays slower until then")
+                return False
+            say(f"{self.folder}: building the search index over {number} parts")
+            self._shard = indexed(self._shard, path, self.embedding_length, number)
+            self._log = DurableLog(self._shard, path)
+        return True
 
     def shrink(self, removed: int) -> None:
         """Give the space of deleted parts back to the disk; call it from a command, while no other thread uses the store.
@@ -230,15 +238,9 @@ class EdgeStore:
         share = left / max(1, left + removed)
         with self._writing, self._engine("shrink"):
             self._shard.flush()
-            segments_bytes = size_bytes(path) - size_bytes(path / LOG_FOLDER)
-            copied_mib = int(segments_bytes * share) >> 20
-            needed_mib = copied_mib + min(copied_mib, _LOG_MIB) + _REWRITE_MIB
-            free_mib = shutil.disk_usage(self.folder).free >> 20
-            if free_mib < needed_mib:
-                raise StoreError(
-                    f"{self.folder}: expected {needed_mib} MiB free on the disk for a copy of what is left, found "
-                    f"{free_mib} MiB; free some space and run it again"
-                )
+            lacking = lacking_room(path, share)
+            if lacking:
+                raise StoreError(lacking)
             if 1 - share < REWRITE_SHARE:
                 self._shard.optimize()
                 self._shard.flush()
@@ -295,21 +297,13 @@ class EdgeStore:
         free_mib = shutil.disk_usage(self.folder).free >> 20
         if free_mib < self._reserve_mib:
             raise StoreError(
-                f"{self.folder}: expected at least {self._reserve_mib} MiB free on the disk, found {free_mib} MiB; "
-                "free some space"
+                f"{self.folder}: expected at least {self._reserve_mib} MiB free on the disk, found {free_mib} MiB; free some space"
             )
 
     @contextmanager
     def _engine(self, doing: str) -> Iterator[None]:
-        """Turn whatever the engine raises, its panics included, into one line."""
+        """One line for whatever goes wrong in the engine, a closed store included."""
         if self._closed:
             raise StoreError(f"{self.folder}: expected an open store, found a closed one; open it again")
-        try:
+        with engine_errors(self.folder, doing):
             yield
-        except (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
-        except BaseException as error:
-            raise StoreError(
-                f"{self.folder}: expected to {doing}, but the engine says '{error}'; "
-                "restart, and if it comes again move the folder away and index again"
-            ) from error

@@ -17,23 +17,22 @@ from pathlib import Path
 
 import qdrant_edge as qe
 
-from edge_app.store.edge_log import FLUSH_EVERY
+from edge_app.store.edge_index import field_indexes, shard_config
+from edge_app.store.edge_log import FLUSH_EVERY, LOG_FOLDER
 from edge_app.store.edge_records import page, upsert
-from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
 
-_INDEX_TYPES = {"keyword": qe.PayloadSchemaType.Keyword, "datetime": qe.PayloadSchemaType.Datetime}
 _BATCH = 256
+# What a copy needs beside its points: the log, which grows no larger than this, and something to spare.
+_LOG_MIB = 96
+_SPARE_MIB = 8
 
 
-def new_shard(path: Path, embedding_length: int) -> qe.EdgeShard:
-    """Make an empty shard in a folder that does not exist yet."""
-    config = qe.EdgeConfig(
-        vectors={VECTOR_NAME: qe.EdgeVectorParams(size=embedding_length, distance=qe.Distance.Cosine)}
-    )
+def new_shard(path: Path, embedding_length: int, number: int = 0) -> qe.EdgeShard:
+    """Make an empty shard, laid out for a number of parts, in a folder that does not exist yet."""
     path.mkdir(parents=True)
-    shard = qe.EdgeShard.create(str(path), config)
-    for field, kind in INDEXED_FIELDS.items():
-        shard.update(qe.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))
+    shard = qe.EdgeShard.create(str(path), shard_config(embedding_length, number))
+    for operation in field_indexes():
+        shard.update(operation)
     return shard
 
 
@@ -48,7 +47,7 @@ def rewrite(shard: qe.EdgeShard, path: Path, embedding_length: int) -> None:
     building, replaced = _beside(path)
     shutil.rmtree(building, ignore_errors=True)
     try:
-        fresh = new_shard(building, embedding_length)
+        fresh = new_shard(building, embedding_length, shard.count(qe.CountRequest(exact=True)))
         try:
             _copy(shard, fresh)
             fresh.optimize()
@@ -74,6 +73,27 @@ def recover(path: Path) -> None:
     for left in (building, replaced):
         if left.exists():
             shutil.rmtree(left, ignore_errors=True)
+
+
+def lacking_room(path: Path, share: float = 1.0) -> str:
+    """Whether the disk has room for a copy of a flushed shard.
+
+    Args:
+        path: the shard's folder.
+        share: of its points that the copy will hold.
+
+    Returns:
+        what is missing and what to do, or "" if there is room.
+    """
+    copied_mib = int((size_bytes(path) - size_bytes(path / LOG_FOLDER)) * share) >> 20
+    needed_mib = copied_mib + min(copied_mib, _LOG_MIB) + _SPARE_MIB
+    free_mib = shutil.disk_usage(path).free >> 20
+    if free_mib >= needed_mib:
+        return ""
+    return (
+        f"{path.parent}: expected {needed_mib} MiB free on the disk for a copy of what is left, found "
+        f"{free_mib} MiB; free some space and run it again"
+    )
 
 
 def size_bytes(path: Path) -> int:

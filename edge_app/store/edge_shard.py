@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +125,20 @@ def field_filter(where: SearchFilter) -> qe.Filter | None:
         must.append(qe.FieldCondition("time", range=qe.RangeDateTime(gte=where.since, lt=where.until)))
     must_not: list[_Condition] = [qe.HasIdCondition(set(where.exclude_ids))] if where.exclude_ids else []
     return qe.Filter(must=must, must_not=must_not) if must or must_not else None
+
+
+@contextmanager
+def engine_errors(folder: Path, doing: str) -> Iterator[None]:
+    """Turn whatever the engine raises, its panics included, into one line."""
+    try:
+        yield
+    except (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise StoreError(
+            f"{folder}: expected to {doing}, but the engine says '{error}'; "
+            "restart, and if it comes again move the folder away and index again"
+        ) from error
 
 
 def _create(path: Path, embedding_length: int) -> qe.EdgeShard:

@@ -15,7 +15,12 @@ from qdrant_client import QdrantClient, models
 from edge_app.store import remote_records as records
 from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
 from edge_app.store.connect import TIMEOUT_S, StoreUnreachableError, server_errors
-from edge_app.store.remote_collection import COLLECTION_PREFIX, check_vectors, create_collection
+from edge_app.store.remote_collection import (
+    COLLECTION_PREFIX,
+    SEARCH_PARAMS,
+    check_vectors,
+    create_collection,
+)
 from edge_app.store.schema import (
     VECTOR_NAME,
     bundle_key,
@@ -132,6 +137,7 @@ class RemoteStore:
                 limit=limit,
                 query_filter=wanted,
                 with_payload=True,
+                search_params=SEARCH_PARAMS,
             ),
         )
         return [Neighbour(float(hit.score), point_of(hit.id, hit.payload)) for hit in answer.points]
@@ -198,6 +204,10 @@ class RemoteStore:
         return self._ask(
             "count", lambda: self._client.count(self.collection, count_filter=wanted, exact=True).count
         )
+
+    def optimize(self) -> bool:
+        """Nothing to do: the server builds its index by itself."""
+        return False
 
     def close(self) -> None:
         """Close the client; a second call does nothing."""

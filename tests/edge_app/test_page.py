@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import pytest
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 
 from tests.edge_app.browser import chromium, find, wait_until
 
@@ -112,6 +113,30 @@ def test_a_click_on_a_sample_shows_that_part(window: webdriver.Chrome, sample_ro
     thumbnails[3].click()
     wait_until(window, lambda: find(window, ".ls-pictures img")[0].get_attribute("src") != before)
     assert find(window, ".ls-verdict")
+
+
+def test_a_box_on_the_part_finds_parts_like_it_and_a_click_goes_back(window: webdriver.Chrome) -> None:
+    def heading() -> str:
+        return find(window, ".ls-neighbours h3")[0].text
+
+    def similarities() -> list[str]:
+        return [card.text for card in find(window, ".ls-card em")]
+
+    before = similarities()
+    part = find(window, ".ls-drag img")[0]
+    drag = ActionChains(window).move_to_element_with_offset(part, -40, -40).click_and_hold()
+    drag.move_by_offset(30, 20).move_by_offset(30, 30).perform()
+    drawn = find(window, ".ls-box")[0]
+    assert drawn.is_displayed()
+    assert 50 <= drawn.rect["width"] <= 64
+    ActionChains(window).release().perform()
+    wait_until(window, lambda: heading() == "Earlier parts like the box")
+    assert len(find(window, ".ls-card")) == 5
+    assert similarities() != before
+    part.click()
+    wait_until(window, lambda: heading() == "Earlier parts like this one")
+    assert similarities() == before
+    assert not find(window, ".ls-box")[0].is_displayed()
 
 
 def test_an_uploaded_part_is_judged_as_on_the_command_line(

@@ -104,16 +104,6 @@ def test_reopening_finds_everything(tmp_path: Path) -> None:
             assert store.search(point.embedding, 1)[0].point.point_id == point.point_id
 
 
-def test_optimize_keeps_every_point(tmp_path: Path) -> None:
-    with EdgeStore(tmp_path / "s", bundle=BUNDLE, embedding_length=LENGTH) as store:
-        points = make_points(300)
-        store.upsert(points)
-        store.optimize()
-        assert store.optimize() is False
-        assert store.count() == 300
-        assert store.search(points[9].embedding, 1)[0].point.point_id == points[9].point_id
-
-
 @posix_only
 def test_second_process_learns_who_holds_the_store(tmp_path: Path) -> None:
     folder = filled(tmp_path)
@@ -310,6 +300,41 @@ def test_killed_while_writing_every_acknowledged_point_is_there(tmp_path: Path) 
                 assert found[0].confirmed == "wrong"
         assert not list(folder.glob("*.corrupt-*"))
     assert len(acknowledged) >= KILL_ROUNDS
+
+
+_INDEXER = """
+import sys
+from pathlib import Path
+from edge_app.store import edge_index
+from edge_app.store.edge import EdgeStore
+from tests.edge_app.points import BUNDLE, LENGTH
+edge_index.QUANTIZE_FROM = 1
+with EdgeStore(Path(sys.argv[1]), bundle=BUNDLE, embedding_length=LENGTH) as store:
+    print("begins", flush=True)
+    store.optimize()
+"""
+
+
+@pytest.mark.slow
+@posix_only
+@pytest.mark.parametrize("wait_s", [0.0, 0.05, 0.2, 0.4])
+def test_killed_while_building_the_index_nothing_is_lost(tmp_path: Path, wait_s: float) -> None:
+    folder = filled(tmp_path, 8000)
+    indexer = subprocess.Popen(
+        [sys.executable, "-c", _INDEXER, str(folder)],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert indexer.stdout is not None
+    indexer.stdout.readline()
+    time.sleep(wait_s)
+    indexer.send_signal(signal.SIGKILL)
+    indexer.wait()
+    with reopened(folder) as store:
+        assert store.count() == 8000
+        store.optimize()
+        for point in make_points(8000)[::500]:
+            assert store.search(point.embedding, 1)[0].point.point_id == point.point_id
+    assert not list(folder.glob("*.corrupt-*"))
 
 
 def _after_power_cut(flushed: Path, now: Path, target: Path, share: float, seed: int) -> None:
