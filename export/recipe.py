@@ -39,7 +39,7 @@ class PatchCoreRecipe:
     layers: tuple[str, ...] = ()
     backbone_weights: Path | None = None
     size_hw: tuple[int, int] = (256, 256)
-    dimensions: int = 128
+    dimensions: int = 64
     whitening: float = 0.5
     coreset_ratio: float = 0.1
     max_prototypes: int = 10_000

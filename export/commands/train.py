@@ -27,7 +27,7 @@ import click
 @click.option("--coreset-ratio", type=float, help="PatchCore: share of patches kept.  [default: 0.1]")
 @click.option("--max-prototypes", type=int, help="PatchCore: upper bound on them.  [default: 10000]")
 @click.option("--dimensions", type=int,
-              help="PatchCore: principal components kept of the stacked layers; 0 keeps all.  [default: 128]")  # fmt: skip
+              help="PatchCore: principal components kept of the stacked layers; 0 keeps all.  [default: 64]")  # fmt: skip
 @click.option("--score-share", type=float,
               help="PatchCore: the score is the mean of this share of patches; 0 is the re-weighted maximum.  [default: 0.01]")  # fmt: skip
 @click.option("--num-neighbors", type=int, help="PatchCore: of the re-weighting.  [default: 9]")
