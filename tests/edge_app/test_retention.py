@@ -195,7 +195,7 @@ def test_a_folder_that_is_open_elsewhere_says_who_has_it(tmp_path: Path) -> None
         with pytest.raises(
             StoreError, match="expected a store that nobody has open, found it held by this very process"
         ):
-            run(str(tmp_path), "--max-parts", "3")
+            run(str(disk_path), "--max-parts", "3")
         assert store.count() == 5
 
 
@@ -231,7 +231,7 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["lock", "shard", "store.json"]
     for _ in range(2):
         # The engine must take changes to old parts, and keep them: see edge_rewrite.
-        with opened(str(tmp_path)) as store:
+        with opened(str(disk_path)) as store:
             for point in (*points[:99], points[1400]):
                 kept = store.get(point.point_id)
                 assert kept is not None
@@ -241,7 +241,7 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
             store.set_confirmed(points[0].point_id, "right")
             assert store.fetch([points[0].point_id], full=False)[0].confirmed_at > before_word
             store.upsert([replace(points[1], path="/elsewhere")])
-    with opened(str(tmp_path)) as store:
+    with opened(str(disk_path)) as store:
         found_again = store.fetch([points[0].point_id, points[1].point_id, points[1400].point_id])
         assert {(part.path, part.confirmed) for part in found_again} == {
             (points[0].path, "right"), ("/elsewhere", ""), (points[1400].path, "wrong"),
@@ -251,12 +251,12 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
 
 
 def test_a_little_is_left_to_the_engine(tmp_path: Path) -> None:
-    with opened(str(tmp_path)) as store:
+    with opened(str(disk_path)) as store:
         store.upsert(dated(50, category="tile"))
     inode = (tmp_path / BUNDLE[:16] / "shard").stat().st_ino
-    run(str(tmp_path), "--max-parts", "45")
+    run(str(disk_path), "--max-parts", "45")
     assert (tmp_path / BUNDLE[:16] / "shard").stat().st_ino == inode
-    run(str(tmp_path), "--max-parts", "20")
+    run(str(disk_path), "--max-parts", "20")
     assert (tmp_path / BUNDLE[:16] / "shard").stat().st_ino != inode
     with opened(str(tmp_path)) as store:
         assert store.count() == 20
