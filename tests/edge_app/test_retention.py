@@ -195,7 +195,7 @@ def test_a_folder_that_is_open_elsewhere_says_who_has_it(tmp_path: Path) -> None
         with pytest.raises(
             StoreError, match="expected a store that nobody has open, found it held by this very process"
         ):
-            run(str(disk_path), "--max-parts", "3")
+            run(str(tmp_path), "--max-parts", "3")
         assert store.count() == 5
 
 
@@ -251,12 +251,12 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
 
 
 def test_a_little_is_left_to_the_engine(tmp_path: Path) -> None:
-    with opened(str(disk_path)) as store:
+    with opened(str(tmp_path)) as store:
         store.upsert(dated(50, category="tile"))
     inode = (tmp_path / BUNDLE[:16] / "shard").stat().st_ino
-    run(str(disk_path), "--max-parts", "45")
+    run(str(tmp_path), "--max-parts", "45")
     assert (tmp_path / BUNDLE[:16] / "shard").stat().st_ino == inode
-    run(str(disk_path), "--max-parts", "20")
+    run(str(tmp_path), "--max-parts", "20")
     assert (tmp_path / BUNDLE[:16] / "shard").stat().st_ino != inode
     with opened(str(tmp_path)) as store:
         assert store.count() == 20
