@@ -31,6 +31,8 @@ from runtime.commands.options import json_option
 @click.option("--engine", type=click.Choice(["openvino", "onnxruntime"]),
               help="Only this engine's thresholds.  [default: all]")  # fmt: skip
 @click.option("--precision", help="Only this precision's thresholds.  [default: all]")
+@click.option("--int8", is_flag=True,
+              help="First add an INT8 variant, if it judges parts as fp32 does.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Go on although the pictures look like another part.")
 @json_option
 def command(bundle: Path, as_json: bool, **options: Any) -> None:
@@ -40,15 +42,21 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     seen them. Too few pictures: the best promise they allow is made, and the number needed is told. Old thresholds
     are kept; undo with: lineside thresholds BUNDLE rollback.
 
+    With --int8 the networks are quantised first. Pictures that training has seen, if DIR has any, set the ranges and the
+    memory bank, and never a threshold; without any, half of the pictures do.
+
     \b
     Example:
       lineside calibrate tile-patchcore --good photographs/good
       lineside calibrate tile-patchcore --good photographs/good --max-false-rejects 0.005 --confidence 0.9
+      lineside calibrate tile-patchcore --good parts/tile/train/good --int8
       lineside calibrate tile-patchcore --good good --bad bad --cost-false-reject 1 --cost-missed 50 --bad-share 0.01
     """
     from runtime.extras import require_extra
 
     require_extra("calibrate", "sklearn", "scipy")
+    if options["int8"]:
+        require_extra("calibrate", "nncf")
     _check(options)
     from calibration.commands._calibrate import run
 

@@ -1,0 +1,69 @@
+"""Quantising networks with NNCF."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from calibration.int8.graph_parts import after
+from runtime.extras import require_extra
+from runtime.preprocess import UInt8Image
+
+# More pictures change the ranges of the activations little and cost time.
+MAX_STATISTICS = 100
+POOLING = "AvgPool"
+
+
+def quantize_networks(
+    features: ov.Model, pictures: Sequence[UInt8Image], *, pooled_last: bool, left: Collection[str] = ()
+) -> ov.Model:
+    """Networks that compute in INT8.
+
+    Two choices make the same file say the same on every processor. Weights use seven bits ("overflow fix"): without VNNI
+    products are added in 16 bits, which eight-bit weights overflow. And average pooling stays in fp32, since OpenVINO's INT8
+    pooling with padding returns other numbers than its own simulation.
+
+    Args:
+        features: fp32 networks, see :func:`calibration.int8.graph_parts.feature_model`.
+        pictures: uint8 (H, W, 3), RGB, of good parts at the model's size; never test parts.
+        pooled_last: PatchCore: pooling ends the backbone, and what follows describes patches and stays in fp32.
+        left: names of further operations to leave in fp32.
+
+    Raises:
+        MissingExtraError: nncf is not installed.
+    """
+    require_extra("calibrate", "nncf")
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    pooling = {node.get_friendly_name() for node in features.get_ops() if node.get_type_name() == POOLING}
+    ignored = pooling | set(left) | (after(features, POOLING) if pooled_last else set())
+    shown = pictures[:MAX_STATISTICS]
+    with _progress_on_stderr():
+        return nncf.quantize(
+            features,
+            nncf.Dataset(shown, lambda picture: np.ascontiguousarray(picture)[None]),
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(shown),
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=sorted(ignored), validate=False),
+            advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
+        )
+
+
+@contextmanager
+def _progress_on_stderr() -> Iterator[None]:
+    """NNCF draws its bars on stdout, which belongs to results."""
+    with ExitStack() as stack:
+        target = sys.stderr if sys.stderr.isatty() else stack.enter_context(Path(os.devnull).open("w"))
+        stack.enter_context(redirect_stdout(target))
+        yield

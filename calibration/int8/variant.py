@@ -1,0 +1,211 @@
+"""An INT8 variant for a bundle: quantised, judged, and only then written."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from openvino import opset13
+
+from calibration.guarantee import promise
+from calibration.int8.bank import Float32, rebuild_bank
+from calibration.int8.gate import Bounds, GateResult, compare
+from calibration.int8.graph_parts import feature_model, graft, memory_bank, replace_constant
+from calibration.int8.networks import quantize_networks
+from calibration.int8.pictures import Roles, share_out
+from calibration.int8.sensitivity import sensitive_layers
+from calibration.scoring import learnt_digests
+from runtime import atomic
+from runtime.bundle import MANIFEST_FILE, Bundle
+from runtime.bundle_writer import seal
+from runtime.dataset import list_images
+from runtime.engines import Engine, open_engine
+from runtime.errors import ImageError, ParityError
+from runtime.golden import replay_golden
+from runtime.inspector import Inspector
+from runtime.manifest import TRAIN_DIGESTS, Variant
+from runtime.preprocess import UInt8Image, load_image
+from runtime.progress import say, track
+from runtime.thresholds import THRESHOLDS_FILE, write_thresholds
+
+INT8 = Variant("openvino", "int8", "openvino/int8/model.xml")
+# Where the manifest's metrics keep what the gate saw.
+GATE = "int8_gate"
+# Share of the convolutions left in fp32, the worst ones, at each attempt.
+ATTEMPTS = (0.0, 0.25, 0.5)
+_TIMED_RUNS = 15
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An INT8 variant that passed.
+
+    Attributes:
+        gate: what the gate saw.
+        left_in_fp32: convolutions that stayed in fp32 because quantising them hurt.
+        times_faster: median latency of fp32 over that of INT8, on this machine.
+    """
+
+    gate: GateResult
+    left_in_fp32: tuple[str, ...]
+    times_faster: float
+
+
+def add_int8(path: Path, good: Path, bad: Path | None = None, bounds: Bounds | None = None) -> Quantized:
+    """Add the variant ``openvino/int8`` to a bundle folder, or refuse; the folder is replaced as a whole, at the end.
+
+    Args:
+        path: bundle folder.
+        good: pictures of good parts: training pictures serve to quantise, others to judge.
+        bad: pictures of bad parts, if there are any: then image AUROC counts too.
+        bounds: of the gate; None for the usual ones.
+
+    Raises:
+        MissingExtraError: nncf is not installed.
+        BundleError: the bundle is unusable, or an older export.
+        DataError: too few pictures.
+        ParityError: the variant judges parts otherwise; the bundle stays as it was.
+    """
+    with Bundle.open(path) as bundle, tempfile.TemporaryDirectory(prefix="lineside-int8-") as folder:
+        size_hw = bundle.manifest.input.size_hw
+        roles = share_out(good, size_hw, learnt_digests(bundle))
+        bad_pictures = _pictures(bad, size_hw) if bad is not None else []
+        found = _best(bundle, roles, bad_pictures, Path(folder), bounds or Bounds())
+        _write(bundle, Path(folder), roles, found)
+    return found
+
+
+def _best(bundle: Bundle, roles: Roles, bad: list[UInt8Image], folder: Path, bounds: Bounds) -> Quantized:
+    fp32 = open_engine("openvino", bundle.model_path(bundle.manifest.variant("openvino", "fp32")))
+    onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
+    scores = [_scores(fp32, pictures, "fp32") for pictures in (roles.judge, bad)]
+    exact = feature_model(onnx)
+    worst: list[str] = []
+    gate: GateResult | None = None
+    for attempt in ATTEMPTS:
+        left = tuple(worst[: round(attempt * len(worst))])
+        say(f"INT8: quantising{f', {len(left)} layers left in fp32' if left else ''}")
+        networks = quantize_networks(
+            feature_model(onnx), roles.learn, pooled_last=bundle.manifest.model == "patchcore", left=left
+        )
+        if not worst:
+            worst = [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
+        model_path = _save(_whole(bundle, exact, networks, roles.learn), folder)
+        int8 = open_engine("openvino", model_path)
+        found = [_scores(int8, pictures, "int8") for pictures in (roles.judge, bad)]
+        gate = compare(
+            (scores[0], scores[1]), (found[0], found[1]), (_bound(scores[0]), _bound(found[0])), bounds
+        )
+        if not gate.problems:
+            return Quantized(gate, left, _times_faster(fp32, int8, roles.judge[0]))
+        say(f"INT8: {'; '.join(gate.problems)}")
+    raise ParityError(
+        f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: {'; '.join(gate.problems if gate else [])}. "
+        f"The layers that lose most are {', '.join(worst[:5])}. The bundle stays as it was; inspect with fp32"
+    )
+
+
+def _whole(bundle: Bundle, exact: ov.Model, networks: ov.Model, learn: Sequence[UInt8Image]) -> ov.Model:
+    whole = ov.Core().read_model(str(bundle.model_path(bundle.manifest.variant("openvino", "fp32"))))
+    bank = memory_bank(whole)
+    if bank is not None:
+        rebuilt = rebuild_bank(np.array(bank.get_data()), _patches(exact, networks, learn))
+        replace_constant(bank, opset13.constant(rebuilt))
+    return graft(whole, networks)
+
+
+def _patches(
+    exact: ov.Model, networks: ov.Model, learn: Sequence[UInt8Image]
+) -> Iterator[tuple[Float32, Float32]]:
+    """Patches (P, D) of every picture, as both networks see them."""
+    config = {"INFERENCE_PRECISION_HINT": "f32"}
+    before, behind = (ov.Core().compile_model(model, "CPU", config) for model in (exact, networks))
+    for picture in track(learn, "INT8: memory bank"):
+        one, other = (np.array(compiled(picture[None])[0])[0] for compiled in (before, behind))
+        yield one.reshape(len(one), -1).T, other.reshape(len(other), -1).T
+
+
+def _save(model: ov.Model, folder: Path) -> Path:
+    target = folder / INT8.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    ov.save_model(model, str(target), compress_to_fp16=False)
+    return target
+
+
+def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None:
+    """A copy of the bundle with the variant, in the place of the bundle."""
+    manifest = bundle.manifest
+    learnt = list(manifest.provenance.get(TRAIN_DIGESTS, []))
+    others = tuple(variant for variant in manifest.variants if variant.key != INT8.key)
+    changed = dataclasses.replace(
+        manifest,
+        variants=(*others, INT8),
+        metrics={
+            **manifest.metrics,
+            GATE: {**found.gate.to_json(), "left_in_fp32": list(found.left_in_fp32)},
+        },
+        provenance={**manifest.provenance, TRAIN_DIGESTS: sorted({*learnt, *roles.digests})},
+    )
+    with atomic.folder(bundle.root) as root:
+        shutil.copytree(bundle.root, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
+        shutil.rmtree(root / Path(INT8.path).parent, ignore_errors=True)
+        shutil.copytree(folder, root, dirs_exist_ok=True)
+        # Until the threshold calibration that follows: it must be there for the variant to be opened.
+        thresholds = bundle.thresholds()
+        first = thresholds.of("openvino/fp32")
+        write_thresholds(root / THRESHOLDS_FILE, thresholds.with_threshold(INT8.key, first))
+        sealed = seal(root, changed)
+        parity = _golden(root)
+        certificate = {**sealed.certificate}
+        certificate["variants"] = {**certificate.get("variants", {}), INT8.key: parity}
+        seal(root, dataclasses.replace(sealed, certificate=certificate))
+
+
+def _golden(root: Path) -> dict[str, object]:
+    """The golden images with the new variant, beside anomalib's torch model."""
+    with (
+        Bundle.open(root) as bundle,
+        Inspector(bundle, engine=INT8.engine, precision=INT8.precision) as inspector,
+    ):
+        return replay_golden(bundle, inspector).to_json()
+
+
+def _scores(engine: Engine, pictures: Sequence[UInt8Image], what: str) -> np.ndarray:
+    outputs = (
+        engine.run({"image": picture[None]}) for picture in track(pictures, f"INT8: scoring with {what}")
+    )
+    return np.array([float(np.asarray(output["pred_score"]).ravel()[0]) for output in outputs])
+
+
+def _bound(good_scores: np.ndarray) -> float:
+    """A threshold set in the same way for both variants: at most 5 % of the good parts rejected on average."""
+    return promise(good_scores.size, 0.05, None).of(good_scores)
+
+
+def _pictures(folder: Path, size_hw: tuple[int, int]) -> list[UInt8Image]:
+    found = []
+    for path in list_images(folder):
+        try:
+            found.append(load_image(path, size_hw))
+        except ImageError as error:
+            say(f"skipped: {error}")
+    return found
+
+
+def _times_faster(fp32: Engine, int8: Engine, picture: UInt8Image) -> float:
+    """Ratio of the medians, in turn on the same picture."""
+    times: dict[int, list[float]] = {0: [], 1: []}
+    for _ in range(_TIMED_RUNS):
+        for which, engine in enumerate((fp32, int8)):
+            start = time.perf_counter()
+            engine.run({"image": picture[None]})
+            times[which].append(time.perf_counter() - start)
+    return statistics.median(times[0]) / statistics.median(times[1])
