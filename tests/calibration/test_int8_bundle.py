@@ -1,0 +1,146 @@
+"""INT8 variants of models that anomalib trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from calibration.int8.gate import Bounds
+from calibration.int8.graph_parts import feature_model, graft, memory_bank
+from calibration.int8.variant import add_int8
+from calibration.scoring import learnt_digests
+from runtime.bundle import Bundle
+from runtime.errors import BundleError, ParityError
+from runtime.inspector import Inspector
+from runtime.manifest import Variant
+from runtime.preprocess import load_image
+from tests.calibration.test_real_bundle import lineside
+from tests.runtime.tiny import write_bundle
+
+pytestmark = pytest.mark.slow
+# The gate of the tests' briefly trained models: what is tested is the way, not their quality.
+LOOSE = Bounds(auroc_drop=0.1, rank_correlation=0.5, flips=0.3)
+
+
+@pytest.fixture(scope="module")
+def folders(sample_root, tmp_path_factory):
+    """Good parts, learnt and unseen ones together, and bad parts."""
+    root = tmp_path_factory.mktemp("shared-out")
+    for picture in (sample_root / "tile").glob("t*/*/*.png"):
+        folder = root / ("good" if picture.parent.name == "good" else "bad")
+        folder.mkdir(exist_ok=True)
+        split = picture.parent.parent.name
+        shutil.copy(picture, folder / f"{split}-{picture.parent.name}-{picture.name}")
+    return root / "good", root / "bad"
+
+
+@pytest.fixture(scope="module", params=["patchcore", "efficientad"])
+def quantized(request, folders, tmp_path_factory):
+    """A copy of a trained bundle with an INT8 variant, and what the gate saw."""
+    trained = request.getfixturevalue(f"{request.param}_bundle")
+    copy = shutil.copytree(trained, tmp_path_factory.mktemp("int8") / trained.name)
+    return copy, add_int8(copy, *folders, LOOSE), trained
+
+
+def tile_pictures(sample_root):
+    return sorted((sample_root / "tile" / "test").glob("*/*.png"))
+
+
+def test_its_networks_compute_in_int8_and_its_distances_do_not(quantized):
+    bundle, _, _ = quantized
+    model = ov.Core().read_model(str(bundle / "openvino" / "int8" / "model.xml"))
+    kinds = {node.get_type_name() for node in model.get_ops()}
+    assert "FakeQuantize" in kinds
+    weights = [node for node in model.get_ops() if node.get_element_type() == ov.Type.i8]
+    assert len(weights) >= 4
+    for node in model.get_ops():
+        if node.get_type_name() in ("MatMul", "AvgPool"):
+            sources = {one.get_node().get_type_name() for one in node.input_values()}
+            assert "FakeQuantize" not in sources
+
+
+def test_the_bundle_is_sealed_and_says_what_was_seen(quantized):
+    bundle, found, trained = quantized
+    with Bundle.open(bundle) as opened:
+        assert [variant.key for variant in opened.manifest.variants][-1] == "openvino/int8"
+        certificate = opened.manifest.certificate["variants"]["openvino/int8"]
+        assert certificate["images"] > 0
+        assert opened.manifest.metrics["int8_gate"]["rank_correlation"] == found.gate.rank_correlation
+        assert "openvino/int8" in opened.thresholds().variants
+    with Bundle.open(trained) as untouched:
+        assert "openvino/int8" not in {variant.key for variant in untouched.manifest.variants}
+
+
+def test_its_scores_are_near_and_not_equal(quantized, sample_root):
+    bundle, _, _ = quantized
+    with Inspector(bundle) as exact, Inspector(bundle, precision="int8") as fast:
+        pairs = [(exact.inspect(path), fast.inspect(path)) for path in tile_pictures(sample_root)]
+    one, other = (np.array([pair[index].pred_score for pair in pairs]) for index in (0, 1))
+    assert 0 < np.abs(one - other).max() < 0.5 * np.ptp(one)
+    assert np.corrcoef(one, other)[0, 1] > 0.9
+    cosine = [float(pair[0].embedding @ pair[1].embedding) for pair in pairs]
+    assert np.median(cosine) > 0.8
+
+
+def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(quantized, folders, tmp_path):
+    _, _, trained = quantized
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(ParityError, match=r"layers that lose most are .*The bundle stays as it was"):
+        add_int8(copy, *folders, Bounds(rank_correlation=1.01))
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders, tmp_path):
+    copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
+    good, bad = folders
+    done = lineside("calibrate", copy, "--good", good, "--bad", bad, "--int8", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "openvino/int8 added" in done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["engine"], row["precision"]) for row in rows][-1] == ("openvino", "int8")
+    # 24 were learnt in training; what is left has set the thresholds.
+    assert {(row["n_learnt"], row["n_good"]) for row in rows} == {(24, 6)}
+    assert rows[-1]["image_threshold"] != rows[0]["image_threshold"]
+    shown = lineside("verify", copy, "--precision", "int8", "--json")
+    assert json.loads(shown.stdout.splitlines()[0])["variant"] == "openvino/int8"
+
+
+def test_pictures_taken_to_quantise_are_no_evidence_any_more(patchcore_bundle, folders, tmp_path):
+    copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
+    unseen = tmp_path / "unseen"
+    unseen.mkdir()
+    for source in folders:
+        for picture in source.glob("test-*"):
+            shutil.copy(picture, unseen)
+    add_int8(copy, unseen, None, LOOSE)
+    with Bundle.open(copy) as bundle:
+        assert len(learnt_digests(bundle)) == 24 + len(list(unseen.iterdir())) // 2
+
+
+def test_grafting_the_same_networks_changes_nothing(patchcore_bundle, sample_root):
+    with Bundle.open(patchcore_bundle) as bundle:
+        xml, onnx = (
+            bundle.model_path(bundle.manifest.variant(engine, "fp32"))
+            for engine in ("openvino", "onnxruntime")
+        )
+        whole = ov.Core().read_model(str(xml))
+        assert memory_bank(whole) is not None
+        grafted = graft(whole, feature_model(onnx))
+        config = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = ov.Core().compile_model(grafted, "CPU", config)
+        with Inspector(bundle) as inspector:
+            for path in tile_pictures(sample_root)[:4]:
+                image = load_image(path, inspector.size_hw)
+                score = float(np.asarray(compiled(image[None])["pred_score"]).ravel()[0])
+                assert score == pytest.approx(inspector.infer(image).pred_score, rel=1e-5)
+
+
+def test_an_older_export_is_told_what_to_do(tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    with Bundle.open(bundle) as opened, pytest.raises(BundleError, match=r"older export.*lineside train"):
+        feature_model(opened.model_path(Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx")))

@@ -1,0 +1,108 @@
+"""The parts of INT8 quantisation that need no model: the bank, the gate, the sharing out of pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from calibration.int8.bank import rebuild_bank
+from calibration.int8.gate import Bounds, compare
+from calibration.int8.pictures import share_out
+from calibration.scoring import digest_of
+from runtime.errors import DataError
+from runtime.preprocess import load_image
+
+SIZE = (32, 32)
+
+
+@given(seed=st.integers(0, 2**16), rows=st.integers(1, 30), pictures=st.integers(1, 4))
+def test_a_bank_of_seen_patches_becomes_what_the_quantised_network_sees(seed, rows, pictures):
+    rng = np.random.default_rng(seed)
+    exact = rng.normal(5.0, 1.0, (pictures, 20, 6)).astype(np.float32)
+    quantized = exact + rng.normal(0, 0.1, exact.shape).astype(np.float32)
+    chosen = rng.integers(0, pictures * 20, rows)
+    bank = exact.reshape(-1, 6)[chosen]
+    rebuilt = rebuild_bank(bank, zip(exact, quantized, strict=True))
+    np.testing.assert_allclose(rebuilt, quantized.reshape(-1, 6)[chosen], atol=1e-5)
+
+
+def test_a_bank_of_other_patches_moves_as_the_nearest_one_does():
+    bank = np.array([[0.0, 0.0], [10.0, 0.0]], np.float32)
+    exact = np.array([[0.5, 0.0], [9.0, 1.0], [5.0, 5.0]], np.float32)
+    shift = np.array([[0.1, 0.2], [-0.3, 0.0], [7.0, 7.0]], np.float32)
+    rebuilt = rebuild_bank(bank, [(exact, exact + shift)])
+    np.testing.assert_allclose(rebuilt, bank + shift[:2], atol=1e-6)
+
+
+def scores(*values):
+    return np.asarray(values, np.float64)
+
+
+@given(seed=st.integers(0, 2**16))
+def test_the_gate_sees_what_scikit_learn_sees(seed):
+    rng = np.random.default_rng(seed)
+    good, bad = rng.normal(0, 1, 30), rng.normal(1, 1, 20)
+    other = good + rng.normal(0, 0.3, 30), bad + rng.normal(0, 0.3, 20)
+    seen = compare((good, bad), other, (0.5, 0.6), Bounds())
+    labels = np.repeat([0, 1], [30, 20])
+    assert seen.auroc_fp32 == pytest.approx(roc_auc_score(labels, np.concatenate([good, bad])))
+    assert seen.auroc_int8 == pytest.approx(roc_auc_score(labels, np.concatenate(other)))
+    ranks = [np.argsort(np.argsort(values)) for values in (np.r_[good, bad], np.r_[other])]
+    assert seen.rank_correlation == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert seen.flips == int(((np.r_[good, bad] > 0.5) != (np.r_[other] > 0.6)).sum())
+
+
+def test_the_gate_lets_equal_scores_pass_and_names_what_is_out_of_bounds():
+    good, bad = scores(*range(50)), scores(*range(40, 90))
+    assert compare((good, bad), (good * 3, bad * 3), (45.0, 135.0), Bounds()).problems == []
+    backwards = compare((good, bad), (-good, -bad), (45.0, -45.0), Bounds())
+    assert [problem.split()[0] for problem in backwards.problems] == ["image", "scores", "98"]
+    assert "allowed 0.003" in backwards.problems[0]
+
+
+@pytest.mark.filterwarnings("ignore:An input array is constant")
+def test_scores_that_are_all_the_same_do_not_pass():
+    good = scores(*range(10))
+    constant = compare((good, scores()), (good * 0, scores()), (5.0, 0.0), Bounds(flips=1.0))
+    assert len(constant.problems) == 1
+    assert "correlate" in constant.problems[0]
+
+
+@pytest.fixture
+def parts(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(14):
+        cv2.imwrite(str(tmp_path / f"{index:02d}.png"), rng.integers(0, 256, (*SIZE, 3), np.uint8))
+    return tmp_path
+
+
+def digests(folder, names):
+    return [digest_of(load_image(folder / f"{name:02d}.png", SIZE)) for name in names]
+
+
+def test_pictures_that_training_has_seen_serve_to_learn_and_the_others_to_judge(parts):
+    roles = share_out(parts, SIZE, digests(parts, range(4)))
+    assert {digest_of(image) for image in roles.learn} == set(digests(parts, range(4)))
+    assert {digest_of(image) for image in roles.judge} == set(digests(parts, range(4, 14)))
+    assert roles.digests == ()
+
+
+def test_without_seen_pictures_half_serve_to_learn_and_are_told(parts):
+    (parts / "copy.png").write_bytes((parts / "00.png").read_bytes())
+    (parts / "broken.png").write_bytes(b"no picture")
+    roles = share_out(parts, SIZE, ())
+    learn, judge = ({digest_of(image) for image in images} for images in (roles.learn, roles.judge))
+    assert (len(learn), len(judge)) == (7, 7)
+    assert learn | judge == set(digests(parts, range(14)))
+    assert set(roles.digests) == learn
+    again = share_out(parts, SIZE, ())
+    assert again.digests == roles.digests
+
+
+def test_too_few_pictures_are_told_with_their_number(parts):
+    with pytest.raises(DataError, match=r"at least 5 pictures.*found 4 unseen and 10 seen"):
+        share_out(parts, SIZE, digests(parts, range(10)))
