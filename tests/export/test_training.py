@@ -21,6 +21,7 @@ from anomalib.models.components import AnomalibModule
 from export.bundling import Work, write_bundle
 from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs, read_photographs
+from export.graphs.base import InferenceGraph
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
 from export.training import train
 from runtime.bundle import Bundle
@@ -76,13 +77,16 @@ def test_a_graph_that_computes_something_else_is_not_written(
 ) -> None:
     import export.bundling as bundling
 
-    class Off(torch.nn.Module):
-        def __init__(self, graph: torch.nn.Module) -> None:
+    class Off(InferenceGraph):
+        def __init__(self, graph: InferenceGraph) -> None:
             super().__init__()
             self.inner = graph
 
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            score, anomaly_map, embedding = self.inner(image)
+        def features(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.inner.features(image)
+
+        def read(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            score, anomaly_map, embedding = self.inner.read(*features)
             return score * 1.05, anomaly_map, embedding
 
     build = bundling.build_graph
