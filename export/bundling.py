@@ -122,6 +122,7 @@ def build_graph(recipe: Recipe, model: AnomalibModule, good_scores: tuple[float,
             good_scores,
             inner.projection,
             recipe.score_share,
+            recipe.score_blur,
         ).eval()
     return EfficientAdGraph(model.model, recipe.size_hw, good_scores).eval()
 

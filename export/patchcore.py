@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from anomalib.models import Patchcore
+from anomalib.models.components import GaussianBlur2d
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from anomalib.pre_processing import PreProcessor
+from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
 from export.backbone import make_extractor, normalization_of
@@ -27,12 +29,15 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
     Args:
         score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means anomalib's
             re-weighted maximum.
+        score_blur: deviation in patches of anomalib's Gaussian over the patches' distances before that mean.
         arguments: of anomalib's model.
     """
 
-    def __init__(self, *, score_share: float, **arguments: Any) -> None:
+    def __init__(self, *, score_share: float, score_blur: float = 0.0, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.score_share = score_share
+        self.smoothing = GaussianBlur2d(sigma=score_blur, channels=1) if score_blur > 0 else nn.Identity()
+        self.grid_hw = (0, 0)
         self.projection: Projection | None = None
 
     def pooled(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -46,6 +51,8 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
         """Patches (n, D, h, w): projected, or all layers stacked where there is no projection."""
         embed = super().generate_embedding if self.projection is None else self.projection
         patches: torch.Tensor = embed(features)
+        # anomalib hands distances on as a flat row.
+        self.grid_hw = (patches.shape[-2], patches.shape[-1])
         return patches
 
     def compute_anomaly_score(
@@ -54,7 +61,8 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
         """Scores of pictures (n,) from those of their patches (n, P)."""
         if self.score_share:
             count = patches_scored(self.score_share, patch_scores.shape[1])
-            return patch_scores.topk(count, dim=1).values.mean(dim=1)
+            smooth = self.smoothing(patch_scores.reshape(-1, 1, *self.grid_hw)).flatten(1)
+            return smooth.topk(count, dim=1).values.mean(dim=1)
         scores: torch.Tensor = super().compute_anomaly_score(patch_scores, locations, embedding)
         return scores
 
@@ -86,6 +94,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         )
         self.model = ProjectedPatchcoreModel(
             score_share=recipe.score_share,
+            score_blur=recipe.score_blur,
             layers=layers,
             backbone=recipe.backbone,
             pre_trained=False,
@@ -115,6 +124,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             raise TrainingError(
                 "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
             )
+        self._check_blur(pooled[layers[0]].shape)
         if self.recipe.dimensions:
             self.model.projection = fit_projection(
                 pooled, layers, self.recipe.dimensions, self.recipe.whitening
@@ -125,6 +135,15 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         count = min(max(count, self.recipe.num_neighbors + 1), len(patches))
         chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress)
         self.model.memory_bank = patches[chosen].contiguous()
+
+    def _check_blur(self, shape: torch.Size) -> None:
+        """The border is mirrored, so the map must be larger than the Gaussian reaches."""
+        reach = int(4.0 * self.recipe.score_blur + 0.5)
+        if self.recipe.score_share and reach >= min(shape[-2:]):
+            raise TrainingError(
+                f"score_blur: expected a map of more than {reach} patches a side, found {shape[-2]} x {shape[-1]}; "
+                "give a larger --size, or score_blur = 0 in a recipe file"
+            )
 
     def _patches(self, pooled: Features) -> torch.Tensor:
         """Patches of all pictures, float32 (N, D); a few pictures at a time, since stacked maps are large."""

@@ -32,6 +32,7 @@ class PatchCoreRecipe:
         max_prototypes: upper bound on the number of prototypes.
         score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means the maximum,
             re-weighted.
+        score_blur: deviation in patches of the Gaussian that smooths the patches' distances before that mean is taken.
         num_neighbors: of the re-weighting, where ``score_share`` is 0; 1 takes the plain maximum.
     """
 
@@ -44,6 +45,7 @@ class PatchCoreRecipe:
     coreset_ratio: float = 0.1
     max_prototypes: int = 10_000
     score_share: float = 0.01
+    score_blur: float = 1.0
     num_neighbors: int = 9
 
     model: Literal["patchcore"] = "patchcore"
@@ -53,6 +55,7 @@ class PatchCoreRecipe:
         _require(self.dimensions >= 0, "--dimensions", "at least 1, or 0 for all", self.dimensions)
         _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
         _require(0.0 <= self.score_share <= 1.0, "--score-share", "a share in [0, 1]", self.score_share)
+        _require(0.0 <= self.score_blur <= 8.0, "score_blur", "a number in [0, 8]", self.score_blur)
         _require(self.max_prototypes >= 1, "--max-prototypes", "at least 1", self.max_prototypes)
         _require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
         _require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)

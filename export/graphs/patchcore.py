@@ -17,6 +17,7 @@ from torch import nn
 from export.backbone import Normalization
 from export.graphs.base import InferenceGraph
 from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
+from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
 from export.projection import Projection, stack
 
@@ -42,6 +43,7 @@ class PatchCoreGraph(InferenceGraph):
         projection: of stacked layers to patches; None stacks them as they are.
         score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means the re-weighted
             maximum.
+        score_blur: deviation in patches of the Gaussian over the distances before that mean.
         chunk_rows: rows of the bank per product.
     """
 
@@ -58,6 +60,7 @@ class PatchCoreGraph(InferenceGraph):
         good_scores: tuple[float, float],
         projection: Projection | None = None,
         score_share: float = 0.0,
+        score_blur: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         super().__init__()
@@ -68,6 +71,7 @@ class PatchCoreGraph(InferenceGraph):
         self.num_neighbors = num_neighbors
         self.projection = projection
         self.score_share = score_share
+        self.smoothing = SeparableGaussian(score_blur)
         self.chunk_rows = chunk_rows
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
         self.register_buffer("good_scores", good_scores_buffer(good_scores))
@@ -90,7 +94,8 @@ class PatchCoreGraph(InferenceGraph):
         partial = bank_norms - 2.0 * (top_patches @ bank.T)
         prototypes = partial.argmin(dim=1)
         if self.score_share:
-            score = torch.topk(nearest, patches_scored(self.score_share, height * width)).values.mean()
+            smooth = self.smoothing(nearest.reshape(1, 1, height, width)).flatten()
+            score = torch.topk(smooth, patches_scored(self.score_share, height * width)).values.mean()
         else:
             score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
         direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)

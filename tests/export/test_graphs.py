@@ -1,5 +1,6 @@
 """The fused graphs against anomalib's own models, on features where ties and tiny banks occur."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,8 @@ from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from export.backbone import Normalization, make_extractor, normalization_of
 from export.efficientad import SmoothedEfficientAdModel
 from export.graphs.descriptor import defect_descriptor, good_scores_buffer
-from export.graphs.efficientad import EfficientAdGraph, SeparableGaussian
+from export.graphs.efficientad import EfficientAdGraph
+from export.graphs.gaussian import SeparableGaussian
 from export.graphs.patchcore import PatchCoreGraph
 from export.map_tuning import MapReading
 from export.patchcore import ProjectedPatchcoreModel
@@ -69,11 +71,17 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
         assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
 
 
-def projected_model(extractor, images, score_share: float, whitening: float = 0.5) -> ProjectedPatchcoreModel:
+def projected_model(
+    extractor, images, score_share: float, score_blur: float = 0.0, whitening: float = 0.5
+) -> ProjectedPatchcoreModel:
     """A model with a real projection of 20 dimensions and a bank of its own patches."""
     normalization = normalization_of("tf_efficientnet_lite0")
     model = ProjectedPatchcoreModel(
-        score_share=score_share, layers=LAYERS, backbone="tf_efficientnet_lite0", pre_trained=False
+        score_share=score_share,
+        score_blur=score_blur,
+        layers=LAYERS,
+        backbone="tf_efficientnet_lite0",
+        pre_trained=False,
     )
     model.feature_extractor = extractor
     pooled = model.pooled(torch.cat([to_batch(image, normalization) for image in images]))
@@ -82,10 +90,10 @@ def projected_model(extractor, images, score_share: float, whitening: float = 0.
     return model.eval()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 1.0])
-def test_projected_patchcore_graph_equals_the_reference_model(extractor, images, share):
+@pytest.mark.parametrize(("share", "blur"), [(0.0, 0.0), (0.01, 0.0), (0.01, 1.0), (0.05, 0.5), (1.0, 1.5)])
+def test_projected_patchcore_graph_equals_the_reference_model(extractor, images, share, blur):
     normalization = normalization_of("tf_efficientnet_lite0")
-    model = projected_model(extractor, images[:3], share)
+    model = projected_model(extractor, images[:3], share, blur)
     kept = []
     model.anomaly_map_generator.register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
     graph = PatchCoreGraph(
@@ -97,6 +105,7 @@ def test_projected_patchcore_graph_equals_the_reference_model(extractor, images,
         GOOD_SCORES,
         model.projection,
         share,
+        blur,
         chunk_rows=16,
     ).eval()
     for image in images[3:]:
@@ -108,16 +117,20 @@ def test_projected_patchcore_graph_equals_the_reference_model(extractor, images,
         assert embedding.shape == (1, 21)
 
 
+@pytest.mark.parametrize("blur", [0.0, 1.0])
 @pytest.mark.parametrize(("share", "patches"), [(0.001, 1), (0.05, 3), (0.5, 32), (1.0, 64)])
-def test_the_score_is_the_mean_of_the_most_anomalous_patches(extractor, images, share, patches):
+def test_the_score_is_the_mean_of_the_most_anomalous_patches(extractor, images, share, patches, blur):
     normalization = normalization_of("tf_efficientnet_lite0")
-    model = projected_model(extractor, images[:3], share)
+    model = projected_model(extractor, images[:3], share, blur)
     graph = PatchCoreGraph(
-        extractor, LAYERS, model.memory_bank, normalization, 9, GOOD_SCORES, model.projection, share
+        extractor, LAYERS, model.memory_bank, normalization, 9, GOOD_SCORES, model.projection, share, blur
     ).eval()
     with torch.no_grad():
         score, anomaly_map, _ = graph(torch.from_numpy(images[4])[None])
-    worst = np.sort(anomaly_map.numpy().ravel())[::-1][:patches]
+    smooth = anomaly_map.numpy()[0, 0]
+    if blur:
+        smooth = cv2.GaussianBlur(smooth, (9, 9), blur, borderType=cv2.BORDER_REFLECT_101)
+    worst = np.sort(smooth.ravel())[::-1][:patches]
     assert float(score) == pytest.approx(float(worst.mean()), rel=1e-5)
 
 
