@@ -62,7 +62,8 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
         if self.score_share:
             count = patches_scored(self.score_share, patch_scores.shape[1])
             smooth = self.smoothing(patch_scores.reshape(-1, 1, *self.grid_hw)).flatten(1)
-            return smooth.topk(count, dim=1).values.mean(dim=1)
+            worst: torch.Tensor = smooth.topk(count, dim=1).values
+            return worst.mean(dim=1)
         scores: torch.Tensor = super().compute_anomaly_score(patch_scores, locations, embedding)
         return scores
 

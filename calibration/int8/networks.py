@@ -17,7 +17,7 @@ from runtime.extras import require_extra
 from runtime.preprocess import UInt8Image
 
 # More pictures change the ranges of the activations little and cost time.
-MAX_STATISTICS = 100
+MAX_STATISTICS = 40
 POOLING = "AvgPool"
 
 

@@ -32,9 +32,10 @@ from runtime.errors import ImageError, ParityError
 from runtime.golden import replay_golden
 from runtime.inspector import Inspector
 from runtime.manifest import TRAIN_DIGESTS, Variant
+from runtime.parity import Parity
 from runtime.preprocess import UInt8Image, load_image
 from runtime.progress import say, track
-from runtime.thresholds import THRESHOLDS_FILE, write_thresholds
+from runtime.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
 
 INT8 = Variant("openvino", "int8", "openvino/int8/model.xml")
 # Where the manifest's metrics keep what the gate saw.
@@ -50,11 +51,13 @@ class Quantized:
 
     Attributes:
         gate: what the gate saw.
+        scores: raw scores of the parts that judged, of fp32 and of INT8, each (n,).
         left_in_fp32: convolutions that stayed in fp32 because quantising them hurt.
         times_faster: median latency of fp32 over that of INT8, on this machine.
     """
 
     gate: GateResult
+    scores: tuple[np.ndarray, np.ndarray]
     left_in_fp32: tuple[str, ...]
     times_faster: float
 
@@ -105,7 +108,8 @@ def _best(bundle: Bundle, roles: Roles, bad: list[UInt8Image], folder: Path, bou
             (scores[0], scores[1]), (found[0], found[1]), (_bound(scores[0]), _bound(found[0])), bounds
         )
         if not gate.problems:
-            return Quantized(gate, left, _times_faster(fp32, int8, roles.judge[0]))
+            both = (np.concatenate(scores), np.concatenate(found))
+            return Quantized(gate, both, left, _times_faster(fp32, int8, roles.judge[0]))
         say(f"INT8: {'; '.join(gate.problems)}")
     raise ParityError(
         f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: {'; '.join(gate.problems if gate else [])}. "
@@ -158,24 +162,47 @@ def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None
         shutil.copytree(bundle.root, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
         shutil.rmtree(root / Path(INT8.path).parent, ignore_errors=True)
         shutil.copytree(folder, root, dirs_exist_ok=True)
-        # Until the threshold calibration that follows: it must be there for the variant to be opened.
         thresholds = bundle.thresholds()
-        first = thresholds.of("openvino/fp32")
+        first = matched(thresholds.of("openvino/fp32"), *found.scores)
         write_thresholds(root / THRESHOLDS_FILE, thresholds.with_threshold(INT8.key, first))
         sealed = seal(root, changed)
         parity = _golden(root)
+        if not parity.holds:
+            raise ParityError(
+                f"{bundle.source}: expected {INT8.key} within {parity.bound:g} of the golden images' score range and no verdict flip, "
+                f"found {parity.max_score_difference:.2g} and {parity.verdict_flips} flips. The bundle stays as it was; inspect with fp32"
+            )
         certificate = {**sealed.certificate}
-        certificate["variants"] = {**certificate.get("variants", {}), INT8.key: parity}
+        certificate["variants"] = {**certificate.get("variants", {}), INT8.key: parity.to_json()}
         seal(root, dataclasses.replace(sealed, certificate=certificate))
 
 
-def _golden(root: Path) -> dict[str, object]:
+def matched(threshold: Threshold, fp32: np.ndarray, int8: np.ndarray) -> Threshold:
+    """The threshold that passes as many of the parts that judged as fp32's does, until the calibration that follows.
+
+    Args:
+        threshold: of fp32.
+        fp32: raw scores (n,).
+        int8: of the same parts.
+    """
+    ours, theirs = np.sort(int8), np.sort(fp32)
+    exact = threshold.image_threshold
+    beyond = exact - float(np.clip(exact, theirs[0], theirs[-1]))
+    value = float(np.interp(exact, theirs, ours)) + beyond
+    moved = value - exact
+    return dataclasses.replace(
+        threshold, image_threshold=value, pixel_threshold=threshold.pixel_threshold + moved,
+        note="passes as many parts as fp32's; calibrate for a promise",
+    )  # fmt: skip
+
+
+def _golden(root: Path) -> Parity:
     """The golden images with the new variant, beside anomalib's torch model."""
     with (
         Bundle.open(root) as bundle,
         Inspector(bundle, engine=INT8.engine, precision=INT8.precision) as inspector,
     ):
-        return replay_golden(bundle, inspector).to_json()
+        return replay_golden(bundle, inspector)
 
 
 def _scores(engine: Engine, pictures: Sequence[UInt8Image], what: str) -> np.ndarray:

@@ -23,7 +23,9 @@ import click
 @click.option("--backbone", help="Any timm backbone by name.  [default: tf_efficientnet_lite0]")
 @click.option("--backbone-weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The backbone's state dict, for machines without a model hub.")  # fmt: skip
-@click.option("--layers", help="Layers to read, separated by commas.  [default: strides 8 and 16]")
+@click.option(
+    "--layers", help="Layers to read, separated by commas.  [default: lite0: three; others: strides 8 and 16]"
+)
 @click.option("--coreset-ratio", type=float, help="PatchCore: share of patches kept.  [default: 0.1]")
 @click.option("--max-prototypes", type=int, help="PatchCore: upper bound on them.  [default: 10000]")
 @click.option("--dimensions", type=int,

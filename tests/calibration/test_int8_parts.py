@@ -12,9 +12,11 @@ from sklearn.metrics import roc_auc_score
 from calibration.int8.bank import rebuild_bank
 from calibration.int8.gate import Bounds, compare
 from calibration.int8.pictures import share_out
+from calibration.int8.variant import matched
 from calibration.scoring import digest_of
 from runtime.errors import DataError
 from runtime.preprocess import load_image
+from runtime.thresholds import Threshold
 
 SIZE = (32, 32)
 
@@ -70,6 +72,15 @@ def test_scores_that_are_all_the_same_do_not_pass():
     constant = compare((good, scores()), (good * 0, scores()), (5.0, 0.0), Bounds(flips=1.0))
     assert len(constant.problems) == 1
     assert "correlate" in constant.problems[0]
+
+
+@given(seed=st.integers(0, 2**16), threshold=st.floats(-1.0, 12.0))
+def test_the_first_threshold_passes_as_many_parts_as_fp32s_does(seed, threshold):
+    rng = np.random.default_rng(seed)
+    fp32 = rng.uniform(0, 10, 40)
+    int8 = 0.8 * fp32 + rng.normal(0, 0.5, 40)
+    found = matched(Threshold(threshold, threshold, 1.0, "manual", 40), fp32, int8)
+    assert abs(int((fp32 > threshold).sum()) - int((int8 > found.image_threshold).sum())) <= 1
 
 
 @pytest.fixture

@@ -40,7 +40,8 @@ def test_differences_are_shares_of_the_reference_range() -> None:
 
 
 @pytest.mark.parametrize(("precision", "difference", "holds"), [("fp32", 9e-4, True), ("fp32", 1.1e-3, False),
-                                                                ("int8", 0.049, True), ("int8", 0.051, False)])  # fmt: skip
+                                                                ("fp16", 0.049, True), ("fp16", 0.051, False),
+        ("int8", 0.099, True), ("int8", 0.101, False)])  # fmt: skip
 def test_the_bound_belongs_to_the_precision(precision: str, difference: float, holds: bool) -> None:
     found = compare(f"openvino/{precision}", "CPU", compared([0, 10]), compared([0, 10 + 10 * difference]))
     assert found.holds is holds
