@@ -87,6 +87,8 @@ class EfficientAdRecipe:
         steps: training steps.
         crop: side in pixels of the student's random training crops, a multiple of 4; the autoencoder sees everything.
         learning_rate: peak of the one-cycle schedule for the student; the autoencoder has the same.
+        whitening: how far the variances of the student's errors on good parts are evened out, from 0 (not at all, as in the
+            paper) to 1 (fully).
     """
 
     teacher: Teacher = "backbone"
@@ -97,15 +99,17 @@ class EfficientAdRecipe:
     imagenet_dir: Path | None = None
     model_size: EfficientAdSize = "small"
     size_hw: tuple[int, int] = (256, 256)
-    steps: int = 1000
+    steps: int = 300
     crop: int = 128
     learning_rate: float = 1e-3
+    whitening: float = 1.0
 
     model: Literal["efficientad"] = "efficientad"
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "--steps", "at least 1", self.steps)
         _require(self.crop >= 64 and self.crop % 4 == 0, "--crop", "a multiple of 4, at least 64", self.crop)
+        _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
         _require(self.learning_rate > 0, "--learning-rate", "a positive number", self.learning_rate)
         _require(
             min(self.size_hw) >= MIN_EFFICIENTAD_SIDE and not any(side % 64 for side in self.size_hw),

@@ -27,7 +27,7 @@ import click
 @click.option("--sizes", default="192,256,320", show_default=True, help="Input sides in pixels to try.")
 @click.option("--prototypes", default="500,2000,10000", show_default=True,
               help="PatchCore: sizes of the bank to try.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), help="EfficientAD: training steps.  [default: 1000]")
+@click.option("--steps", type=click.IntRange(min=1), help="EfficientAD: training steps.  [default: 300]")
 @click.option("--accuracy-on", type=click.Choice(["labelled", "synthetic"]),
               help="What accuracy is measured on.  [default: labelled test parts if there are any]")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")

@@ -41,7 +41,7 @@ import click
               help="EfficientAD: folder of folders of everyday pictures.  [default: procedural scenes]")  # fmt: skip
 @click.option("--model-size", type=click.Choice(["small", "medium"]),
               help="EfficientAD: size of the student.  [default: small]")  # fmt: skip
-@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: 1000]")
+@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: 300]")
 def command(**options: Any) -> None:
     """Train a model on good parts and export it as a bundle.
 
