@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.evaluation import Evaluation
 from calibration.pixel_metrics import PixelScores
@@ -56,6 +57,7 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
         aupro=run.pixels.aupro() if run.pixels is not None and has_masks else math.nan,
         n_masks=run.n_masks,
         p50_latency_ms=float(np.median(run.latencies_ms)),
+        embeddings=np.stack(run.embeddings),
     )
 
 
@@ -66,6 +68,7 @@ class _Run:
         self.parts: list[Part] = []
         self.scores: list[float] = []
         self.latencies_ms: list[float] = []
+        self.embeddings: list[npt.NDArray[np.float32]] = []
         self.skipped: list[tuple[Path, str]] = []
         self.reasons: list[str] = []
         self.pixels = PixelScores() if with_masks else None
@@ -82,6 +85,7 @@ class _Run:
         self.scores.append(prediction.pred_score)
         self.reasons.append(prediction.reason)
         self.latencies_ms.append(prediction.latency_ms)
+        self.embeddings.append(prediction.embedding)
         if self.pixels is not None:
             self._count_pixels(self.pixels, part, prediction)
 

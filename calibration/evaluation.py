@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.guarantee import upper_bound
 from calibration.intervals import Interval, auroc_interval
@@ -57,6 +58,7 @@ class Evaluation:
         aupro: NaN where no mask exists.
         n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
         p50_latency_ms: decode to verdict.
+        embeddings: descriptors of the parts, float32 (n, D), each of length 1.
     """
 
     manifest: Manifest
@@ -73,6 +75,7 @@ class Evaluation:
     aupro: float
     n_masks: int
     p50_latency_ms: float
+    embeddings: npt.NDArray[np.float32]
     reasons: tuple[str, ...] = ()
 
     @property

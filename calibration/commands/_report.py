@@ -10,6 +10,7 @@ import click
 
 from calibration.evaluate import evaluate, find_category
 from calibration.evaluation import Evaluation
+from calibration.report.neighbours import neighbours
 from calibration.report.page import Chapter, render
 from calibration.report.pictures import gallery
 from runtime import atomic
@@ -44,9 +45,10 @@ def _chapter(path: Path, options: dict[str, Any]) -> Chapter:
         with Inspector(bundle, **engine) as inspector:
             evaluation = evaluate(inspector, category)
             groups = gallery(evaluation, inspector, options["pictures"])
+            near = neighbours(evaluation, options["pictures"])
             shown = inspector.variant.key
         others = _others(bundle, category, shown) if options["all_variants"] else []
-    return Chapter(evaluation, groups, others)
+    return Chapter(evaluation, groups, near, others)
 
 
 def _others(bundle: Bundle, category: Category, shown: str) -> list[Evaluation]:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from calibration.evaluation import Evaluation, averages
 from calibration.metrics import pr_points, roc_points
 from calibration.report.charts import curve, histogram
+from calibration.report.neighbours import Neighbours
 from calibration.report.pictures import Group
 from calibration.words import figure, percent
 
@@ -29,11 +30,13 @@ class Chapter:
     Attributes:
         evaluation: of the variant shown in full.
         groups: the gallery.
+        neighbours: parts with the five most like them; None where there are too few.
         others: the bundle's other variants, if they were evaluated.
     """
 
     evaluation: Evaluation
     groups: Sequence[Group]
+    neighbours: Neighbours | None
     others: Sequence[Evaluation] = ()
 
 
@@ -112,6 +115,7 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
         "roc": _curve(roc, "false-positive rate", "true-positive rate", (false_rate, recall)),
         "pr": _curve(pr, "recall", "precision", (recall, precision)),
         "groups": chapter.groups,
+        "neighbours": chapter.neighbours,
         "variants": [first, *(other.to_json() for other in chapter.others)] if chapter.others else [],
         "certificate": manifest.certificate.get("variants", {}),
         "reference": manifest.certificate.get("reference", ""),

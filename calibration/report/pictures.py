@@ -81,15 +81,15 @@ def gallery(evaluation: Evaluation, inspector: Inspector, count: int) -> list[Gr
 def _picture(part: Part, inspector: Inspector) -> Picture:
     image = decode_rgb(part.path)
     prediction = inspector.inspect(image)
-    small = _shrunk(image)
+    small = shrunk(image)
     return Picture(
         name=f"{part.path.parent.name}/{part.path.name}",
         defect_type=part.defect_type,
         pred_score=prediction.pred_score,
         verdict=prediction.verdict,
-        part=_data_uri(small),
+        part=data_uri(small),
         truth=_truth(part, small),
-        heat=_data_uri(_heat(small, prediction)),
+        heat=data_uri(_heat(small, prediction)),
     )
 
 
@@ -110,20 +110,22 @@ def _truth(part: Part, small: UInt8Image) -> str | None:
     except (DataError, OSError):
         return None
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return _data_uri(_outlined(small, outlines))
+    return data_uri(_outlined(small, outlines))
 
 
 def _outlined(small: UInt8Image, outlines: Sequence[npt.NDArray[np.int32]]) -> UInt8Image:
     return np.asarray(cv2.drawContours(small.copy(), outlines, -1, _OUTLINE_RGB, 2), dtype=np.uint8)
 
 
-def _shrunk(image: UInt8Image) -> UInt8Image:
+def shrunk(image: UInt8Image, long_side: int = _LONG_SIDE) -> UInt8Image:
+    """The picture with its longer side no longer than that, uint8 (h, w, 3)."""
     height, width = image.shape[:2]
-    scale = min(_LONG_SIDE / max(height, width), 1.0)
+    scale = min(long_side / max(height, width), 1.0)
     return resize(image, (max(round(height * scale), 1), max(round(width * scale), 1)))
 
 
-def _data_uri(image_rgb: UInt8Image) -> str:
+def data_uri(image_rgb: UInt8Image) -> str:
+    """A picture as a JPEG inside the page."""
     done, data = cv2.imencode(".jpg", image_rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
         raise DataError(

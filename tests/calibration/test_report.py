@@ -14,9 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.commands.report import command
+from calibration.evaluate import evaluate
 from calibration.report.charts import curve, histogram, ticks
+from calibration.report.neighbours import neighbours
 from calibration.report.page import summary_table
+from runtime.dataset import load_category
 from runtime.errors import DataError
+from runtime.inspector import Inspector
 from tests.calibration.synthetic import data_root, picture, two_variant_bundle
 
 EVIL = "<script>alert(1)</script>"
@@ -63,8 +67,9 @@ def test_pictures_are_the_part_its_truth_and_its_heat_map(bundle, tmp_path):
         image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
         assert image is not None
         pictures.setdefault(name, image)
-    assert set(pictures) == {"part", "ground truth", "heat map"}
-    assert len(encoded) == 6  # one miss, no false alarm, one hit of six
+    assert set(pictures) == {"part", "ground truth", "heat map", "query", "neighbour"}
+    # One miss, no false alarm, one hit of six; and one part with its five neighbours.
+    assert [sum(alt == name for _, alt in encoded) for name in pictures] == [2, 2, 2, 1, 5]
     magenta = pictures["ground truth"].astype(int)
     assert (magenta[:, :, 0] - magenta[:, :, 1]).max() > 60
     part = pictures["part"].astype(int)
@@ -154,3 +159,26 @@ def test_ticks_are_inside_and_few(low, width):
     assert 1 <= len(found) <= 12
     slack = 1e-6 * max(abs(low), width, 1.0)
     assert all(low - slack <= tick <= low + width + slack for tick in found)
+
+
+def test_neighbours_are_those_of_a_plain_loop(bundle, tmp_path):
+    with Inspector(bundle) as inspector:
+        seen = evaluate(inspector, load_category(data_root(tmp_path / "data"), "tile"))
+    found = neighbours(seen, 9)
+    assert found is not None
+    names = [f"{part.path.parent.name}/{part.path.name}" for part in seen.parts]
+    for query, *near in found.rows:
+        place = names.index(query.name)
+        expected = sorted(
+            (float(-(seen.embeddings[place] @ seen.embeddings[other])), other)
+            for other in range(len(names))
+            if other != place
+        )
+        assert [one.similarity for one in near] == pytest.approx([-value for value, _ in expected[:5]])
+        assert query.name not in [one.name for one in near]
+    flagged = np.flatnonzero(seen.scores > seen.threshold.image_threshold)
+    assert found.n_flagged == len(flagged) > 0
+    assert {row[0].defect_type for row in found.rows} == {
+        "good",
+        *(seen.parts[i].defect_type for i in flagged),
+    }
