@@ -86,6 +86,7 @@ class EdgeStore:
             self._check_space()
             self._shard = open_shard(folder / SHARD_FOLDER, embedding_length)
             self._log = DurableLog(self._shard, folder / SHARD_FOLDER)
+            self._search_params = search_params(self.count())
         except BaseException:
             self._lock.release()
             raise
@@ -131,7 +132,7 @@ class EdgeStore:
             query=qe.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
             filter=field_filter(checked_filter(where)),
             with_payload=True,
-            params=search_params(),
+            params=self._search_params,
         )
         with self._engine("search"):
             found = self._shard.query(request)
@@ -218,6 +219,7 @@ class EdgeStore:
                 return False
             say(f"{self.folder}: building the search index over {number} parts")
             self._shard = indexed(self._shard, path, self.embedding_length, number)
+            self._search_params = search_params(number)
             self._log = DurableLog(self._shard, path)
         return True
 

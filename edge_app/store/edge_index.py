@@ -22,9 +22,10 @@ _FULL_SCAN_KIB = 100
 _INDEXING_KIB = 100
 _EDGES = 16
 _EF_CONSTRUCT = 100
-# The candidates that int8 finds are measured again with the stored float32 vectors; twice as many as are wanted lose none.
-_OVERSAMPLING = 2.0
-_EF = 100
+# The candidates that int8 finds are measured again with the stored float32 vectors; four times as many as are wanted lose hardly any.
+_OVERSAMPLING = 4.0
+# How many candidates a search keeps; among very many parts more are needed for the same recall.
+_EF, _EF_OF_MANY = 100, 200
 # The graph gets extra edges within each value of these fields, so that a filtered search is as good as one without.
 # Each costs a pass of building; the other fields' values are found in every part of the graph.
 _GRAPH_FIELDS = frozenset({"category"})
@@ -71,10 +72,10 @@ def indexed(shard: qe.EdgeShard, path: Path, embedding_length: int, number: int)
     return laid_out
 
 
-def search_params() -> qe.SearchParams:
-    """How wide a search looks; without graph or quantisation it changes nothing."""
+def search_params(number: int) -> qe.SearchParams:
+    """How wide a search among a number of parts looks; without graph or quantisation it changes nothing."""
     return qe.SearchParams(
-        hnsw_ef=_EF,
+        hnsw_ef=_EF if number < QUANTIZE_FROM else _EF_OF_MANY,
         quantization=qe.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING),
     )
 
