@@ -1,6 +1,6 @@
-"""Draw docs/images/page.png: the operator's page on what ``make demo CATEGORY=all`` made, in headless Chromium.
+"""Draw docs/images/page.png and report.png, in headless Chromium, from what ``make demo CATEGORY=all`` made.
 
-python -m scripts.screenshot [--demo demo] [--out docs/images/page.png]
+python -m scripts.screenshot [--demo demo] [--out docs/images]
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ from pathlib import Path
 
 from tests.edge_app.browser import chromium, find, wait_until
 
+CLI = (sys.executable, "-m", "runtime.cli")
+
 
 def main() -> None:
-    """Start the page, wait for the first verdict, save the picture."""
+    """Draw both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("demo"))
-    parser.add_argument("--out", type=Path, default=Path("docs/images/page.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder")
     options = parser.parse_args()
-    bundles = sorted(map(str, (options.demo / "bundles").glob("*-patchcore")), reverse=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    draw_page(options.demo, options.out / "page.png")
+    draw_report(options.demo, options.out / "report.png")
+
+
+def draw_page(demo: Path, out: Path) -> None:
+    """The operator's page: start it, wait for the first verdict, save the picture."""
+    bundles = sorted(map(str, (demo / "bundles").glob("*-patchcore")), reverse=True)
     command = [
-        sys.executable, "-m", "runtime.cli", "app", *bundles, "--store", str(options.demo / "neighbours"),
-        "--samples", str(options.demo / "parts"), "--port", "0",
+        *CLI, "app", *bundles, "--store", str(demo / "neighbours"), "--samples", str(demo / "parts"), "--port", "0",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -34,11 +42,24 @@ def main() -> None:
             window.get(url)
             wait_until(window, lambda: len(find(window, ".ls-card")) == 5)
             time.sleep(2)  # Gradio fades its blocks in.
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            window.save_screenshot(str(options.out))
+            window.save_screenshot(str(out))
     finally:
         process.terminate()
         process.wait()
+
+
+def draw_report(demo: Path, out: Path) -> None:
+    """The report of both models on tile: its first screen, and its chapter on neighbours below."""
+    bundles = sorted(map(str, (demo / "bundles").glob("tile-*")), reverse=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.html")
+        subprocess.run(
+            [*CLI, "report", *bundles, "--data", str(demo / "parts"), "--out", str(report)], check=True
+        )
+        with chromium(Path(folder)) as window:
+            window.set_window_size(1000, 1500)
+            window.get(report.as_uri())
+            window.save_screenshot(str(out))
 
 
 if __name__ == "__main__":
