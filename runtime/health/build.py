@@ -27,7 +27,7 @@ MOST_VALUES = 500
 # A shape of picture differs when width / height leaves what was seen by more than this.
 ASPECT_ROOM = 0.02
 # How far a defect scores is unknown in advance; only what no part can be is refused for its score.
-_SCORE_FACTOR = 50.0
+_SCORE_FACTOR = 10_000.0
 
 
 @dataclass
