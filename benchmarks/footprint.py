@@ -11,7 +11,6 @@ its own, with the base dependencies and nothing else, which pip has to be able t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import statistics
@@ -59,7 +58,7 @@ def with_prototypes(source: Path, folder: Path, number: int) -> Path:
     moved = drawn + random.normal(0, 0.05 * rows.std(), drawn.shape).astype(np.float32)
     replace_constant(bank, ov.opset13.constant(moved.astype(np.float32)))
     ov.save_model(model, str(target / "openvino" / "fp32" / "model.xml"), compress_to_fp16=False)
-    seal(target, dataclasses.replace(manifest, variants=manifest.variants))
+    seal(target, manifest)
     return target
 
 

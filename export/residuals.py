@@ -3,8 +3,8 @@
 The student's errors are far from equal in all directions: along some combinations of channels it always errs, along others
 hardly ever. The squared difference of the paper adds them up as they are, and the noisy directions drown the others. A
 linear map W that evens out the errors' covariance turns the sum into a (part of the way to a) Mahalanobis distance, as in
-PaDiM (Defard et al., ICPR 2021). W (t - s) = W t - W s, and both networks end linearly, so W moves into the teacher's and
-the student's last layer: anomalib's model and the graph stay what they are, and it costs nothing at inspection.
+PaDiM (Defard et al., ICPR 2021). W (t - s) = W t - W s, so W goes into the student's last convolution and, as a 1x1
+convolution, behind the teacher: anomalib's model stays what it is, and inspection hardly notices.
 """
 
 from __future__ import annotations
