@@ -16,6 +16,7 @@ from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,
     Certified,
+    certificate_images,
     certificate_paths,
     certify,
     load_images,
@@ -139,7 +140,8 @@ def _certificate_set(work: Work) -> CertificateSet:
     size_hw = work.recipe.size_hw
     blur = _blur_sigma(work)
     photographs = work.photographs
-    images = load_images(certificate_paths(work.category, photographs.held_out, photographs.train), size_hw)
+    paths = certificate_paths(work.category, photographs.held_out, photographs.train)
+    images = certificate_images(paths, size_hw)
     held_out = load_images(photographs.held_out, size_hw)
     reference = ReferenceModel(work.trained.model)
     scored = score_reference(reference, images, "certificate")

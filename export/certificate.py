@@ -21,6 +21,8 @@ from runtime.progress import track
 from runtime.thresholds import Threshold
 
 CERTIFICATE_IMAGES = 24
+# Below this, scores may hardly have a range.
+FEW_IMAGES = 4
 GOLDEN_IMAGES = 5
 
 UInt8Image = npt.NDArray[np.uint8]
@@ -47,6 +49,19 @@ def certificate_paths(category: Category, held_out: Sequence[Path], train: Seque
     turns = max((len(paths) for paths in by_kind.values()), default=0)
     test = [paths[turn] for turn in range(turns) for paths in by_kind.values() if turn < len(paths)]
     return [*test[:CERTIFICATE_IMAGES], *held_out, *train][: max(CERTIFICATE_IMAGES, 1)]
+
+
+def certificate_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
+    """Those pictures at the model's size; where they are few, changed ones join them.
+
+    Differences are told as shares of the scores' range, and a picture or two have none; that engines agree on any picture
+    is what counts.
+    """
+    images = load_images(paths, size_hw)
+    if len(images) < FEW_IMAGES:
+        turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in images]
+        images = [*images, *turned, *(255 - image for image in images)]
+    return images
 
 
 def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:

@@ -18,6 +18,7 @@ from export.coreset import select_coreset
 from export.graphs.patchcore import patches_scored
 from export.projection import Features, Projection, fit_projection
 from export.recipe import PatchCoreRecipe
+from export.tiles import TiledExtractor
 from runtime.errors import TrainingError
 
 _PROJECT_IMAGES = 16
@@ -101,7 +102,9 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             pre_trained=False,
             num_neighbors=recipe.num_neighbors,
         )
-        self.model.feature_extractor = extractor
+        self.model.feature_extractor = (
+            TiledExtractor(extractor, recipe.tile, recipe.tile_overlap) if recipe.tile else extractor
+        )
         self.recipe = recipe
         self.seed = seed
         self.on_coreset_progress: Any = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from export.backbone import DEFAULT_BACKBONE, default_layers, patchcore_layers
+from export.tiles import GRID
 from runtime.errors import TrainingError
 
 ModelName = Literal["patchcore", "efficientad"]
@@ -25,6 +26,8 @@ class PatchCoreRecipe:
         layers: layers to read; empty means the backbone's default.
         backbone_weights: state-dict file; None means packaged (lite0) or hub.
         size_hw: input height and width in pixels.
+        tile: side in pixels of the tiles in which the backbone sees the picture; 0 shows it the whole.
+        tile_overlap: of neighbouring tiles in pixels, at least.
         dimensions: principal components kept of the stacked layers, each scaled to the same variance before; 0 stacks
             the layers as they are.
         whitening: how far the components' variances are evened out, from 0 (not at all) to 1 (fully).
@@ -40,6 +43,8 @@ class PatchCoreRecipe:
     layers: tuple[str, ...] = ()
     backbone_weights: Path | None = None
     size_hw: tuple[int, int] = (256, 256)
+    tile: int = 0
+    tile_overlap: int = 64
     dimensions: int = 64
     whitening: float = 0.5
     coreset_ratio: float = 0.1
@@ -59,6 +64,16 @@ class PatchCoreRecipe:
         _require(self.max_prototypes >= 1, "--max-prototypes", "at least 1", self.max_prototypes)
         _require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
         _require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
+        if self.tile:
+            self._check_tiles()
+
+    def _check_tiles(self) -> None:
+        grid = f"multiples of {GRID} with --tile"
+        _require(self.tile >= 2 * GRID and self.tile % GRID == 0, "--tile",
+                 f"a multiple of {GRID}, at least {2 * GRID}, or 0 for none", self.tile)  # fmt: skip
+        _require(0 <= self.tile_overlap < self.tile and self.tile_overlap % GRID == 0, "--tile-overlap",
+                 f"a multiple of {GRID} smaller than the tile", self.tile_overlap)  # fmt: skip
+        _require(not any(side % GRID for side in self.size_hw), "--size", grid, self.size_hw)
 
     def resolved_layers(self) -> tuple[str, ...]:
         """The layers named, or the backbone's default."""

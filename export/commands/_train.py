@@ -18,7 +18,7 @@ from runtime.manifest import Manifest
 from runtime.progress import say
 
 _FLAGS = (
-    "model", "backbone", "backbone_weights", "layers", "coreset_ratio", "max_prototypes", "dimensions", "score_share",
+    "model", "backbone", "backbone_weights", "layers", "tile", "tile_overlap", "coreset_ratio", "max_prototypes", "dimensions", "score_share",
     "num_neighbors", "teacher", "teacher_weights", "imagenet_dir", "model_size", "steps",
 )  # fmt: skip
 

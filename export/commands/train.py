@@ -26,6 +26,9 @@ import click
 @click.option(
     "--layers", help="Layers to read, separated by commas.  [default: lite0: three; others: strides 8 and 16]"
 )
+@click.option("--tile", type=int,
+              help="PatchCore: side of overlapping tiles in which the backbone sees the picture; 0 shows it the whole.  [default: 0]")  # fmt: skip
+@click.option("--tile-overlap", type=int, help="PatchCore: of neighbouring tiles in pixels.  [default: 64]")
 @click.option("--coreset-ratio", type=float, help="PatchCore: share of patches kept.  [default: 0.1]")
 @click.option("--max-prototypes", type=int, help="PatchCore: upper bound on them.  [default: 10000]")
 @click.option("--dimensions", type=int,

@@ -14,7 +14,6 @@ from runtime.errors import DataError, ImageError
 from runtime.preprocess import load_image
 from runtime.progress import say, track
 
-MIN_GOOD = 2
 COMFORTABLE_GOOD = 20
 HELD_OUT_SHARE = 0.15
 MAX_HELD_OUT = 100
@@ -51,16 +50,13 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
         DataError: too few usable pictures.
     """
     usable, skipped, digests = _usable(category.train_good, size_hw)
-    if len(usable) < MIN_GOOD:
+    if not usable:
         raise DataError(
-            f"{category.name}: expected at least {MIN_GOOD} readable pictures of good parts (some {COMFORTABLE_GOOD} for a "
-            f"useful model), found {len(usable)}; photograph more good parts"
+            f"{category.name}: expected readable pictures of good parts (some {COMFORTABLE_GOOD} for a useful model), found none; "
+            "photograph more good parts"
         )
     if len(usable) < COMFORTABLE_GOOD:
-        say(
-            f"warning: only {len(usable)} good parts. The model trains, but it has seen little of what good looks like: "
-            f"expect false alarms on normal variation, and a threshold without a useful promise. {COMFORTABLE_GOOD} or more help."
-        )
+        say(_warning(len(usable)))
     train, held_out = split(usable, seed)
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     by_path = dict(zip(usable, digests, strict=True))
@@ -68,8 +64,23 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
     return Photographs(train, held_out, tuple(skipped), fingerprint, learnt)
 
 
+def _warning(count: int) -> str:
+    """What to expect of a model of few parts."""
+    if count == 1:
+        return (
+            "warning: only 1 good part, so the threshold is a guess from the very picture that the model learns: expect false "
+            f"alarms and missed defects until more are photographed. {COMFORTABLE_GOOD} or more make a useful model."
+        )
+    return (
+        f"warning: only {count} good parts. The model trains, but it has seen little of what good looks like: "
+        f"expect false alarms on normal variation and a threshold that is a guess. {COMFORTABLE_GOOD} or more help."
+    )
+
+
 def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Random split into training and held-out pictures: 15 % held out, at least 1, at most 100."""
+    """Random split into training and held-out pictures: 15 % held out, at least 1, at most 100; a single one is both."""
+    if len(paths) == 1:
+        return tuple(paths), tuple(paths)
     count = min(max(1, round(len(paths) * HELD_OUT_SHARE)), MAX_HELD_OUT)
     chosen = {int(i) for i in np.random.default_rng(seed).permutation(len(paths))[:count]}
     train = tuple(path for i, path in enumerate(paths) if i not in chosen)
