@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.backbone import DEFAULT_BACKBONE, default_layers, make_extractor, normalization_of
+from export.backbone import make_extractor, normalization_of
+from export.layers import DEFAULT_BACKBONE, default_layers
 from runtime.dataset import GOOD, load_category
 from runtime.inspector import Inspector
 from runtime.preprocess import load_image

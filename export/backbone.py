@@ -11,15 +11,9 @@ import torch
 from anomalib.models.components import TimmFeatureExtractor
 from torch import nn
 
+from export.layers import DEFAULT_BACKBONE
 from export.weights import load_state_dict
 from runtime.errors import TrainingError
-
-DEFAULT_BACKBONE = "tf_efficientnet_lite0"
-DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
-    DEFAULT_BACKBONE: ("blocks.2", "blocks.4"),
-    "resnet18": ("layer2", "layer3"),
-    "wide_resnet50_2": ("layer2", "layer3"),
-}
 
 
 @dataclass(frozen=True)
@@ -36,7 +30,7 @@ def normalization_of(backbone: str) -> Normalization:
     Raises:
         TrainingError: timm has no such backbone.
     """
-    _require_known(backbone)
+    require_known(backbone)
     config = timm.get_pretrained_cfg(backbone)
     if config is None:
         raise TrainingError(
@@ -44,35 +38,6 @@ def normalization_of(backbone: str) -> Normalization:
         )
     mean, std = tuple(map(float, config.mean)), tuple(map(float, config.std))
     return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
-
-
-# PatchCore with a projection can afford the deepest layer too, which finds faint defects.
-PATCHCORE_LAYERS: dict[str, tuple[str, ...]] = {DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6")}
-
-
-def patchcore_layers(backbone: str, *, projected: bool) -> tuple[str, ...]:
-    """Layers that PatchCore reads where none are named.
-
-    Args:
-        backbone: timm's name.
-        projected: whether the stacked layers are projected to fewer dimensions.
-    """
-    found = PATCHCORE_LAYERS.get(backbone) if projected else None
-    return found or default_layers(backbone)
-
-
-def default_layers(backbone: str) -> tuple[str, ...]:
-    """Strides 8 and 16 of the network."""
-    _require_known(backbone)
-    if backbone in DEFAULT_LAYERS:
-        return DEFAULT_LAYERS[backbone]
-    info = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
-    names = [str(i["module"]) for i in info.get_dicts() if i["reduction"] in (8, 16)]
-    if not names:
-        raise TrainingError(
-            f"backbone {backbone}: no layers of stride 8 and 16 found; name some with --layers"
-        )
-    return tuple(names)
 
 
 def load_weights(extractor: TimmFeatureExtractor, backbone: str, weights: Path | None) -> None:
@@ -145,7 +110,7 @@ def make_extractor(backbone: str, layers: Sequence[str], weights: Path | None) -
     Raises:
         TrainingError: unknown backbone or layer, or unusable weights.
     """
-    _require_known(backbone)
+    require_known(backbone)
     _require_layers(backbone, layers)
     try:
         extractor = TimmFeatureExtractor(backbone=backbone, layers=list(layers), pre_trained=False)
@@ -167,7 +132,8 @@ def _from_hub(backbone: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _require_known(backbone: str) -> None:
+def require_known(backbone: str) -> None:
+    """Raise :class:`TrainingError` where timm has no backbone of that name."""
     if not timm.is_model(backbone):
         close = ", ".join(timm.list_models(f"*{backbone.split('_')[0]}*")[:5]) or DEFAULT_BACKBONE
         raise TrainingError(

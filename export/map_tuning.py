@@ -32,6 +32,8 @@ STUDENT_SHARES = (0.5, 0.65, 0.8, 0.9, 1.0)
 BLUR_SIGMAS = (0.0, 4.0, 8.0)
 MAX_PARTS = 24
 MIN_DEFECTS = 72
+# More of a kind on one part say little that is new.
+MAX_DEFECTS_A_PART = 4
 # Other settings must beat the paper's by this much on synthetic defects before they are believed.
 MARGIN = 0.005
 
@@ -77,7 +79,7 @@ def choose_reading(
         scenes: folder of folders of pictures that the synthetic defects are made of.
     """
     parts = parts[:MAX_PARTS]
-    each = max(1, -(-MIN_DEFECTS // (len(parts) * len(KINDS))))
+    each = min(max(1, -(-MIN_DEFECTS // (len(parts) * len(KINDS)))), MAX_DEFECTS_A_PART)
     generators = [PerlinAnomalyGenerator(scenes, probability=1.0, blend_factor=kind.blend) for kind in KINDS]
     good: list[BranchMaps] = []
     bad: list[BranchMaps] = []

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from export.backbone import DEFAULT_BACKBONE, default_layers, patchcore_layers
-from export.tiles import GRID
+from export.layers import DEFAULT_BACKBONE, default_layers, patchcore_layers
 from runtime.errors import TrainingError
 
 ModelName = Literal["patchcore", "efficientad"]
@@ -15,6 +14,8 @@ Teacher = Literal["backbone", "pdn"]
 EfficientAdSize = Literal["small", "medium"]
 
 MIN_EFFICIENTAD_SIDE = 256
+# Tiles start at multiples of this, the deepest stride of the usual backbones, so that all maps of theirs lie on one grid.
+GRID = 32
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,8 @@ import torch
 from anomalib.models.components import TimmFeatureExtractor
 from torch import nn
 
+from export.recipe import GRID
 from runtime.errors import TrainingError
-
-# Tiles start at multiples of this, the deepest stride of the usual backbones, so that every map of theirs lies on one grid.
-GRID = 32
 
 
 def tile_starts(side: int, tile: int, overlap: int) -> list[int]:

@@ -9,8 +9,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from export.bundling import Work
 
 # The tests' compiled models stay out of the user's cache.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -60,11 +64,27 @@ def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path
 
 
 @pytest.fixture(scope="session")
-def efficientad_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path) -> Path:
-    """An EfficientAD bundle trained on ``sample_root``, briefly: its figures say nothing, its graph is whole."""
+def efficientad_work(sample_root: Path) -> Work:
+    """An EfficientAD model of anomalib's, trained on ``sample_root`` briefly: its figures say nothing, its graph is whole."""
+    from export.bundling import Work
+    from export.data.photographs import read_photographs
+    from export.recipe import EfficientAdRecipe
+    from export.training import train
+    from runtime.dataset import load_category
+
+    recipe = EfficientAdRecipe(steps=10)
+    category = load_category(sample_root, CATEGORY)
+    photographs = read_photographs(category, recipe.size_hw, 0)
+    return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)
+
+
+@pytest.fixture(scope="session")
+def efficientad_bundle(tmp_path_factory: pytest.TempPathFactory, efficientad_work: Work) -> Path:
+    """The bundle of that model."""
+    from export.bundling import write_bundle
+
     out = tmp_path_factory.mktemp("bundles") / "tile-efficientad"
-    _lineside("train", "--model", "efficientad", "--data", sample_root, "--category", CATEGORY, "--out", out,
-              "--steps", 20)  # fmt: skip
+    write_bundle(efficientad_work, out, "tile-efficientad")
     return out
 
 

@@ -6,11 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from export.bundling import Work, write_bundle
 from export.data.photographs import read_photographs
 from export.recipe import Recipe
 from export.recipe_file import RECIPES, make_recipe, read_recipe_file
-from export.training import train
 from runtime.bundle import MANIFEST_FILE
 from runtime.dataset import load_category
 from runtime.errors import TrainingError
@@ -34,6 +32,10 @@ def run(options: dict[str, Any]) -> None:
         f"{recipe.model} on {category.name}: {len(photographs.train)} good parts to learn from, "
         f"{len(photographs.held_out)} held out for the threshold"
     )
+    # anomalib and torch take seconds to import: what is wrong with the settings or the data is said before.
+    from export.bundling import Work, write_bundle
+    from export.training import train
+
     trained = train(recipe, photographs, options["seed"])
     say(f"trained in {trained.seconds:.0f} s; exporting")
     work = Work(recipe, category, photographs, trained, options["seed"])

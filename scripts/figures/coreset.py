@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch.nn import functional as F  # noqa: N812
 
-from export.backbone import DEFAULT_BACKBONE, DEFAULT_LAYERS, make_extractor, normalization_of
+from export.backbone import make_extractor, normalization_of
 from export.coreset import covering_radius, select_coreset
+from export.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from runtime.preprocess import load_image
 from scripts.figures import style
 from scripts.figures.world import World

@@ -154,7 +154,8 @@ def lineside_plan(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=500)
 
 
-SMALL = ("--sizes", "64,96", "--prototypes", "20,100")
+# One training; sizes are one training each.
+SMALL = ("--sizes", "64", "--prototypes", "20,100")
 
 
 @pytest.mark.slow
@@ -165,7 +166,7 @@ def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: P
     found = json.loads(done.stdout)
     variants = found["variants"]
     shapes = {(v["side"], v["prototypes"], v["engine"]) for v in variants if v["precision"] == "fp32"}
-    assert shapes == {(s, p, e) for s in (64, 96) for p in (20, 100) for e in ("openvino", "onnxruntime")}
+    assert shapes == {(64, p, e) for p in (20, 100) for e in ("openvino", "onnxruntime")}
     assert (found["accuracy_on"], found["n_good"]) == ("labelled", 6)
     chosen = found["chosen"]
     assert chosen["auroc"] == max(v["auroc"] for v in variants)
