@@ -16,8 +16,7 @@ from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,
     Certified,
-    certificate_images,
-    certificate_paths,
+    certificate_pictures,
     certify,
     load_images,
     score_reference,
@@ -140,14 +139,13 @@ def _certificate_set(work: Work) -> CertificateSet:
     size_hw = work.recipe.size_hw
     blur = _blur_sigma(work)
     photographs = work.photographs
-    paths = certificate_paths(work.category, photographs.held_out, photographs.train)
-    images = certificate_images(paths, size_hw)
+    images, anomalous = certificate_pictures(work.category, photographs.held_out, photographs.train, size_hw)
     held_out = load_images(photographs.held_out, size_hw)
     reference = ReferenceModel(work.trained.model)
     scored = score_reference(reference, images, "certificate")
     good = score_reference(reference, held_out, "threshold")
     threshold = first_threshold(good.scores, good.maps, size_hw, blur)
-    return CertificateSet(images, held_out, scored, threshold, size_hw, blur)
+    return CertificateSet(images, anomalous, held_out, scored, threshold, size_hw, blur)
 
 
 def _blur_sigma(work: Work) -> float:
@@ -181,7 +179,7 @@ def _manifest(
         provenance=_provenance(work),
         certificate={
             "reference": f"anomalib {version('anomalib')}, torch {version('torch')}, CPU",
-            "variants": {one.variant.key: one.parity.to_json() for one in certified},
+            "variants": {one.variant.key: one.to_json() for one in certified},
         },
     )
 

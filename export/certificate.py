@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
 
 from export.first_threshold import first_threshold
 from export.reference import ReferenceModel
@@ -41,27 +43,30 @@ class Scored:
     maps: list[npt.NDArray[np.float32]]
 
 
-def certificate_paths(category: Category, held_out: Sequence[Path], train: Sequence[Path]) -> list[Path]:
-    """Real images for the certificate: test parts of every kind in turn, then held-out, then training parts."""
+def certificate_pictures(
+    category: Category, held_out: Sequence[Path], train: Sequence[Path], size_hw: tuple[int, int]
+) -> tuple[list[UInt8Image], list[bool]]:
+    """Real pictures for the certificate: test parts of every kind in turn, then held-out, then training parts.
+
+    Where they are few, changed ones join them: differences are told as shares of the scores' range, and a picture or two
+    have none; that engines agree on any picture is what counts.
+
+    Returns:
+        The pictures at the model's size, and which of them show a defect; nothing of the latter where changed ones joined.
+    """
     by_kind: dict[str, list[Path]] = {}
     for part in category.test:
         by_kind.setdefault(part.defect_type, []).append(part.path)
     turns = max((len(paths) for paths in by_kind.values()), default=0)
     test = [paths[turn] for turn in range(turns) for paths in by_kind.values() if turn < len(paths)]
-    return [*test[:CERTIFICATE_IMAGES], *held_out, *train][: max(CERTIFICATE_IMAGES, 1)]
-
-
-def certificate_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
-    """Those pictures at the model's size; where they are few, changed ones join them.
-
-    Differences are told as shares of the scores' range, and a picture or two have none; that engines agree on any picture
-    is what counts.
-    """
-    images = load_images(paths, size_hw)
+    paths = [*test[:CERTIFICATE_IMAGES], *held_out, *train][:CERTIFICATE_IMAGES]
+    bad = {part.path for part in category.test if part.is_anomalous}
+    loaded = [(image, path in bad) for path in paths for image in load_images([path], size_hw)]
+    images = [image for image, _ in loaded]
     if len(images) < FEW_IMAGES:
         turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in images]
-        images = [*images, *turned, *(255 - image for image in images)]
-    return images
+        return [*images, *turned, *(255 - image for image in images)], []
+    return images, [anomalous for _, anomalous in loaded]
 
 
 def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
@@ -90,12 +95,27 @@ def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Sco
 
 @dataclass(frozen=True)
 class Certified:
-    """Certificate, threshold and raw scores of the held-out good parts, (n,), of one variant."""
+    """One variant.
+
+    Attributes:
+        variant: which.
+        parity: its differences to the reference.
+        threshold: from its own scores of the held-out good parts.
+        good_scores: those raw scores, (n,).
+        image_auroc: on the certificate images before (anomalib's torch model) and after export; None without both kinds of
+            labelled parts.
+    """
 
     variant: Variant
     parity: Parity
     threshold: Threshold
     good_scores: npt.NDArray[np.float64]
+    image_auroc: tuple[float, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The certificate as it is recorded in the bundle."""
+        before, after = self.image_auroc or (None, None)
+        return {**self.parity.to_json(), "image_auroc_reference": before, "image_auroc": after}
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,7 @@ class CertificateSet:
 
     Attributes:
         images: certificate images, uint8 (H, W, 3).
+        anomalous: which of them show a defect; empty where that is not known.
         held_out: held-out good images, uint8 (H, W, 3).
         reference: anomalib's results on ``images``.
         reference_threshold: from anomalib's scores of the held-out images.
@@ -112,6 +133,7 @@ class CertificateSet:
     """
 
     images: list[UInt8Image]
+    anomalous: list[bool]
     held_out: list[UInt8Image]
     reference: Scored
     reference_threshold: Threshold
@@ -122,6 +144,15 @@ class CertificateSet:
     def compared(self) -> Compared:
         """The reference's side of the comparison."""
         return Compared(self.reference.scores, self.reference.maps, self.reference_threshold.image_threshold)
+
+    def image_auroc(self, scores: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+        """The reference's and that of ``scores``; None without both kinds of labelled parts."""
+        if len(set(self.anomalous)) < 2:
+            return None
+        before, after = (
+            float(roc_auc_score(self.anomalous, found)) for found in (self.reference.scores, scores)
+        )
+        return before, after
 
 
 def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
@@ -152,4 +183,4 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
             f"{parity.verdict_flips} flips on "
             f"{parity.images} images; no bundle was written. Train again, or try another --backbone or --size"
         )
-    return Certified(variant, parity, threshold, held_out.scores)
+    return Certified(variant, parity, threshold, held_out.scores, against.image_auroc(found.scores))

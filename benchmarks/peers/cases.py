@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from export.layers import DEFAULT_BACKBONE, default_layers
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
 
 UInt8Image = npt.NDArray[np.uint8]
@@ -29,13 +30,16 @@ class Case:
         bank: rows of the memory bank (PatchCore).
         teacher: EfficientAD's teacher.
         size_hw: input height and width.
+        own_recipe: PatchCore as Lineside trains it by default, instead of anomalib's two layers, plain patches and re-weighted
+            maximum.
     """
 
     model: str
-    backbone: str = "tf_efficientnet_lite0"
+    backbone: str = DEFAULT_BACKBONE
     bank: int = 0
     teacher: str = "backbone"
     size_hw: tuple[int, int] = SIZE_HW
+    own_recipe: bool = False
 
 
 CASES = {
@@ -74,24 +78,27 @@ def build(case: Case) -> Checkpoint:
 
 def _build_patchcore(case: Case) -> Checkpoint:
     from export.patchcore import LinesidePatchcore
+    from export.projection import fit_projection
 
     with _random_weights(case.backbone) as weights:
         recipe = PatchCoreRecipe(
             backbone=case.backbone, backbone_weights=weights, size_hw=case.size_hw, max_prototypes=case.bank
         )
-        model = LinesidePatchcore(recipe, 0)
-    model.train()
+        if not case.own_recipe:
+            recipe = replace(recipe, layers=default_layers(case.backbone), dimensions=0, score_share=0.0)
+        model = LinesidePatchcore(recipe, 0).eval()
+    inner, layers = model.model, recipe.resolved_layers()
     good: list[UInt8Image] = []
-    collected = 0
-    with torch.no_grad():
-        while collected < case.bank:
-            good += pictures(1, seed=1000 + len(good), side=case.size_hw[0])
-            collected += len(model.model(model.pre_processor(to_tensor(good[-1]))))
-    patches = torch.vstack(model.model.embedding_store)
-    model.model.embedding_store.clear()
+    seen: list[dict[str, torch.Tensor]] = []
+    while sum(maps[layers[0]][0, 0].numel() for maps in seen) < case.bank:
+        good += pictures(1, seed=1000 + len(good), side=case.size_hw[0])
+        seen.append(inner.pooled(model.pre_processor(to_tensor(good[-1]))))
+    pooled = {layer: torch.cat([maps[layer] for maps in seen]) for layer in layers}
+    if recipe.dimensions:
+        inner.projection = fit_projection(pooled, layers, recipe.dimensions, recipe.whitening)
+    patches = torch.vstack([inner.reshape_embedding(inner.generate_embedding(maps)) for maps in seen])
     order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))
-    model.model.memory_bank = patches[order[: case.bank]].contiguous()
-    model.eval()
+    inner.memory_bank = patches[order[: case.bank]].contiguous()
     return Checkpoint(recipe, model, good)
 
 
@@ -117,7 +124,7 @@ def to_tensor(image: UInt8Image) -> torch.Tensor:
 @contextlib.contextmanager
 def _random_weights(backbone: str) -> Iterator[Path | None]:
     """A state dict of random weights for backbones whose real ones would need a download."""
-    if backbone == "tf_efficientnet_lite0":
+    if backbone == DEFAULT_BACKBONE:
         yield None
         return
     import timm

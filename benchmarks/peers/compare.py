@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import cv2
 import torch
 
-from benchmarks.interleaved import Timing, time_interleaved
+from benchmarks.interleaved import time_interleaved
 from benchmarks.peers.cases import Case, build, pictures
 from benchmarks.peers.contestants import BASELINE, lineside, peers, score_of
+from export.layers import DEFAULT_BACKBONE
 
 REFERENCE = "anomalib torch"
+OWN_RECIPE = ", own recipe"
 # A camera's picture: larger than the model's input, as JPEG.
 CAMERA_SIDE = 1024
 
@@ -35,6 +37,10 @@ def run_case(
     torch.manual_seed(0)
     checkpoint = build(case)
     contestants = {**peers(checkpoint, folder), **lineside(checkpoint, folder, precisions)}
+    if case.model == "patchcore" and case.backbone == DEFAULT_BACKBONE:
+        # As many prototypes of another kind: its scores are not to be compared.
+        own = lineside(build(replace(case, own_recipe=True)), folder / "own", precisions)
+        contestants.update({f"{name}{OWN_RECIPE}": one for name, one in own.items()})
     image = pictures(1, side=case.size_hw[0])[0]
     picture = file or _camera_picture(folder / "camera.jpg")
     on_image = {name: partial(one.on_image, image) for name, one in contestants.items()}
@@ -46,19 +52,25 @@ def run_case(
     }
 
 
-def _table(calls: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float]]:
-    scores = {name: score_of(call()) for name, call in calls.items()}
+def _table(calls: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float | None]]:
+    scores = {name: None if name.endswith(OWN_RECIPE) else score_of(call()) for name, call in calls.items()}
     timings = time_interleaved(calls, rounds)
-    return {name: _row(timing, timings[BASELINE], scores[name], scores[REFERENCE])
-            for name, timing in timings.items()}  # fmt: skip
-
-
-def _row(timing: Timing, base: Timing, score: float, reference: float) -> dict[str, float]:
+    reference = scores[REFERENCE]
     return {
-        **{key: round(value, 2) for key, value in asdict(timing).items()},
-        "times_faster": round(base.p50_ms / timing.p50_ms, 2),
-        "score_difference": abs(score - reference) / max(abs(reference), 1e-9),
+        name: {
+            **{key: round(value, 2) for key, value in asdict(timing).items()},
+            "times_faster": round(timings[BASELINE].p50_ms / timing.p50_ms, 2),
+            "score_difference": _difference(scores[name], reference),
+        }
+        for name, timing in timings.items()
     }
+
+
+def _difference(score: float | None, reference: float | None) -> float | None:
+    """Relative; None for a model whose scores mean something else."""
+    if score is None or reference is None:
+        return None
+    return abs(score - reference) / max(abs(reference), 1e-9)
 
 
 def _camera_picture(path: Path) -> Path:

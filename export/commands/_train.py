@@ -86,7 +86,12 @@ def _report(manifest: Manifest, out: Path) -> None:
     for key, parity in manifest.certificate["variants"].items():
         say(
             f"certificate {key}: max score difference {parity['max_score_difference']:.1e} of the range, "
-            f"{parity['verdict_flips']} verdict flips on {parity['images']} images"
+            f"{parity['verdict_flips']} verdict flips on {parity['images']} images{_auroc(parity)}"
         )
     say(f"bundle written: {out}")
     say(f"next: lineside inspect {out} PICTURES…   or   lineside evaluate {out} --data DATA")
+
+
+def _auroc(parity: dict[str, Any]) -> str:
+    before, after = parity["image_auroc_reference"], parity["image_auroc"]
+    return "" if before is None else f", image AUROC on them {before:.3f} before and {after:.3f} after"

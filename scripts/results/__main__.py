@@ -25,7 +25,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     data = options.data or options.demo / "parts"
-    bundles = sorted((options.demo / "bundles").iterdir(), key=lambda path: path.name)
+    # A training that was killed may have left a folder with a dot.
+    bundles = sorted(path for path in (options.demo / "bundles").iterdir() if not path.name.startswith("."))
     images = options.out.parent / "images"
 
     rows = tables.lineside("evaluate", *bundles, "--data", data)

@@ -73,10 +73,14 @@ def latency(rows: Rows) -> str:
 def peers(rows: Rows) -> str:
     """Lineside beside anomalib and plain ONNX Runtime on the same checkpoint, from benchmarks.peers --json."""
     lines = [
-        [row["case"], name, f"{one['p50_ms']:.1f}", f"{one['times_faster']:.2f}", f"{one['score_difference']:.0e}"]
+        [row["case"], name, f"{one['p50_ms']:.1f}", f"{one['times_faster']:.2f}", _difference(one["score_difference"])]
         for row in rows for name, one in row["contestants"].items()
     ]  # fmt: skip
     return table(["case", "contestant", "p50 ms", "times faster", "score difference"], lines)
+
+
+def _difference(found: float | None) -> str:
+    return "scores of its own" if found is None else f"{found:.0e}"
 
 
 def coreset(rows: Rows) -> str:

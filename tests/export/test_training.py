@@ -16,6 +16,7 @@ import pytest
 import torch
 from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
+from sklearn.metrics import roc_auc_score
 
 from export.bundling import Work, write_bundle
 from export.data.datamodule import GoodPartsModule
@@ -73,6 +74,12 @@ def test_the_bundle_says_what_anomalibs_engine_says(
         with Inspector(bundle, engine=engine) as inspector:
             found = np.array([inspector.inspect(path).pred_score for path in paths])
         assert np.abs(found - expected).max() <= 1e-3 * np.ptp(expected), engine
+    # All but two of the test parts are in the certificate, so its AUROC cannot be far from theirs.
+    labels = [part.is_anomalous for part in work.category.test]
+    with Bundle.open(bundle) as opened:
+        for parity in opened.manifest.certificate["variants"].values():
+            assert parity["image_auroc"] == parity["image_auroc_reference"]
+            assert parity["image_auroc"] == pytest.approx(roc_auc_score(labels, expected), abs=0.1)
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
@@ -102,6 +109,18 @@ def test_a_graph_that_computes_something_else_is_not_written(
 def test_patchcore_is_the_same_for_the_same_seed(category: Category, photographs: Photographs) -> None:
     first, second = (train(RECIPE, photographs, 7).model.model.memory_bank for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_the_same_seed_exports_the_same_files(
+    patchcore_work: Work, category: Category, photographs: Photographs, tmp_path: Path
+) -> None:
+    again = Work(RECIPE, category, photographs, train(RECIPE, photographs, 0), 0)
+    hashes = []
+    for name, work in (("first", patchcore_work), ("second", again)):
+        files = write_bundle(work, tmp_path / name, "tile").files
+        hashes.append({file: record.sha256 for file, record in files.items() if "fp32" in file})
+    assert len(hashes[0]) >= 3
+    assert hashes[0] == hashes[1]
 
 
 def test_training_never_sees_the_test_set_or_the_held_out_parts(
@@ -149,7 +168,9 @@ def test_few_pictures_train_with_a_warning(
     assert done.returncode == 0, done.stderr
     assert warning in done.stderr
     with Bundle.open(tmp_path / "out") as bundle:
-        assert all(one["holds"] for one in bundle.manifest.certificate["variants"].values())
+        for parity in bundle.manifest.certificate["variants"].values():
+            assert parity["holds"]
+            assert parity["image_auroc"] is None
         for variant in bundle.manifest.variants:
             threshold = bundle.thresholds().of(variant.key)
             assert threshold.method == "prediction_bound"
