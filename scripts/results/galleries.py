@@ -67,7 +67,8 @@ def neighbours(category: Category, bundle: Path, store: str, out: Path) -> None:
                     point = neighbour.point
                     axes[row, column].imshow(resize(decode_rgb(Path(point.path)), (SIDE, SIDE)))
                     label = f"{point.defect_type or point.verdict} {neighbour.similarity:.2f}"
-                    axes[row, column].set_xlabel(label, color=COLORS.get(point.verdict, "black"))
+                    axes[row, column].set_xlabel(label.replace("_", " "), color=COLORS.get(point.verdict, "black"),
+                                                 fontsize=min(10.0, 170.0 / len(label)))  # fmt: skip
     axes[0, 0].set_title("query")
     axes[0, 3].set_title("its five most similar parts")
     _save(figure, axes, out)
