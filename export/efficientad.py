@@ -54,6 +54,10 @@ class SmoothedEfficientAdModel(EfficientAdModel):  # type: ignore[misc]
         for branch, weight in (("st", share), ("ae", max(1.0 - share, 1e-6))):
             low, high = self.quantiles[f"qa_{branch}"], self.quantiles[f"qb_{branch}"]
             self.quantiles[f"qb_{branch}"] = low + (high - low) * (0.5 / weight)
+        self.smooth_as(reading)
+
+    def smooth_as(self, reading: MapReading) -> None:
+        """Take over a reading whose share is in the quantiles already."""
         sigma = reading.blur_sigma
         self.smoothing = GaussianBlur2d(sigma=sigma, channels=1) if sigma > 0 else nn.Identity()
         self.reading = reading

@@ -33,7 +33,7 @@ def whiten_residuals(model: EfficientAdModel, images: Iterable[torch.Tensor], wh
     mean, std = (model.mean_std[name].detach().double().flatten() for name in ("mean", "std"))
     scaled = matrix / std
     channels = len(mean)
-    mix = nn.Conv2d(channels, channels, 1, bias=False).requires_grad_(requires_grad=False)
+    mix = mixing(channels)
     last = model.student.conv4
     with torch.no_grad():
         mix.weight.copy_(scaled.float()[:, :, None, None])
@@ -44,6 +44,11 @@ def whiten_residuals(model: EfficientAdModel, images: Iterable[torch.Tensor], wh
         model.mean_std["mean"].copy_((scaled @ mean).float().view(1, -1, 1, 1))
         model.mean_std["std"].fill_(1.0)
     model.teacher = nn.Sequential(model.teacher, mix).eval()
+
+
+def mixing(channels: int) -> nn.Conv2d:
+    """The 1x1 convolution behind the teacher, to be filled with the matrix."""
+    return nn.Conv2d(channels, channels, 1, bias=False).requires_grad_(requires_grad=False)
 
 
 def whitening_matrix(covariance: torch.Tensor, whitening: float) -> torch.Tensor:

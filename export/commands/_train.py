@@ -11,7 +11,7 @@ from export.recipe import Recipe
 from export.recipe_file import RECIPES, make_recipe, read_recipe_file
 from runtime.bundle import MANIFEST_FILE
 from runtime.dataset import load_category
-from runtime.errors import TrainingError
+from runtime.errors import LinesideError, TrainingError
 from runtime.manifest import Manifest
 from runtime.progress import say
 
@@ -34,12 +34,29 @@ def run(options: dict[str, Any]) -> None:
     )
     # anomalib and torch take seconds to import: what is wrong with the settings or the data is said before.
     from export.bundling import Work, write_bundle
+    from export.kept import KeptModel
     from export.training import train
 
-    trained = train(recipe, photographs, options["seed"])
-    say(f"trained in {trained.seconds:.0f} s; exporting")
-    work = Work(recipe, category, photographs, trained, options["seed"])
-    manifest = write_bundle(work, out, options["name"] or f"{category.name}-{recipe.model}")
+    seed: int = options["seed"]
+    kept = KeptModel(out, recipe, photographs, seed)
+    trained = kept.load()
+    if trained is None:
+        trained = train(recipe, photographs, seed)
+        say(f"trained in {trained.seconds:.0f} s; exporting")
+        kept.save(trained)
+    else:
+        say("trained already, by a run that was interrupted; exporting")
+    try:
+        manifest = write_bundle(
+            Work(recipe, category, photographs, trained, seed),
+            out,
+            options["name"] or f"{category.name}-{recipe.model}",
+        )
+    except LinesideError:
+        # The same model would fail again.
+        kept.remove()
+        raise
+    kept.remove()
     _report(manifest, out)
 
 

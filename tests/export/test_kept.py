@@ -1,0 +1,106 @@
+"""A fitted model outlives an interrupted export, and only that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from export import bundling, training
+from export.bundling import Work
+from export.commands._train import _FLAGS, run
+from export.data.photographs import read_photographs
+from export.kept import KeptModel
+from export.recipe import PatchCoreRecipe
+from export.training import Trained, train
+from runtime.bundle import Bundle
+from runtime.dataset import load_category
+from runtime.errors import ParityError
+
+pytestmark = pytest.mark.slow
+RECIPE = PatchCoreRecipe(max_prototypes=50, size_hw=(64, 64), score_blur=0.5)
+
+
+@pytest.fixture(scope="module")
+def patchcore_work(sample_root: Path) -> Work:
+    category = load_category(sample_root, "tile")
+    photographs = read_photographs(category, RECIPE.size_hw, 0)
+    return Work(RECIPE, category, photographs, train(RECIPE, photographs, 0), 0)
+
+
+@pytest.mark.parametrize("model", ["patchcore", "efficientad"])
+def test_what_was_kept_says_the_same(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    work: Work = request.getfixturevalue(f"{model}_work")
+    kept = KeptModel(tmp_path / "out", work.recipe, work.photographs, work.seed)
+    assert kept.load() is None
+    kept.save(work.trained)
+    again = kept.load()
+    assert again is not None
+    assert again.seconds == work.trained.seconds
+    picture = torch.rand(1, 3, *work.recipe.size_hw)
+    with torch.no_grad():
+        expected, found = work.trained.model(picture), again.model(picture)
+    torch.testing.assert_close(found.pred_score, expected.pred_score)
+    torch.testing.assert_close(found.anomaly_map, expected.anomaly_map)
+    kept.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_settings_pictures_or_seeds_are_another_model(patchcore_work: Work, tmp_path: Path) -> None:
+    work, out = patchcore_work, tmp_path / "out"
+    KeptModel(out, RECIPE, work.photographs, 0).save(work.trained)
+    assert KeptModel(out, replace(RECIPE, max_prototypes=51), work.photographs, 0).load() is None
+    assert KeptModel(out, RECIPE, work.photographs, 1).load() is None
+    other = replace(work.photographs, fingerprint="another")
+    assert KeptModel(out, RECIPE, other, 0).load() is None
+    assert KeptModel(out, RECIPE, work.photographs, 0).load() is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 half an archive"])
+def test_a_damaged_file_means_training_anew(
+    content: bytes, patchcore_work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = KeptModel(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
+    kept.path.write_bytes(content)
+    assert kept.load() is None
+    assert "training anew" in capsys.readouterr().err
+
+
+def test_an_interrupted_export_goes_on_without_training(
+    patchcore_work: Work, sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "patchcore"\nmax_prototypes = 50\nsize_hw = [64, 64]\nscore_blur = 0.5\n')
+    options = {**dict.fromkeys([*_FLAGS, "size", "name"]), "recipe": recipe, "data": sample_root,
+               "category": "tile", "out": out, "seed": 0}  # fmt: skip
+    trainings = []
+
+    def counted(*_arguments: object) -> Trained:
+        trainings.append(1)
+        return patchcore_work.trained
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    def differs(*_arguments: object) -> None:
+        raise ParityError("differs")
+
+    monkeypatch.setattr(training, "train", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(bundling, "write_bundle", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(options)
+    run(options)
+    assert len(trainings) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml"]
+    with Bundle.open(out) as bundle:
+        assert all(parity["holds"] for parity in bundle.manifest.certificate["variants"].values())
+    # A model that the certificate refuses is not tried again.
+    with monkeypatch.context() as patch:
+        patch.setattr(bundling, "write_bundle", differs)
+        with pytest.raises(ParityError):
+            run(options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml"]
