@@ -111,16 +111,20 @@ def exact(vectors: Vectors, queries: Vectors, category: int | None) -> list[set[
 
 
 def timed(search: Callable[[Vectors], set[int]], queries: Vectors, truth: list[set[int]]) -> dict[str, float]:
-    """p50 and p95 in ms and recall at 5."""
-    for query in queries[:5]:
-        search(query)
-    times, hits = [], 0
+    """Recall at 5, median of the first searches, which read from the disk what no search has touched yet, and p50 and p95 in ms after."""
+    first, hits = [], 0
     for query, wanted in zip(queries, truth, strict=True):
         start = time.perf_counter()
         found = search(query)
-        times.append((time.perf_counter() - start) * 1000)
+        first.append((time.perf_counter() - start) * 1000)
         hits += len(found & wanted)
+    times = []
+    for query in queries:
+        start = time.perf_counter()
+        search(query)
+        times.append((time.perf_counter() - start) * 1000)
     return {
+        "first_p50_ms": round(float(np.median(first)), 3),
         "p50_ms": round(float(np.median(times)), 3),
         "p95_ms": round(float(np.percentile(times, 95)), 3),
         "recall_at_5": round(hits / (K * len(queries)), 4),
