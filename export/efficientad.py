@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from runtime.errors import TrainingError
 PDN_CHANNELS = 384
 # The PDN sees windows of 33 pixels at stride 4 and has no padding: an input of side s gives s / 4 - 8 patches a side.
 _STRIDE, _LOST = 4, 8
+# Three thousand patches each: more parts change means, deviations and quantiles little.
+STATISTICS_PARTS = 60
 # Side in pixels of the crops for the losses that are means over patches.
 SIDE_CROP = 64
 
@@ -102,6 +105,18 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
         self.model.teacher.requires_grad_(requires_grad=False)
         self.recipe = recipe
         self.imagenet_iterator: Iterator[Any]
+
+    def teacher_channel_mean_std(self, dataloader: Iterable[Any]) -> dict[str, torch.Tensor]:
+        """As anomalib's, over as many parts as settle it."""
+        statistics: dict[str, torch.Tensor] = super().teacher_channel_mean_std(
+            islice(dataloader, STATISTICS_PARTS)
+        )
+        return statistics
+
+    def map_norm_quantiles(self, dataloader: Iterable[Any]) -> dict[str, torch.Tensor]:
+        """As anomalib's, over as many parts as settle it."""
+        quantiles: dict[str, torch.Tensor] = super().map_norm_quantiles(islice(dataloader, STATISTICS_PARTS))
+        return quantiles
 
     def prepare_pretrained_model(self) -> None:
         """Load the PDN's weights from the file given, or through anomalib's download; a backbone has its own already.
