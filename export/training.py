@@ -153,9 +153,12 @@ class _Progress(Callback):  # type: ignore[misc]
 def _bar(description: str, total: int | None) -> Iterator[Any]:
     """A progress bar as a function of (done, total)."""
     with progress_bar() as bar:
-        task = bar.add_task(description, total=total, note="", visible=total is not None)
+        # What has no total yet has not begun, and its time does not run.
+        known = total is not None
+        task = bar.add_task(description, total=total, note="", visible=known, start=known)
 
         def advance(done: int, of: int | None) -> None:
+            bar.start_task(task)
             bar.update(task, completed=done, total=total if of is None else of, visible=True)
 
         yield advance
