@@ -84,9 +84,7 @@ def _key(recipe: Recipe, photographs: Photographs, seed: int) -> str:
     weights = [getattr(recipe, name, None) for name in ("backbone_weights", "teacher_weights")]
     said = {
         "recipe": recipe.to_json(),
-        "weights": [
-            None if path is None else hashlib.sha256(path.read_bytes()).hexdigest() for path in weights
-        ],
+        "weights": [None if path is None else _digest(path) for path in weights],
         "imagenet_dir": str(getattr(recipe, "imagenet_dir", None)),
         "pictures": photographs.fingerprint,
         "learnt": photographs.train_digests,
@@ -94,6 +92,14 @@ def _key(recipe: Recipe, photographs: Photographs, seed: int) -> str:
         "versions": {name: version(name) for name in ("lineside", "anomalib", "torch")},
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file in hex; empty for one that cannot be read, of which training says more."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _parts(model: AnomalibModule) -> dict[str, Any]:

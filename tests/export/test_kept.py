@@ -17,7 +17,7 @@ from export.recipe import PatchCoreRecipe
 from export.training import Trained, train
 from runtime.bundle import Bundle
 from runtime.dataset import load_category
-from runtime.errors import ParityError
+from runtime.errors import ParityError, TrainingError
 
 pytestmark = pytest.mark.slow
 RECIPE = PatchCoreRecipe(max_prototypes=50, size_hw=(64, 64), score_blur=0.5)
@@ -56,6 +56,16 @@ def test_other_settings_pictures_or_seeds_are_another_model(patchcore_work: Work
     other = replace(work.photographs, fingerprint="another")
     assert KeptModel(out, RECIPE, other, 0).load() is None
     assert KeptModel(out, RECIPE, work.photographs, 0).load() is not None
+
+
+def test_weights_that_are_not_there_are_left_to_the_training_to_name(
+    patchcore_work: Work, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, backbone_weights=tmp_path / "nowhere.pth")
+    kept = KeptModel(tmp_path / "out", recipe, patchcore_work.photographs, 0)
+    assert kept.load() is None
+    with pytest.raises(TrainingError, match=r"nowhere\.pth"):
+        train(recipe, patchcore_work.photographs, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 half an archive"])
