@@ -12,7 +12,8 @@ import numpy.typing as npt
 from runtime.heatmap import upsample_map
 
 # Largest difference of a raw score, relative to the range of the reference scores, by precision.
-# INT8 has passed a gate of its own (verdicts, ranks, AUROC); here it is only held to being the same model.
+# INT8 has passed a gate of its own (verdicts, ranks, AUROC) and is held to what it said then; it rounds, and processors differ in
+# which way.
 MAX_RELATIVE_SCORE_DIFFERENCE = {"fp32": 1e-3, "int8": 1e-1}
 DEFAULT_BOUND = 5e-2
 

@@ -10,7 +10,6 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from calibration.metrics import Floats
-from runtime.parity import MAX_RELATIVE_SCORE_DIFFERENCE
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,11 @@ class Bounds:
         auroc_drop: of image AUROC, where there are bad parts.
         rank_correlation: least Spearman correlation of the scores.
         flips: largest share of parts whose verdict differs, each side with its own threshold.
-        golden: largest difference of a golden image's score from anomalib's, relative to their range.
     """
 
     auroc_drop: float = 0.003
     rank_correlation: float = 0.95
     flips: float = 0.02
-    golden: float = MAX_RELATIVE_SCORE_DIFFERENCE["int8"]
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,13 @@ def graft(model: ov.Model, features: ov.Model) -> ov.Model:
 
 def memory_bank(model: ov.Model) -> ov.Node | None:
     """PatchCore's bank, a constant float32 (K, D); None in other models."""
+    return constant(model, MEMORY_BANK)
+
+
+def constant(model: ov.Model, name: str) -> ov.Node | None:
+    """The constant of that name, if there is one."""
     constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return next((node for node in constants if node.get_friendly_name() == MEMORY_BANK), None)
+    return next((node for node in constants if node.get_friendly_name() == name), None)
 
 
 def replace_constant(old: ov.Node, new: ov.Node) -> None:

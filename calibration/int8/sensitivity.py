@@ -1,4 +1,4 @@
-"""Which layers of a network quantisation hurts most."""
+"""Which layers of a network quantisation hurts most, and which to leave alone first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from runtime.preprocess import UInt8Image
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 MAX_PICTURES = 4
+
+
+def shallowest_first(features: ov.Model) -> list[str]:
+    """Names of the convolutions in the order in which they are best left in fp32.
+
+    An error of an early layer goes through all that follow, so it counts for more than its own noise says.
+
+    Args:
+        features: fp32 networks.
+    """
+    depth: dict[str, int] = {}
+    names = []
+    for node in features.get_ordered_ops():
+        before = [value.get_node().get_friendly_name() for value in node.input_values()]
+        is_convolution = node.get_type_name() in _CONVOLUTIONS
+        if is_convolution:
+            names.append(node.get_friendly_name())
+        depth[node.get_friendly_name()] = max((depth[name] for name in before), default=0) + is_convolution
+    return sorted(names, key=lambda name: depth[name])
 
 
 def sensitive_layers(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import openvino as ov
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
 from calibration.int8.bank import rebuild_bank
 from calibration.int8.gate import Bounds, compare
 from calibration.int8.pictures import share_out
+from calibration.int8.sensitivity import shallowest_first
 from calibration.int8.variant import matched
 from calibration.scoring import digest_of
 from runtime.errors import DataError
@@ -117,3 +120,19 @@ def test_without_seen_pictures_half_serve_to_learn_and_are_told(parts):
 def test_too_few_pictures_are_told_with_their_number(parts):
     with pytest.raises(DataError, match=r"at least 5 pictures.*found 4 unseen and 10 seen"):
         share_out(parts, SIZE, digests(parts, range(10)))
+
+
+def test_the_first_convolutions_of_every_branch_come_first():
+    image = opset13.parameter([1, 3, 8, 8], np.float32, "image")
+
+    def convolution(source, name):
+        kernel = opset13.constant(np.ones((3, 3, 1, 1), np.float32))
+        found = opset13.convolution(source, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+        found.set_friendly_name(name)
+        return found
+
+    long = convolution(opset13.relu(convolution(convolution(image, "a1"), "a2")), "a3")
+    short = convolution(convolution(image, "b1"), "b2")
+    model = ov.Model([opset13.add(long, short)], [image], "branches")
+    order = shallowest_first(model)
+    assert (set(order[:2]), set(order[2:4]), order[4]) == ({"a1", "b1"}, {"a2", "b2"}, "a3")

@@ -69,7 +69,7 @@ def test_the_bundle_says_what_anomalibs_engine_says(
         bundle = request.getfixturevalue("efficientad_bundle")
     paths = [part.path for part in work.category.test]
     expected = np.array(engine_scores(work.trained.model, paths))
-    assert len(paths) >= 20
+    assert {part.defect_type for part in work.category.test} > {"good"}
     for engine in ("openvino", "onnxruntime"):
         with Inspector(bundle, engine=engine) as inspector:
             found = np.array([inspector.inspect(path).pred_score for path in paths])

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
-from runtime.golden import REFERENCE_FILE, replay_golden
+from runtime.golden import REFERENCE_FILE, record_golden, replay_golden
 from runtime.inspector import Inspector
 from runtime.parity import Compared, Parity, compare
 from tests.runtime.tiny import ENGINES, reseal, write_bundle
@@ -97,6 +97,16 @@ def test_another_reference_is_caught(bundle: Path, what: str) -> None:
         shutil.copyfile(golden / "3.png", golden / "0.png")
     reseal(bundle)
     assert not replay(bundle, "openvino").holds
+
+
+def test_a_variant_with_a_record_of_its_own_is_held_to_that(bundle: Path) -> None:
+    alter_scores(bundle / "golden" / REFERENCE_FILE)
+    reseal(bundle)
+    with Bundle.open(bundle) as opened, Inspector(opened, engine="openvino") as inspector:
+        assert not record_golden(opened, inspector, 64.0).holds
+    reseal(bundle)
+    assert replay(bundle, "openvino").max_score_difference == 0.0
+    assert not replay(bundle, "onnxruntime").holds
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "text", "cut", "key", "image gone", "image text"])
