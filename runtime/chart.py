@@ -120,7 +120,7 @@ def _panel(panel: Panel) -> str:
         left = at > WIDTH * 0.7
         parts.append(_line(at, _TOP, at, HEIGHT - _BOTTOM, _INK, "5 3"))
         parts.append(
-            _text(at + (-4 if left else 4), _TOP + 11 + 13 * index, label, "end" if left else "start")
+            _text(at + (-4 if left else 4), _TOP - 4 + 13 * index, label, "end" if left else "start")
         )
     for label, value in panel.limits:
         parts.append(_line(_LEFT, y(value), WIDTH - _RIGHT, y(value), _INK, "5 3"))
