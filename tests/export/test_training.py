@@ -19,6 +19,7 @@ from anomalib.models.components import AnomalibModule
 from sklearn.metrics import roc_auc_score
 
 from export.bundling import Work, write_bundle
+from export.certificate import CERTIFICATE_IMAGES
 from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs, read_photographs
 from export.graphs.base import InferenceGraph
@@ -74,12 +75,13 @@ def test_the_bundle_says_what_anomalibs_engine_says(
         with Inspector(bundle, engine=engine) as inspector:
             found = np.array([inspector.inspect(path).pred_score for path in paths])
         assert np.abs(found - expected).max() <= 1e-3 * np.ptp(expected), engine
-    # All but two of the test parts are in the certificate, so its AUROC cannot be far from theirs.
     labels = [part.is_anomalous for part in work.category.test]
     with Bundle.open(bundle) as opened:
         for parity in opened.manifest.certificate["variants"].values():
             assert parity["image_auroc"] == parity["image_auroc_reference"]
-            assert parity["image_auroc"] == pytest.approx(roc_auc_score(labels, expected), abs=0.1)
+            # All but two of many test parts are in the certificate, so its AUROC cannot be far from theirs.
+            if len(paths) > CERTIFICATE_IMAGES:
+                assert parity["image_auroc"] == pytest.approx(roc_auc_score(labels, expected), abs=0.1)
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
