@@ -282,6 +282,9 @@ def main() -> None:
     options = arguments()
     numbers = [int(text) for text in options.points.split(",")]
     if options.only:
+        # Memory is that of the process, so each number has one of its own.
+        if len(numbers) > 1:
+            raise SystemExit(f"--only: expected one number of --points, found {options.points}")
         if options.like:
             real = real_descriptors(options.like)
             vectors, queries = around(real, numbers[0], 1), around(real, options.queries, 2)
