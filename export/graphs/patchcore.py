@@ -21,8 +21,8 @@ from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
 from export.projection import Projection, stack
 
-# Rows of the bank per product: 1,024 x 152 float32 fit in a core's L2 cache beside the patches.
-CHUNK_ROWS = 1024
+# Rows of the bank per product: with the patches' products they stay in a core's cache.
+CHUNK_ROWS = 512
 
 
 def patches_scored(share: float, patches: int) -> int:
@@ -87,20 +87,23 @@ class PatchCoreGraph(InferenceGraph):
         bank_norms = bank.square().sum(dim=1)
         centered = patches - center
         norms = centered.square().sum(dim=1)
-        nearest = (norms + self._nearest_partial(centered, bank, bank_norms)).clamp_min(0.0).sqrt()
+        squared = norms + self._nearest_partial(centered, bank, bank_norms)
+        # All that follows reads the map, so that another search for the nearest can take the place of this one.
+        anomaly_map = squared.reshape(1, 1, height, width).clamp_min(0.0).sqrt()
 
+        nearest = anomaly_map.flatten()
         top = torch.topk(nearest, min(DESCRIPTOR_PATCHES, height * width)).indices
         top_patches, top_norms = centered[top], norms[top]
         partial = bank_norms - 2.0 * (top_patches @ bank.T)
-        prototypes = partial.argmin(dim=1)
+        prototypes = _first_smallest(partial)
         if self.score_share:
-            smooth = self.smoothing(nearest.reshape(1, 1, height, width)).flatten()
+            smooth = self.smoothing(anomaly_map).flatten()
             score = torch.topk(smooth, patches_scored(self.score_share, height * width)).values.mean()
         else:
             score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
         direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
         embedding = defect_descriptor(direction, score, self.good_scores)
-        return score.reshape(1), nearest.reshape(1, 1, height, width), embedding
+        return score.reshape(1), anomaly_map, embedding
 
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
         """The patch features, float32 (1, D, h, w)."""
@@ -113,9 +116,10 @@ class PatchCoreGraph(InferenceGraph):
     ) -> torch.Tensor:
         """Minimum over the bank of |y|^2 - 2xy, chunk by chunk: the product never leaves the cache."""
         smallest: torch.Tensor | None = None
+        extended = torch.cat([patches, torch.ones_like(patches[:, :1])], dim=1)
         for start in range(0, bank.shape[0], self.chunk_rows):
             rows, row_norms = bank[start : start + self.chunk_rows], norms[start : start + self.chunk_rows]
-            found = (patches @ (-2.0 * rows).T + row_norms).amin(dim=1)
+            found = (extended @ torch.cat([-2.0 * rows, row_norms[:, None]], dim=1).T).amin(dim=1)
             smallest = found if smallest is None else torch.minimum(smallest, found)
         if smallest is None:
             raise ValueError("memory_bank: expected at least one row, found none")
@@ -132,3 +136,11 @@ class PatchCoreGraph(InferenceGraph):
         support = torch.topk(around, min(self.num_neighbors, bank.shape[0]), largest=False).indices
         distances = squared[support].clamp_min(0.0).sqrt()
         return 1.0 - torch.softmax(distances, dim=0)[0]
+
+
+def _first_smallest(rows: torch.Tensor) -> torch.Tensor:
+    """Arg-min of every row, int64 (N,): engines turn ``argmin`` into a sort of the row, which costs as much as the whole bank's product."""
+    smallest = rows.amin(dim=1, keepdim=True)
+    # float32 counts to 2**24 exactly, more rows than a bank has.
+    positions = torch.arange(rows.shape[1], dtype=rows.dtype)
+    return torch.where(rows <= smallest, positions, float(rows.shape[1])).amin(dim=1).long()
