@@ -17,6 +17,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -75,6 +76,8 @@ def main(
             click.echo(json.dumps({"case": name, **asdict(CASES[name]), **result}))
         else:
             _print_case(name, result)
+        # A later case may take long, or be interrupted; what is known is told.
+        sys.stdout.flush()
 
 
 @contextlib.contextmanager

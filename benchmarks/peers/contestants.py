@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import torch
 from PIL import Image
 
 from benchmarks.peers.cases import Checkpoint, UInt8Image, to_tensor
+from calibration.int8.model import around_networks, quantized_networks
 from export.bundling import build_graph
 from export.convert import to_onnx, to_openvino
 from runtime.engines import open_engine
@@ -48,8 +50,18 @@ def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
     return models
 
 
+def export_int8(checkpoint: Checkpoint, folder: Path) -> Models:
+    """Lineside's graph with every layer and the search in INT8, for OpenVINO; its accuracy is another matter: see the gate."""
+    fp32 = export_fp32(checkpoint, folder)
+    networks = quantized_networks(fp32["onnxruntime"], checkpoint.good, ())
+    whole = around_networks(fp32["onnxruntime"], fp32["openvino"], networks, checkpoint.good)
+    path = folder / "int8.xml"
+    ov.save_model(whole, str(path), compress_to_fp16=False)
+    return {"openvino": path}
+
+
 # A precision is one line here: from a checkpoint to a model file for each engine that runs it.
-PRECISIONS: dict[str, Callable[[Checkpoint, Path], Models]] = {"fp32": export_fp32}
+PRECISIONS: dict[str, Callable[[Checkpoint, Path], Models]] = {"fp32": export_fp32, "int8": export_int8}
 
 
 def lineside(checkpoint: Checkpoint, folder: Path, precisions: Sequence[str]) -> dict[str, Contestant]:

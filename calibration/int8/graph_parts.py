@@ -27,7 +27,7 @@ def feature_model(onnx_path: Path) -> ov.Model:
         BundleError: an older export, which did not name the features.
     """
     model = ov.convert_model(onnx_path)
-    results = [opset13.result(output) for output in _feature_outputs(model)]
+    results = [opset13.result(output) for output in feature_outputs(model)]
     return ov.Model(results, model.get_parameters(), "features")
 
 
@@ -41,7 +41,7 @@ def graft(model: ov.Model, features: ov.Model) -> ov.Model:
     Returns:
         A whole graph with the same outputs.
     """
-    for old, result in zip(_feature_outputs(model), features.get_results(), strict=True):
+    for old, result in zip(feature_outputs(model), features.get_results(), strict=True):
         new = result.input_value(0)
         names = old.get_names()
         for target in old.get_target_inputs():
@@ -92,7 +92,12 @@ def after(model: ov.Model, kind: str) -> set[str]:
     return names
 
 
-def _feature_outputs(model: ov.Model) -> list[ov.Output]:
+def feature_outputs(model: ov.Model) -> list[ov.Output]:
+    """The tensors that networks and distances share, in their order.
+
+    Raises:
+        BundleError: an older export, which did not name them.
+    """
     found: dict[str, ov.Output] = {}
     for node in model.get_ops():
         for output in node.outputs():

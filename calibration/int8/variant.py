@@ -7,21 +7,18 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
-from openvino import opset13
 
 from calibration.guarantee import promise
-from calibration.int8.bank import Float32, rebuild_bank
 from calibration.int8.gate import Bounds, GateResult, compare
-from calibration.int8.graph_parts import feature_model, graft, memory_bank, replace_constant
-from calibration.int8.map_scale import match_maps
-from calibration.int8.networks import quantize_networks
+from calibration.int8.graph_parts import feature_model
+from calibration.int8.model import around_networks, quantized_networks
 from calibration.int8.pictures import Roles, share_out
 from calibration.int8.sensitivity import sensitive_layers, shallowest_first
 from calibration.scoring import learnt_digests
@@ -43,6 +40,8 @@ INT8 = Variant("openvino", "int8", "openvino/int8/model.xml")
 GATE = "int8_gate"
 # Share of the convolutions left in fp32, the first ones, at each attempt.
 ATTEMPTS = (0.0, 0.125, 0.25, 0.5)
+# PatchCore has a search to gain from when all of its networks stay in fp32.
+SEARCH_ALONE = 1.0
 _TIMED_RUNS = 15
 
 
@@ -88,20 +87,20 @@ def add_int8(path: Path, good: Path, bad: Path | None = None, bounds: Bounds | N
 
 
 def _best(bundle: Bundle, roles: Roles, bad: list[UInt8Image], folder: Path, bounds: Bounds) -> Quantized:
-    fp32 = open_engine("openvino", bundle.model_path(bundle.manifest.variant("openvino", "fp32")))
+    ir = bundle.model_path(bundle.manifest.variant("openvino", "fp32"))
     onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
+    fp32 = open_engine("openvino", ir)
     scores = [_scores(fp32, pictures, "fp32") for pictures in (roles.judge, bad)]
     exact = feature_model(onnx)
     convolutions = shallowest_first(exact)
     worst: list[str] = []
-    for attempt in ATTEMPTS:
+    for attempt in ATTEMPTS if bundle.manifest.model == "efficientad" else (*ATTEMPTS, SEARCH_ALONE):
         left = tuple(convolutions[: round(attempt * len(convolutions))])
         say(f"INT8: quantising{f', {len(left)} layers left in fp32' if left else ''}")
-        networks = quantize_networks(
-            feature_model(onnx), roles.learn, pooled_last=bundle.manifest.model == "patchcore", left=left
+        networks = (
+            feature_model(onnx) if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
         )
-        model_path = _save(_whole(bundle, exact, networks, roles.learn), folder)
-        int8 = open_engine("openvino", model_path)
+        int8 = open_engine("openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder))
         found = [_scores(int8, pictures, "int8") for pictures in (roles.judge, bad)]
         gate = compare(
             (scores[0], scores[1]), (found[0], found[1]), (_bound(scores[0]), _bound(found[0])), bounds
@@ -115,30 +114,6 @@ def _best(bundle: Bundle, roles: Roles, bad: list[UInt8Image], folder: Path, bou
         f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: {'; '.join(gate.problems)}. "
         f"The layers that lose most are {', '.join(worst[:5])}. The bundle stays as it was; inspect with fp32"
     )
-
-
-def _whole(bundle: Bundle, exact: ov.Model, networks: ov.Model, learn: Sequence[UInt8Image]) -> ov.Model:
-    path = bundle.model_path(bundle.manifest.variant("openvino", "fp32"))
-    whole = ov.Core().read_model(str(path))
-    bank = memory_bank(whole)
-    if bank is not None:
-        rebuilt = rebuild_bank(np.array(bank.get_data()), _patches(exact, networks, learn))
-        replace_constant(bank, opset13.constant(rebuilt))
-        return graft(whole, networks)
-    grafted = graft(whole, networks)
-    match_maps(grafted, ov.Core().read_model(str(path)), learn)
-    return grafted
-
-
-def _patches(
-    exact: ov.Model, networks: ov.Model, learn: Sequence[UInt8Image]
-) -> Iterator[tuple[Float32, Float32]]:
-    """Patches (P, D) of every picture, as both networks see them."""
-    config = {"INFERENCE_PRECISION_HINT": "f32"}
-    before, behind = (ov.Core().compile_model(model, "CPU", config) for model in (exact, networks))
-    for picture in track(learn, "INT8: memory bank"):
-        one, other = (np.array(compiled(picture[None])[0])[0] for compiled in (before, behind))
-        yield one.reshape(len(one), -1).T, other.reshape(len(other), -1).T
 
 
 def _save(model: ov.Model, folder: Path) -> Path:
