@@ -23,8 +23,8 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
     """Calibrate, write, print."""
     require_folder(path)
     request = _request(options)
-    if options["int8"]:
-        _add_int8(path, request)
+    if options["int8"] or options["int8_search"]:
+        _add_int8(path, request, search_alone=options["int8_search"])
     with Bundle.open(path) as bundle:
         chosen = choose_variants(bundle.manifest, options["engine"], options["precision"])
         found = calibrate(bundle, request, chosen)
@@ -49,10 +49,10 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
         )
 
 
-def _add_int8(path: Path, request: Request) -> None:
+def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
     from calibration.int8.variant import INT8, add_int8
 
-    added = add_int8(path, request.good, request.bad)
+    added = add_int8(path, request.good, request.bad, search_alone=search_alone)
     gate = added.gate
     auroc = "" if gate.auroc_int8 is None else f"image AUROC {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, "
     left = f", {len(added.left_in_fp32)} layers left in fp32" if added.left_in_fp32 else ""

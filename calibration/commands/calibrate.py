@@ -33,6 +33,8 @@ from runtime.commands.options import json_option
 @click.option("--precision", help="Only this precision's thresholds.  [default: all]")
 @click.option("--int8", is_flag=True,
               help="First add an INT8 variant, if it judges parts as fp32 does.")  # fmt: skip
+@click.option("--int8-search", is_flag=True,
+              help="The same with PatchCore's search alone in INT8: nearly fp32's scores, for large memory banks.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Go on although the pictures look like another part.")
 @json_option
 def command(bundle: Path, as_json: bool, **options: Any) -> None:
@@ -42,7 +44,7 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     seen them. Too few pictures: the best promise they allow is made, and the number needed is told. Old thresholds
     are kept; undo with: lineside thresholds BUNDLE rollback.
 
-    With --int8 the networks are quantised first. Pictures that training has seen, if DIR has any, set the ranges and the
+    With --int8 the networks and PatchCore's search through its bank are quantised first. Pictures that training has seen, if DIR has any, set the ranges and the
     memory bank, and never a threshold; without any, half of the pictures do.
 
     \b
@@ -55,6 +57,8 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     from runtime.extras import require_extra
 
     require_extra("calibrate", "sklearn", "scipy")
+    if options["int8"] and options["int8_search"]:
+        raise click.UsageError("--int8 quantises the search too: expected one of --int8 and --int8-search")
     if options["int8"]:
         require_extra("calibrate", "nncf")
     _check(options)

@@ -18,6 +18,8 @@ from runtime.errors import BundleError
 Float32 = npt.NDArray[np.float32]
 
 ANOMALY_MAP = "anomaly_map"
+# A smaller bank takes no time to search.
+MIN_ROWS = 256
 # Rows of the bank per product.
 CHUNK_ROWS = 1024
 # Share of the patches, the most anomalous ones, that are looked at again; by default the score is the mean of 1 %.
@@ -41,17 +43,21 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
         BundleError: an older export, whose score does not read the map.
     """
     bank = memory_bank(whole)
-    old = next(result for result in whole.get_results() if ANOMALY_MAP in result.input_value(0).get_names())
-    target = old.input_value(0)
-    if bank is None or len(target.get_target_inputs()) < 2:
+    target = whole.output(ANOMALY_MAP).get_node().input_value(0)
+    # The result is one reader.
+    if bank is None or len(target.get_target_inputs()) == 1:
         raise BundleError(
             "INT8: expected a graph whose score reads the anomaly map, found one of an older export; "
             "make the bundle again with: lineside train"
         )
     prototypes = np.array(bank.get_data(), dtype=np.float32)
+    if len(prototypes) < MIN_ROWS:
+        return
     center = prototypes.mean(axis=0, dtype=np.float64).astype(np.float32)
     patches = opset13.subtract(features, opset13.constant(center[None, :, None, None]))
-    coarse = _coarse_distances(patches, prototypes - center)
+    # A bank of nearly the same patch many times says little of how far patches lie.
+    reach = max(float(np.abs(prototypes - center).max()), 0.1 * float(np.abs(prototypes).max()), 1e-12)
+    coarse = _coarse_distances(patches, prototypes - center, np.float32(reach / _BANK_CELLS))
     squared = _second_look(patches, coarse, opset13.subtract(bank, opset13.constant(center[None])))
     found = opset13.sqrt(opset13.relu(squared)).output(0)
     names = target.get_names()
@@ -62,9 +68,8 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     whole.validate_nodes_and_infer_types()
 
 
-def _coarse_distances(patches: ov.Node, bank: Float32) -> ov.Node:
+def _coarse_distances(patches: ov.Node, bank: Float32, cell: np.float32) -> ov.Node:
     """Squared distance of every rounded patch (1, D, h, w) to the nearest rounded prototype, (1, 1, h, w)."""
-    cell = np.float32(max(float(np.abs(bank).max()), 1e-12) / _BANK_CELLS)
     ends = [opset13.constant(np.float32(cells * cell)) for cells in (-_PATCH_CELLS - 1, _PATCH_CELLS)]
     rounded = opset13.fake_quantize(patches, *ends, *ends, 2 * (_PATCH_CELLS + 1))
     rows = np.round(bank / cell).astype(np.int8)

@@ -27,7 +27,7 @@ from runtime.bundle import MANIFEST_FILE, Bundle
 from runtime.bundle_writer import seal
 from runtime.dataset import list_images
 from runtime.engines import Engine, open_engine
-from runtime.errors import ImageError, ParityError
+from runtime.errors import DataError, ImageError, ParityError
 from runtime.golden import record_golden
 from runtime.inspector import Inspector
 from runtime.manifest import TRAIN_DIGESTS, Variant
@@ -62,7 +62,14 @@ class Quantized:
     times_faster: float
 
 
-def add_int8(path: Path, good: Path, bad: Path | None = None, bounds: Bounds | None = None) -> Quantized:
+def add_int8(
+    path: Path,
+    good: Path,
+    bad: Path | None = None,
+    bounds: Bounds | None = None,
+    *,
+    search_alone: bool = False,
+) -> Quantized:
     """Add the variant ``openvino/int8`` to a bundle folder, or refuse; the folder is replaced as a whole, at the end.
 
     Args:
@@ -70,23 +77,44 @@ def add_int8(path: Path, good: Path, bad: Path | None = None, bounds: Bounds | N
         good: pictures of good parts: training pictures serve to quantise, others to judge.
         bad: pictures of bad parts, if there are any: then image AUROC counts too.
         bounds: of the gate; None for the usual ones.
+        search_alone: leave PatchCore's networks in fp32.
 
     Raises:
         MissingExtraError: nncf is not installed.
         BundleError: the bundle is unusable, or an older export.
-        DataError: too few pictures.
+        DataError: too few pictures, or a model without a search.
         ParityError: the variant judges parts otherwise; the bundle stays as it was.
     """
     with Bundle.open(path) as bundle, tempfile.TemporaryDirectory(prefix="lineside-int8-") as folder:
         size_hw = bundle.manifest.input.size_hw
+        attempts = _attempts(bundle, search_alone=search_alone)
         roles = share_out(good, size_hw, learnt_digests(bundle))
         bad_pictures = _pictures(bad, size_hw) if bad is not None else []
-        found = _best(bundle, roles, bad_pictures, Path(folder), bounds or Bounds())
+        found = _best(bundle, roles, bad_pictures, Path(folder), bounds or Bounds(), attempts)
         _write(bundle, Path(folder), roles, found)
     return found
 
 
-def _best(bundle: Bundle, roles: Roles, bad: list[UInt8Image], folder: Path, bounds: Bounds) -> Quantized:
+def _attempts(bundle: Bundle, *, search_alone: bool) -> tuple[float, ...]:
+    """Shares of the networks to leave in fp32, in turn."""
+    if bundle.manifest.model == "patchcore":
+        return (SEARCH_ALONE,) if search_alone else (*ATTEMPTS, SEARCH_ALONE)
+    if search_alone:
+        raise DataError(
+            f"{bundle.source}: expected PatchCore, which has a search, found {bundle.manifest.model}; "
+            "quantise its networks with: lineside calibrate --int8"
+        )
+    return ATTEMPTS
+
+
+def _best(
+    bundle: Bundle,
+    roles: Roles,
+    bad: list[UInt8Image],
+    folder: Path,
+    bounds: Bounds,
+    attempts: Sequence[float],
+) -> Quantized:
     ir = bundle.model_path(bundle.manifest.variant("openvino", "fp32"))
     onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
     fp32 = open_engine("openvino", ir)
@@ -94,9 +122,9 @@ def _best(bundle: Bundle, roles: Roles, bad: list[UInt8Image], folder: Path, bou
     exact = feature_model(onnx)
     convolutions = shallowest_first(exact)
     worst: list[str] = []
-    for attempt in ATTEMPTS if bundle.manifest.model == "efficientad" else (*ATTEMPTS, SEARCH_ALONE):
+    for attempt in attempts:
         left = tuple(convolutions[: round(attempt * len(convolutions))])
-        say(f"INT8: quantising{f', {len(left)} layers left in fp32' if left else ''}")
+        say(f"INT8: quantising{f', {len(left)} of {len(convolutions)} layers left in fp32' if left else ''}")
         networks = (
             feature_model(onnx) if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
         )
