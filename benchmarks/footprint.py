@@ -1,18 +1,17 @@
 """How small the edge side is: cold start, peak memory and the size of the installation, against what was promised.
 
     python -m benchmarks.footprint tile-patchcore
-    python -m benchmarks.footprint tile-patchcore --prototypes 20480 --no-install
+    python -m benchmarks.footprint tile-patchcore --no-install
 
 Cold start and memory are those of fresh processes that open the bundle and judge one picture, with the model cache warm
-(medians of several). ``--prototypes`` first fills the bundle's memory bank up to that number with copies of its own rows, each
-moved a little: latency and memory depend on its size alone. The installation is a wheel of this checkout in an environment of
+(medians of several). What a large memory bank takes shows with a bundle that has one:
+``lineside train --model patchcore --coreset-ratio 1 --max-prototypes 20480 ...``. The installation is a wheel of this checkout in an environment of
 its own, with the base dependencies and nothing else, which pip has to be able to fetch.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import openvino as ov
 
 from runtime.bench.start import measure_cold_start
-from runtime.bundle import Bundle
-from runtime.bundle_writer import seal
 from runtime.golden import GOLDEN_FOLDER
 from runtime.progress import say, track
 
@@ -35,31 +30,6 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {"cold_start_ms": 1500.0, "peak_rss_mib": 350.0, "installation_mb": 400.0}
 ENGINE = {"engine": "openvino", "precision": "fp32", "device": "CPU", "threads": None}
 RUNS = 7
-
-
-def with_prototypes(source: Path, folder: Path, number: int) -> Path:
-    """A copy of a bundle whose OpenVINO graph has a larger memory bank."""
-    from calibration.int8.graph_parts import memory_bank, replace_constant
-
-    target = folder / "larger"
-    shutil.copytree(source, target)
-    with Bundle.open(source) as bundle:
-        manifest = bundle.manifest
-        path = bundle.model_path(manifest.variant("openvino", "fp32"))
-        model = ov.Core().read_model(str(path))
-        bank = memory_bank(model)
-        if bank is None:
-            raise click.ClickException(
-                f"{source}: --prototypes expected a PatchCore bundle, found {manifest.model}"
-            )
-        rows = np.array(bank.get_data())
-    random = np.random.default_rng(0)
-    drawn = rows[random.integers(0, len(rows), number)]
-    moved = drawn + random.normal(0, 0.05 * rows.std(), drawn.shape).astype(np.float32)
-    replace_constant(bank, ov.opset13.constant(moved.astype(np.float32)))
-    ov.save_model(model, str(target / "openvino" / "fp32" / "model.xml"), compress_to_fp16=False)
-    seal(target, manifest)
-    return target
 
 
 def starts(bundle: Path) -> dict[str, float]:
@@ -99,20 +69,16 @@ def _size(folder: Path) -> int:
 
 @click.command(help=__doc__)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "--prototypes", type=click.IntRange(min=1), help="Size of the memory bank.  [default: as it is]"
-)
 @click.option("--install/--no-install", default=True, show_default=True, help="Measure the installation too.")
 @click.option("--json", "as_json", is_flag=True)
-def main(bundle: Path, prototypes: int | None, install: bool, as_json: bool) -> None:
+def main(bundle: Path, install: bool, as_json: bool) -> None:
     """Measure and compare with the limits."""
     with tempfile.TemporaryDirectory(prefix="lineside-footprint-") as folder:
-        measured = bundle if prototypes is None else with_prototypes(bundle, Path(folder), prototypes)
-        found: dict[str, Any] = starts(measured)
+        found: dict[str, Any] = starts(bundle)
         if install:
             found["installation_mb"] = installation_mb(Path(folder))
     if as_json:
-        click.echo(json.dumps({"bundle": str(bundle), "prototypes": prototypes, **found}))
+        click.echo(json.dumps({"bundle": str(bundle), **found}))
         return
     for name, value in found.items():
         verdict = "within" if value <= LIMITS[name] else "ABOVE"

@@ -15,7 +15,10 @@ import torch
 from PIL import Image
 
 from benchmarks.peers.cases import Checkpoint, UInt8Image, to_tensor
+from calibration.int8.graph_parts import feature_model
 from calibration.int8.model import around_networks, quantized_networks
+from calibration.int8.sensitivity import shallowest_first
+from calibration.int8.variant import ATTEMPTS, SEARCH_ALONE
 from export.bundling import build_graph
 from export.convert import to_onnx, to_openvino
 from runtime.engines import open_engine
@@ -51,17 +54,33 @@ def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
 
 
 def export_int8(checkpoint: Checkpoint, folder: Path) -> Models:
-    """Lineside's graph with every layer and the search in INT8, for OpenVINO; its accuracy is another matter: see the gate."""
-    fp32 = export_fp32(checkpoint, folder)
-    networks = quantized_networks(fp32["onnxruntime"], checkpoint.good, ())
-    whole = around_networks(fp32["onnxruntime"], fp32["openvino"], networks, checkpoint.good)
+    """Networks and search in INT8, for OpenVINO, as ``lineside calibrate --int8`` tries them first."""
+    onnx, attempt = export_fp32(checkpoint, folder)["onnxruntime"], ATTEMPTS[checkpoint.recipe.model][0]
+    layers = shallowest_first(feature_model(onnx))
+    networks = quantized_networks(onnx, checkpoint.good, layers[: round(attempt * len(layers))])
+    return _around(networks, checkpoint, folder)
+
+
+def export_int8_search(checkpoint: Checkpoint, folder: Path) -> Models:
+    """PatchCore's search alone in INT8, as ``lineside calibrate --int8-search`` does; nothing for models without a search."""
+    if SEARCH_ALONE not in ATTEMPTS[checkpoint.recipe.model]:
+        return {}
+    return _around(feature_model(export_fp32(checkpoint, folder)["onnxruntime"]), checkpoint, folder)
+
+
+def _around(networks: ov.Model, checkpoint: Checkpoint, folder: Path) -> Models:
+    whole = around_networks(folder / "model.onnx", folder / "model.xml", networks, checkpoint.good)
     path = folder / "int8.xml"
     ov.save_model(whole, str(path), compress_to_fp16=False)
     return {"openvino": path}
 
 
 # A precision is one line here: from a checkpoint to a model file for each engine that runs it.
-PRECISIONS: dict[str, Callable[[Checkpoint, Path], Models]] = {"fp32": export_fp32, "int8": export_int8}
+PRECISIONS: dict[str, Callable[[Checkpoint, Path], Models]] = {
+    "fp32": export_fp32,
+    "int8 search": export_int8_search,
+    "int8": export_int8,
+}
 
 
 def lineside(checkpoint: Checkpoint, folder: Path, precisions: Sequence[str]) -> dict[str, Contestant]:

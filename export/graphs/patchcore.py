@@ -95,7 +95,7 @@ class PatchCoreGraph(InferenceGraph):
         top = torch.topk(nearest, min(DESCRIPTOR_PATCHES, height * width)).indices
         top_patches, top_norms = centered[top], norms[top]
         partial = bank_norms - 2.0 * (top_patches @ bank.T)
-        prototypes = _first_smallest(partial)
+        prototypes = first_smallest(partial)
         if self.score_share:
             smooth = self.smoothing(anomaly_map).flatten()
             score = torch.topk(smooth, patches_scored(self.score_share, height * width)).values.mean()
@@ -138,9 +138,13 @@ class PatchCoreGraph(InferenceGraph):
         return 1.0 - torch.softmax(distances, dim=0)[0]
 
 
-def _first_smallest(rows: torch.Tensor) -> torch.Tensor:
-    """Arg-min of every row, int64 (N,): engines turn ``argmin`` into a sort of the row, which costs as much as the whole bank's product."""
+def first_smallest(rows: torch.Tensor) -> torch.Tensor:
+    """Arg-min of every row of (N, K), the first one of equals, int64 (N,).
+
+    Engines make a sort of the whole row of ``argmin``, which takes as long as the product with a large bank.
+    """
     smallest = rows.amin(dim=1, keepdim=True)
-    # float32 counts to 2**24 exactly, more rows than a bank has.
+    last = rows.shape[1] - 1
+    # float32 counts to 2**24 exactly, more rows than a bank has. NaN, which equals nothing, ends up at the last one.
     positions = torch.arange(rows.shape[1], dtype=rows.dtype)
-    return torch.where(rows <= smallest, positions, float(rows.shape[1])).amin(dim=1).long()
+    return torch.where(rows <= smallest, positions, float(last)).amin(dim=1).long()

@@ -55,7 +55,7 @@ def quantized(request, folders, tmp_path_factory):
     return copy, add_int8(copy, *folders, LOOSE), trained
 
 
-def test_its_networks_compute_in_int8_and_its_distances_do_not(quantized):
+def test_its_networks_compute_in_int8_and_products_of_floats_stay_so(quantized):
     bundle, _, _ = quantized
     model = ov.Core().read_model(str(bundle / "openvino" / "int8" / "model.xml"))
     kinds = {node.get_type_name() for node in model.get_ops()}
@@ -129,7 +129,7 @@ def test_its_scores_are_near_and_not_equal(quantized, sample_root):
 def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(
     patchcore_bundle, folders, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(variant, "ATTEMPTS", (0.0, 0.5))
+    monkeypatch.setitem(variant.ATTEMPTS, "patchcore", (0.0, 0.5))
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     with pytest.raises(ParityError, match=r"layers that lose most are .*The bundle stays as it was"):
@@ -155,6 +155,27 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders,
         (len(seen), len(list(good.iterdir())) - len(seen))
     }
     assert rows[-1]["image_threshold"] != rows[0]["image_threshold"]
+
+
+def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
+    patchcore_bundle, folders, sample_root, tmp_path
+):
+    copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
+    arguments = [copy, "--good", folders[0], "--bad", folders[1], "--int8-search"]
+    done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    with Inspector(copy) as exact, Inspector(copy, precision="int8") as fast:
+        pairs = [(exact.inspect(path), fast.inspect(path)) for path in tile_pictures(sample_root)]
+    for one, other in pairs:
+        assert other.pred_score == pytest.approx(one.pred_score, rel=2e-3)
+        assert float(one.embedding @ other.embedding) > 0.99
+    assert any(one.pred_score != other.pred_score for one, other in pairs)
+
+
+def test_a_model_without_a_search_is_told_so(efficientad_bundle, folders):
+    arguments = [efficientad_bundle, "--good", folders[0], "--int8-search"]
+    done = CliRunner().invoke(command, [*map(str, arguments)])
+    assert "expected PatchCore, which has a search, found efficientad" in str(done.exception or done.stderr)
 
 
 def test_grafting_the_same_networks_changes_nothing(patchcore_bundle, sample_root):

@@ -6,13 +6,16 @@ import pytest
 import torch
 from anomalib.models.components import GaussianBlur2d
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from export.backbone import Normalization, make_extractor, normalization_of
 from export.efficientad import SmoothedEfficientAdModel
 from export.graphs.descriptor import defect_descriptor, good_scores_buffer
 from export.graphs.efficientad import EfficientAdGraph
 from export.graphs.gaussian import SeparableGaussian
-from export.graphs.patchcore import PatchCoreGraph
+from export.graphs.patchcore import PatchCoreGraph, first_smallest
 from export.map_tuning import MapReading
 from export.patchcore import ProjectedPatchcoreModel
 from export.projection import fit_projection
@@ -69,6 +72,20 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
         torch.testing.assert_close(anomaly_map, kept[-1], rtol=1e-4, atol=1e-3)
         assert embedding.shape == (1, 153)
         assert float(embedding.norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+@given(
+    rows=arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 40)),
+                elements=st.sampled_from([-2.5, -1.0, 0.0, 1.0, 3e8]))
+)  # fmt: skip
+def test_the_first_of_the_smallest_is_found_without_a_sort(rows):
+    found = first_smallest(torch.from_numpy(rows))
+    assert found.dtype == torch.int64
+    np.testing.assert_array_equal(found.numpy(), rows.argmin(axis=1))
+
+
+def test_a_row_of_nan_still_points_into_the_bank():
+    assert first_smallest(torch.full((1, 5), float("nan"))).tolist() == [4]
 
 
 def projected_model(
