@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+# Thread pools go on spinning for some milliseconds after their work, and would take the cores from whoever comes next.
+_SETTLE_S = 0.05
+
+
 @dataclass(frozen=True)
 class Timing:
     """Latency of one contestant in milliseconds: median and the 10th and 90th percentile."""
@@ -32,6 +36,7 @@ def time_interleaved(
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(warm_up + rounds):
         for name, call in contestants.items():
+            time.sleep(_SETTLE_S)
             for repeat in range(burst):
                 start = time.perf_counter()
                 call()

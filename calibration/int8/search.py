@@ -29,7 +29,6 @@ SECOND_LOOK = 1 / 32
 # twice as far as the bank is still told apart.
 _BANK_CELLS = 63
 _PATCH_CELLS = 127
-_ROWS, _CHANNELS = (opset13.constant(np.array([axis])) for axis in (0, 1))
 
 
 def quantize_search(whole: ov.Model, features: ov.Output) -> None:
@@ -82,9 +81,9 @@ def _coarse_distances(patches: ov.Node, bank: Float32, cell: np.float32) -> ov.N
         weights = opset13.multiply(integers, opset13.constant(np.float32(-2.0) * cell))
         product = opset13.convolution(rounded, weights, [1, 1], [0, 0], [0, 0], [1, 1])
         partial = opset13.add(product, opset13.constant(norms[None, chunk, None, None]))
-        found = opset13.reduce_min(partial, _CHANNELS, True)
+        found = opset13.reduce_min(partial, _axis(1), True)
         smallest = found if smallest is None else opset13.minimum(smallest, found)
-    return opset13.add(opset13.reduce_sum(opset13.multiply(rounded, rounded), _CHANNELS, True), smallest)
+    return opset13.add(opset13.reduce_sum(opset13.multiply(rounded, rounded), _axis(1), True), smallest)
 
 
 def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node) -> ov.Node:
@@ -97,9 +96,13 @@ def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node) -> ov.Node:
     chosen = opset13.transpose(
         opset13.gather(columns, top, opset13.constant(1)), opset13.constant(np.array([1, 0]))
     )
-    norms = opset13.reduce_sum(opset13.multiply(bank, bank), _CHANNELS, False)
+    norms = opset13.reduce_sum(opset13.multiply(bank, bank), _axis(1), False)
     products = opset13.matmul(opset13.multiply(chosen, opset13.constant(np.float32(-2.0))), bank, False, True)
-    nearest = opset13.reduce_min(opset13.add(products, opset13.unsqueeze(norms, _ROWS)), _CHANNELS, False)
-    exact = opset13.add(opset13.reduce_sum(opset13.multiply(chosen, chosen), _CHANNELS, False), nearest)
+    nearest = opset13.reduce_min(opset13.add(products, opset13.unsqueeze(norms, _axis(0))), _axis(1), False)
+    exact = opset13.add(opset13.reduce_sum(opset13.multiply(chosen, chosen), _axis(1), False), nearest)
     mixed = opset13.scatter_elements_update(flat, top, exact, opset13.constant(0))
     return opset13.reshape(mixed, opset13.constant(np.array([1, 1, height, width])), False)
+
+
+def _axis(number: int) -> ov.Node:
+    return opset13.constant(np.array([number]))
