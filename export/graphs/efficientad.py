@@ -88,7 +88,8 @@ class EfficientAdGraph(InferenceGraph):
         """Mean of what the teacher sees and the student did not expect, over the most anomalous patches, (1, C)."""
         flat = difference.flatten(2)[0]
         top = torch.topk(combined.flatten(), min(DESCRIPTOR_PATCHES, flat.shape[1])).indices
-        return flat[:, top].mean(dim=1).unsqueeze(0)
+        # Indexing would transpose the whole tensor first.
+        return flat.index_select(1, top).mean(dim=1).unsqueeze(0)
 
 
 def _first_outputs(network: nn.Module, channels: int) -> nn.Module:
