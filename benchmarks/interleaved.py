@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 # Thread pools go on spinning for some milliseconds after their work, and would take the cores from whoever comes next.
 _SETTLE_S = 0.05
 

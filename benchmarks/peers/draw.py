@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
 from benchmarks.peers.growth import BANK, BANKS
 from scripts.figures import style
 
@@ -41,9 +43,14 @@ def draw_growth(rows: dict[str, list[Row]], path: Path) -> Path:
         axes[0][column].set_ylabel("p50, ms" if column < 2 else "images a second")
         axes[0][column].legend(fontsize=8)
         for line in (0, 1):
-            axes[line][column].set_ylim(bottom=0)
-    axes[0][0].set_xscale("log")
-    axes[0][0].set_yscale("log")
+            if (line, column) != (0, 0):
+                axes[line][column].set_ylim(bottom=0)
+    # Both logarithmic, so that "three times for ten times" is a straight line.
+    for scale in (axes[0][0].set_xscale, axes[0][0].set_yscale):
+        scale("log")
+    axes[0][0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes[0][0].yaxis.set_major_formatter(ScalarFormatter())
+    axes[0][0].yaxis.set_minor_locator(NullLocator())
     axes[1][0].set_xlabel("prototypes")
     axes[1][1].set_xlabel("side, pixels")
     axes[1][2].set_xlabel("cameras")
