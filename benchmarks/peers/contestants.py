@@ -65,10 +65,11 @@ def export_int8_search(checkpoint: Checkpoint, folder: Path) -> Models:
     """PatchCore's search alone in INT8, as ``lineside calibrate --int8-search`` does; nothing for models without a search."""
     if SEARCH_ALONE not in ATTEMPTS[checkpoint.recipe.model]:
         return {}
-    return _around(feature_model(export_fp32(checkpoint, folder)["onnxruntime"]), checkpoint, folder)
+    export_fp32(checkpoint, folder)
+    return _around(None, checkpoint, folder)
 
 
-def _around(networks: ov.Model, checkpoint: Checkpoint, folder: Path) -> Models:
+def _around(networks: ov.Model | None, checkpoint: Checkpoint, folder: Path) -> Models:
     whole = around_networks(folder / "model.onnx", folder / "model.xml", networks, checkpoint.good)
     path = folder / "int8.xml"
     ov.save_model(whole, str(path), compress_to_fp16=False)

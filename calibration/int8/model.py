@@ -36,25 +36,26 @@ def quantized_networks(onnx: Path, learn: Sequence[UInt8Image], left: Sequence[s
     return quantize_networks(feature_model(onnx), learn, pooled_last=pooled_last, left=left)
 
 
-def around_networks(onnx: Path, ir: Path, networks: ov.Model, learn: Sequence[UInt8Image]) -> ov.Model:
+def around_networks(onnx: Path, ir: Path, networks: ov.Model | None, learn: Sequence[UInt8Image]) -> ov.Model:
     """The whole graph around quantised networks: the bank or the map's scale as they need it, the search in INT8.
 
     Args:
         onnx: the fp32 model, whose features have names.
         ir: the same as OpenVINO IR.
-        networks: from :func:`quantized_networks`, or the fp32 ones; they become part of the result.
+        networks: from :func:`quantized_networks`; they become part of the result. None leaves those of the graph.
         learn: good parts to learn from, uint8 (H, W, 3).
     """
     whole = ov.Core().read_model(str(ir))
     bank = memory_bank(whole)
-    if bank is None:
+    if networks is not None:
+        if bank is not None:
+            seen = _patches(feature_model(onnx), networks, learn)
+            replace_constant(bank, opset13.constant(rebuild_bank(np.array(bank.get_data()), seen)))
         whole = graft(whole, networks)
+    if bank is None:
         match_maps(whole, ov.Core().read_model(str(ir)), learn)
-        return whole
-    rebuilt = rebuild_bank(np.array(bank.get_data()), _patches(feature_model(onnx), networks, learn))
-    replace_constant(bank, opset13.constant(rebuilt))
-    whole = graft(whole, networks)
-    quantize_search(whole, feature_outputs(whole)[0])
+    else:
+        quantize_search(whole, feature_outputs(whole)[0])
     return whole
 
 

@@ -130,9 +130,7 @@ def _best(
     for attempt in attempts:
         left = tuple(convolutions[: round(attempt * len(convolutions))])
         say(f"INT8: quantising{f', {len(left)} of {len(convolutions)} layers left in fp32' if left else ''}")
-        networks = (
-            feature_model(onnx) if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
-        )
+        networks = None if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
         int8 = open_engine("openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder))
         found = [_scores(int8, pictures, "int8") for pictures in (roles.judge, bad)]
         gate = compare(
@@ -142,10 +140,12 @@ def _best(
             both = (np.concatenate(scores), np.concatenate(found))
             return Quantized(gate, both, left, _times_faster(fp32, int8, roles.judge[0]))
         say(f"INT8: {'; '.join(gate.problems)}")
-        worst = worst or [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
+        if networks is not None and not worst:
+            worst = [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
     raise ParityError(
         f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: {'; '.join(gate.problems)}. "
-        f"The layers that lose most are {', '.join(worst[:5])}. The bundle stays as it was; inspect with fp32"
+        + (f"The layers that lose most are {', '.join(worst[:5])}. " if worst else "")
+        + "The bundle stays as it was; inspect with fp32"
     )
 
 
