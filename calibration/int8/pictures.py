@@ -32,13 +32,16 @@ class Roles:
     digests: tuple[str, ...]
 
 
-def share_out(folder: Path, size_hw: tuple[int, int], learnt: Collection[str]) -> Roles:
+def share_out(
+    folder: Path, size_hw: tuple[int, int], learnt: Collection[str], *, to_learn: bool = True
+) -> Roles:
     """Read a folder of good parts and share it out.
 
     Args:
         folder: pictures of good parts; unreadable ones are told and left out, copies count once.
         size_hw: the model's input height and width.
         learnt: digests of what training has seen.
+        to_learn: whether anything is learnt from pictures; if not, all that training has not seen judge.
 
     Raises:
         DataError: too few pictures.
@@ -51,15 +54,15 @@ def share_out(folder: Path, size_hw: tuple[int, int], learnt: Collection[str]) -
             say(f"skipped: {error}")
             continue
         by_digest.setdefault(digest_of(image), image)
-    seen = [image for digest, image in by_digest.items() if digest in learnt]
+    seen = [image for digest, image in by_digest.items() if to_learn and digest in learnt]
     # Digests are as good as random, and the same every time.
     fresh = sorted(digest for digest in by_digest if digest not in learnt)
-    taken = [] if seen else fresh[: min(len(fresh) // 2, MAX_LEARN)]
+    taken = [] if seen or not to_learn else fresh[: min(len(fresh) // 2, MAX_LEARN)]
     judge = [by_digest[digest] for digest in fresh[len(taken) :]]
     learn = seen or [by_digest[digest] for digest in taken]
-    if len(judge) < MIN_JUDGE or not learn:
+    if len(judge) < MIN_JUDGE or (to_learn and not learn):
         raise DataError(
-            f"{folder}: INT8 expected at least {MIN_JUDGE} pictures of good parts that training has not seen, and as many to "
-            f"learn from, found {len(fresh)} unseen and {len(seen)} seen ones; photograph more good parts"
+            f"{folder}: INT8 expected at least {MIN_JUDGE} pictures of good parts that training has not seen"
+            f"{', and as many to learn from' if to_learn else ''}, found {len(fresh)} unseen and {len(by_digest) - len(fresh)} seen ones; photograph more good parts"
         )
     return Roles(tuple(learn), tuple(judge), tuple(taken))

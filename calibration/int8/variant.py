@@ -92,7 +92,7 @@ def add_int8(
     with Bundle.open(path) as bundle, tempfile.TemporaryDirectory(prefix="lineside-int8-") as folder:
         size_hw = bundle.manifest.input.size_hw
         attempts = _attempts(bundle, search_alone=search_alone)
-        roles = share_out(good, size_hw, learnt_digests(bundle))
+        roles = share_out(good, size_hw, learnt_digests(bundle), to_learn=not search_alone)
         bad_pictures = _pictures(bad, size_hw) if bad is not None else []
         found = _best(bundle, roles, bad_pictures, Path(folder), bounds or Bounds(), attempts)
         _write(bundle, Path(folder), roles, found)

@@ -117,6 +117,17 @@ def test_without_seen_pictures_half_serve_to_learn_and_are_told(parts):
     assert again.digests == roles.digests
 
 
+def test_where_nothing_is_learnt_all_unseen_pictures_judge(parts):
+    roles = share_out(parts, SIZE, digests(parts, range(4)), to_learn=False)
+    assert (roles.learn, roles.digests) == ((), ())
+    assert {digest_of(image) for image in roles.judge} == set(digests(parts, range(4, 14)))
+    with pytest.raises(
+        DataError,
+        match=r"at least 5 pictures of good parts that training has not seen, found 4 unseen and 10 seen",
+    ):
+        share_out(parts, SIZE, digests(parts, range(10)), to_learn=False)
+
+
 def test_too_few_pictures_are_told_with_their_number(parts):
     with pytest.raises(DataError, match=r"at least 5 pictures.*found 4 unseen and 10 seen"):
         share_out(parts, SIZE, digests(parts, range(10)))
