@@ -37,7 +37,7 @@ def run(options: dict[str, Any]) -> int:
     category = load_category(options["data"], options["category"])
     question = Question(
         _recipes(options), grid, category, budget, options["accuracy_on"], options["seed"], options["device"],
-        options["threads"],
+        options["threads"], options["int8"],
     )  # fmt: skip
     found = plan(question, out, options["name"])
     if options["plot"] is not None:

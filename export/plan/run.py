@@ -14,6 +14,7 @@ from export.bundling import Work, write_bundle
 from export.plan.accuracy import AccuracyOn, Exam, make_exam
 from export.plan.candidates import Grid, candidates, check_grid, count_candidates
 from export.plan.choose import Budget, Measured, best_within, preference
+from export.plan.int8 import add_int8
 from export.plan.measure import measure_bundle
 from export.recipe import PatchCoreRecipe, Recipe
 from runtime import atomic
@@ -37,6 +38,7 @@ class Question:
         seed: of everything random.
         device: OpenVINO's device.
         threads: CPU threads, or None for the engine's choice.
+        int8: also try an INT8 variant of every candidate.
     """
 
     recipes: Sequence[Recipe]
@@ -47,6 +49,7 @@ class Question:
     seed: int = 0
     device: str = "CPU"
     threads: int | None = None
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ def _try(work: Work, folder: Path, name: str | None, question: Question, exam: E
     except ParityError as error:
         say(f"left out: {error}")
         return []
+    if question.int8:
+        say("quantising")
+        add_int8(folder, work.photographs)
     prototypes = work.recipe.max_prototypes if isinstance(work.recipe, PatchCoreRecipe) else None
     picture = work.photographs.held_out[0]
     return measure_bundle(folder, prototypes, exam, picture, question.device, question.threads)

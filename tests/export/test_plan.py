@@ -28,6 +28,7 @@ from export.plan.choose import Budget, Measured, best_within, nearest, pareto
 from export.plan.run import Plan
 from export.plan.show import plot, table
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe
+from export.sample_data import write_dataset
 from export.training import train
 from runtime.bundle import Bundle
 from runtime.dataset import load_category
@@ -183,6 +184,28 @@ def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: P
     pairs = (bad[:, None] > good[None]).mean() + 0.5 * (bad[:, None] == good[None]).mean()
     assert chosen["auroc"] == pytest.approx(pairs, abs=1e-3)
     assert ElementTree.parse(tmp_path / "plan.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "parts", "tile", train=40, test_good=6, per_defect=2, size=64)
+    done = lineside_plan("--data", tmp_path / "parts", "--category", "tile", "--out", tmp_path / "best", "--int8",
+                         "--sizes", 64, "--prototypes", "300", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    precisions = [v["precision"] for v in json.loads(done.stdout)["variants"]]
+    assert precisions == ["fp32", "fp32", "int8"]
+    with Bundle.open(tmp_path / "best") as bundle:
+        assert bundle.manifest.metrics["int8_gate"]["n_good"] >= 5
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted((tmp_path / "parts" / "tile" / "train" / "good").iterdir())[:6]:
+        shutil.copy(path, few)
+    done = lineside_plan(
+        "--data", few, "--out", tmp_path / "second", "--int8", "--sizes", 64, "--prototypes", 20
+    )
+    assert done.returncode == 0, done.stderr
+    assert "left out: INT8: lineside: " in done.stderr
+    assert "expected at least 5 pictures of good parts that training has not seen" in done.stderr
 
 
 @pytest.mark.slow

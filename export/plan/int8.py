@@ -1,0 +1,31 @@
+"""An INT8 variant for a candidate, made by the command that makes it for everyone: the two packages meet in the bundle alone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from export.data.photographs import Photographs
+from export.first_threshold import MAX_FALSE_REJECTS
+from runtime.progress import say
+
+
+def add_int8(bundle: Path, photographs: Photographs) -> None:
+    """Run ``lineside calibrate --int8``; where the variant is refused, say so and leave the bundle as it is.
+
+    Args:
+        bundle: folder of a candidate.
+        photographs: what it learnt from, which sets ranges and bank, and what was held out, which judges.
+    """
+    with tempfile.TemporaryDirectory(prefix="lineside-plan-good-") as name:
+        for index, path in enumerate((*photographs.train, *photographs.held_out)):
+            shutil.copyfile(path, Path(name) / f"{index:06d}{path.suffix}")
+        command = [sys.executable, "-m", "runtime.cli", "calibrate", str(bundle), "--good", name, "--int8",
+                   "--max-false-rejects", str(MAX_FALSE_REJECTS)]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = [line for line in done.stderr.splitlines() if line.strip()]
+        say(f"left out: INT8: {told[-1] if told else f'exit code {done.returncode}'}")
