@@ -13,10 +13,9 @@ import torch
 
 from export.graphs.base import InferenceGraph
 from runtime.errors import ParityError
-from runtime.manifest import FEATURES_PREFIX
+from runtime.tensor_names import OUTPUTS
 
 OPSET = 18
-OUTPUT_NAMES = ("pred_score", "anomaly_map", "embedding")
 
 
 def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None:
@@ -32,13 +31,13 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         marked = copy.deepcopy(graph).eval()
-        marked.marks_features = True
-        features = [f"{FEATURES_PREFIX}{index}" for index in range(len(marked.features(example)))]
+        marked.marks_seams = True
+        seams = list(marked.seams(example))
         program = torch.onnx.export(
             marked,
             (example,),
             input_names=["image"],
-            output_names=[*OUTPUT_NAMES, *features],
+            output_names=[*OUTPUTS, *seams],
             opset_version=OPSET,
             dynamo=True,
             optimize=True,
@@ -51,7 +50,7 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
     model = program.model_proto
     model.doc_string = ""
     # The names stay on the tensors inside; only the contract's outputs leave the graph.
-    del model.graph.output[len(OUTPUT_NAMES) :]
+    del model.graph.output[len(OUTPUTS) :]
     for node in model.graph.node:
         # Exporter metadata names the workstation's source files; the bundle is about the model alone.
         del node.metadata_props[:]

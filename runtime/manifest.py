@@ -14,8 +14,6 @@ from typing import Any, Literal
 from runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
-# Tensors inside a graph that hold what the networks say, before distances are computed from it: "features0", ...
-FEATURES_PREFIX = "features"
 # Where the provenance lists the digests of the training pictures: sha256 of the pixels at the model's size,
 # cut to 64 bits in hex: no accidental match among millions of pictures.
 TRAIN_DIGESTS = "train_digests"

@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset13
 
 from runtime.errors import BundleError
-from runtime.manifest import FEATURES_PREFIX
+from runtime.tensor_names import FEATURES_PREFIX
 
 MEMORY_BANK = "memory_bank"
 
@@ -69,6 +69,21 @@ def replace_constant(old: ov.Node, new: ov.Node) -> None:
     for target in old.output(0).get_target_inputs():
         target.replace_source_output(new.output(0))
     new.set_friendly_name(old.get_friendly_name())
+    new.output(0).set_names(names)
+
+
+def tensor(model: ov.Model, name: str) -> ov.Output | None:
+    """The tensor of that name inside a graph, if there is one."""
+    outputs = (output for node in model.get_ops() for output in node.outputs())
+    return next((output for output in outputs if name in output.get_names()), None)
+
+
+def replace_output(old: ov.Output, new: ov.Node) -> None:
+    """Give all that reads a tensor another one, under its names."""
+    names = old.get_names()
+    for reader in old.get_target_inputs():
+        reader.replace_source_output(new.output(0))
+    old.set_names(set())
     new.output(0).set_names(names)
 
 

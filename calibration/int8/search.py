@@ -1,23 +1,29 @@
 """PatchCore's search for the nearest prototype in INT8, and a second look in fp32 at the patches that matter.
 
-Patches and prototypes are rounded to one grid. Distances between the rounded points are computed as they are, products in
-integers and norms of the same points in fp32, so nothing cancels: all that is lost is where in its cell a point lay. The
-most anomalous patches, more than the score is made of, are then compared with the whole bank once more, in fp32.
+Patches and prototypes are first described by fewer numbers (:mod:`calibration.int8.reduction`), then rounded to one grid.
+Distances between the rounded points are computed as they are, products in integers and norms of the same points in fp32,
+so nothing cancels. The most anomalous patches, more than the score is made of, are then compared with the whole bank once
+more, in fp32 and in all their numbers. Score and descriptor come from that one product; for the paper's re-weighting the
+neighbours of every prototype stand in a table.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
 from openvino import opset13
 
-from calibration.int8.graph_parts import memory_bank
+from calibration.int8.graph_parts import memory_bank, replace_output, tensor
+from calibration.int8.nearest import nearest_prototypes
+from calibration.int8.reduction import Reduction, reduce_bank
 from runtime.errors import BundleError
+from runtime.tensor_names import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 
 Float32 = npt.NDArray[np.float32]
 
-ANOMALY_MAP = "anomaly_map"
 # A smaller bank takes no time to search.
 MIN_ROWS = 256
 # Rows of the bank per product.
@@ -31,48 +37,100 @@ _BANK_CELLS = 63
 _PATCH_CELLS = 127
 
 
+@dataclass(frozen=True)
+class SecondLook:
+    """What the second look found.
+
+    Attributes:
+        distances: of all patches, squared, (1, 1, h, w); exact where looked at again.
+        patches: the most anomalous ones, in that order, float32 (n, D).
+        partials: |y|^2 - 2xy of those patches x and all prototypes y, float32 (n, K).
+    """
+
+    distances: ov.Node
+    patches: ov.Node
+    partials: ov.Node
+
+
 def quantize_search(whole: ov.Model, features: ov.Output) -> None:
-    """Replace what computes the map of a PatchCore graph.
+    """Replace what a PatchCore graph needs its whole bank for.
 
     Args:
-        whole: graph whose score and descriptor read the output ``anomaly_map``; it is changed.
+        whole: graph that names what it reads (:mod:`runtime.tensor_names`); it is changed.
         features: the patches inside it, float32 (1, D, h, w).
 
     Raises:
-        BundleError: an older export, whose score does not read the map.
+        BundleError: an older export, which does not name it.
     """
-    bank = memory_bank(whole)
-    target = whole.output(ANOMALY_MAP).get_node().input_value(0)
-    # The result is one reader.
-    if bank is None or len(target.get_target_inputs()) == 1:
+    bank, top = memory_bank(whole), tensor(whole, TOP_PATCHES)
+    partials, prototypes = tensor(whole, TOP_PARTIALS), tensor(whole, TOP_PROTOTYPES)
+    if bank is None or top is None or partials is None or prototypes is None:
         raise BundleError(
-            "INT8: expected a graph whose score reads the anomaly map, found one of an older export; "
+            "INT8: expected a graph that names what its search finds, found one of an older export; "
             "make the bundle again with: lineside train"
         )
-    prototypes = np.array(bank.get_data(), dtype=np.float32)
-    if len(prototypes) < MIN_ROWS:
+    rows = np.array(bank.get_data(), dtype=np.float32)
+    if len(rows) < MIN_ROWS:
         return
-    center = prototypes.mean(axis=0, dtype=np.float64).astype(np.float32)
-    patches = opset13.subtract(features, opset13.constant(center[None, :, None, None]))
+    center = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     # A bank of nearly the same patch many times says little of how far patches lie.
-    reach = max(float(np.abs(prototypes - center).max()), 0.1 * float(np.abs(prototypes).max()), 1e-12)
-    coarse = _coarse_distances(patches, prototypes - center, np.float32(reach / _BANK_CELLS))
-    squared = _second_look(patches, coarse, opset13.subtract(bank, opset13.constant(center[None])))
-    found = opset13.sqrt(opset13.relu(squared)).output(0)
-    names = target.get_names()
-    for reader in target.get_target_inputs():
-        reader.replace_source_output(found)
-    target.set_names(set())
-    found.set_names(names)
+    least_reach = max(0.1 * float(np.abs(rows).max()), 1e-12)
+    rows -= center
+    support = tensor(whole, SUPPORT)
+    neighbors = nearest_prototypes(rows, 2 if support is None else max(2, support.get_shape()[0]))
+    patches = opset13.subtract(features, opset13.constant(center[None, :, None, None]))
+    others = np.where(neighbors[:, 0] == np.arange(len(rows)), neighbors[:, 1], neighbors[:, 0])
+    coarse = _coarse_distances(patches, reduce_bank(rows, others), least_reach)
+    centered = opset13.subtract(bank, opset13.constant(center[None]))
+    found = _second_look(patches, coarse, centered, top.get_shape()[0])
+    replace_output(
+        whole.output(ANOMALY_MAP).get_node().input_value(0), opset13.sqrt(opset13.relu(found.distances))
+    )
+    replace_output(top, found.patches)
+    replace_output(partials, found.partials)
+    if support is not None:
+        table = opset13.constant(neighbors[:, : support.get_shape()[0]])
+        row = opset13.gather(prototypes, opset13.constant(0), _axis(0))
+        looked_up = opset13.gather(table, row, _axis(0))
+        replace_output(support, opset13.convert(looked_up, support.get_element_type()))
     whole.validate_nodes_and_infer_types()
 
 
-def _coarse_distances(patches: ov.Node, bank: Float32, cell: np.float32) -> ov.Node:
-    """Squared distance of every rounded patch (1, D, h, w) to the nearest rounded prototype, (1, 1, h, w)."""
+def _coarse_distances(patches: ov.Node, reduction: Reduction, least_reach: float) -> ov.Node:
+    """Squared distance of every patch (1, D, h, w), reduced and rounded, to the nearest prototype, (1, 1, h, w).
+
+    Args:
+        patches: centred.
+        reduction: of the bank.
+        least_reach: of the grid.
+    """
+    components = _product(patches, reduction.matrix)
+    bank, constant = reduction.rows, np.zeros(len(reduction.rows))
+    if not reduction.is_whole:
+        outside = opset13.relu(opset13.subtract(_squares(patches), _squares(components)))
+        share = np.float32(np.sqrt(reduction.cosine))
+        middle = share * reduction.remainders.mean()
+        length = opset13.multiply(opset13.sqrt(outside), opset13.constant(share))
+        components = opset13.concat([components, opset13.subtract(length, opset13.constant(middle))], 1)
+        bank = np.column_stack([bank, share * reduction.remainders - middle])
+        constant = (1.0 - reduction.cosine) * reduction.remainders.astype(np.float64) ** 2
+    cell = np.float32(max(float(np.abs(bank).max()), least_reach) / _BANK_CELLS)
     ends = [opset13.constant(np.float32(cells * cell)) for cells in (-_PATCH_CELLS - 1, _PATCH_CELLS)]
-    rounded = opset13.fake_quantize(patches, *ends, *ends, 2 * (_PATCH_CELLS + 1))
+    rounded = opset13.fake_quantize(components, *ends, *ends, 2 * (_PATCH_CELLS + 1))
     rows = np.round(bank / cell).astype(np.int8)
-    norms = ((rows.astype(np.float64) * float(cell)) ** 2).sum(axis=1).astype(np.float32)
+    norms = ((rows.astype(np.float64) * float(cell)) ** 2).sum(axis=1) + constant
+    squared = opset13.add(_squares(rounded), _nearest_partial(rounded, rows, cell, norms.astype(np.float32)))
+    if reduction.is_whole:
+        return squared
+    return opset13.add(
+        squared, opset13.multiply(outside, opset13.constant(np.float32(1.0 - reduction.cosine)))
+    )
+
+
+def _nearest_partial(
+    rounded: ov.Node, rows: npt.NDArray[np.int8], cell: np.float32, norms: Float32
+) -> ov.Node:
+    """Minimum over the prototypes of |y|^2 - 2xy, chunk by chunk, (1, 1, h, w)."""
     smallest: ov.Node | None = None
     for start in range(0, len(rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
@@ -83,25 +141,47 @@ def _coarse_distances(patches: ov.Node, bank: Float32, cell: np.float32) -> ov.N
         partial = opset13.add(product, opset13.constant(norms[None, chunk, None, None]))
         found = opset13.reduce_min(partial, _axis(1), True)
         smallest = found if smallest is None else opset13.minimum(smallest, found)
-    return opset13.add(opset13.reduce_sum(opset13.multiply(rounded, rounded), _axis(1), True), smallest)
+    return smallest
 
 
-def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node) -> ov.Node:
-    """The largest squared distances once more, in fp32; the bank is (K, D), the result (1, 1, h, w)."""
+def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalous: int) -> SecondLook:
+    """The largest squared distances once more, in fp32.
+
+    Args:
+        patches: float32 (1, D, h, w).
+        squared: (1, 1, h, w).
+        bank: float32 (K, D).
+        most_anomalous: patches to return.
+    """
     _, channels, height, width = (int(size) for size in patches.get_output_shape(0))
     flat = opset13.reshape(squared, opset13.constant(np.array([height * width])), False)
-    count = max(1, round(SECOND_LOOK * height * width))
-    top = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").output(1)
+    count = max(most_anomalous, round(SECOND_LOOK * height * width))
+    worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").output(1)
     columns = opset13.reshape(patches, opset13.constant(np.array([channels, height * width])), False)
-    chosen = opset13.transpose(
-        opset13.gather(columns, top, opset13.constant(1)), opset13.constant(np.array([1, 0]))
-    )
+    chosen = opset13.transpose(opset13.gather(columns, worst, _axis(1)), opset13.constant(np.array([1, 0])))
     norms = opset13.reduce_sum(opset13.multiply(bank, bank), _axis(1), False)
     products = opset13.matmul(opset13.multiply(chosen, opset13.constant(np.float32(-2.0))), bank, False, True)
-    nearest = opset13.reduce_min(opset13.add(products, opset13.unsqueeze(norms, _axis(0))), _axis(1), False)
+    partials = opset13.add(products, opset13.unsqueeze(norms, _axis(0)))
+    nearest = opset13.reduce_min(partials, _axis(1), False)
     exact = opset13.add(opset13.reduce_sum(opset13.multiply(chosen, chosen), _axis(1), False), nearest)
-    mixed = opset13.scatter_elements_update(flat, top, exact, opset13.constant(0))
-    return opset13.reshape(mixed, opset13.constant(np.array([1, 1, height, width])), False)
+    mixed = opset13.scatter_elements_update(flat, worst, exact, opset13.constant(0))
+    order = opset13.topk(exact, opset13.constant(most_anomalous), 0, "max", "value", "i32").output(1)
+    return SecondLook(
+        opset13.reshape(mixed, opset13.constant(np.array([1, 1, height, width])), False),
+        opset13.gather(chosen, order, _axis(0)),
+        opset13.gather(partials, order, _axis(0)),
+    )
+
+
+def _product(patches: ov.Node, matrix: Float32) -> ov.Node:
+    """A matrix (d, D) times every patch of (1, D, h, w)."""
+    return opset13.convolution(
+        patches, opset13.constant(matrix[:, :, None, None]), [1, 1], [0, 0], [0, 0], [1, 1]
+    )
+
+
+def _squares(patches: ov.Node) -> ov.Node:
+    return opset13.reduce_sum(opset13.multiply(patches, patches), _axis(1), True)
 
 
 def _axis(number: int) -> ov.Node:

@@ -20,6 +20,7 @@ from export.graphs.base import InferenceGraph
 from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
 from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
+from runtime.tensor_names import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 _PAD = 4
 
@@ -69,7 +70,7 @@ class EfficientAdGraph(InferenceGraph):
         said = (self.teacher(scaled), self.student(scaled))
         return said if self.ae is None else (*said, self.ae(scaled, self.size_hw))
 
-    def read(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def read(self, *features: torch.Tensor) -> dict[str, torch.Tensor]:
         """The three outputs from what the networks say."""
         teacher, student, *autoencoder = features
         teacher = (teacher - self.teacher_mean) * self.teacher_scale
@@ -82,7 +83,7 @@ class EfficientAdGraph(InferenceGraph):
         grown = self.smoothing(F.interpolate(padded, size=self.size_hw, mode="bilinear"))
         score = grown.amax(dim=(1, 2, 3)) + self.offset
         embedding = defect_descriptor(self._direction(combined, difference), score, self.good_scores)
-        return score, padded + self.offset, embedding
+        return {PRED_SCORE: score, ANOMALY_MAP: padded + self.offset, EMBEDDING: embedding}
 
     def _direction(self, combined: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
         """Mean of what the teacher sees and the student did not expect, over the most anomalous patches, (1, C)."""

@@ -20,6 +20,15 @@ from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good
 from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
 from export.projection import Projection, stack
+from runtime.tensor_names import (
+    ANOMALY_MAP,
+    EMBEDDING,
+    PRED_SCORE,
+    SUPPORT,
+    TOP_PARTIALS,
+    TOP_PATCHES,
+    TOP_PROTOTYPES,
+)
 
 # Rows of the bank per product: with the patches' products they stay in a core's cache.
 CHUNK_ROWS = 512
@@ -76,8 +85,8 @@ class PatchCoreGraph(InferenceGraph):
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
         self.register_buffer("good_scores", good_scores_buffer(good_scores))
 
-    def read(self, *features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The three outputs from the patch features, float32 (1, D, h, w)."""
+    def read(self, *features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The three outputs from the patch features, float32 (1, D, h, w), and whatever the whole bank was needed for."""
         (stacked,) = features
         height, width = stacked.shape[-2:]
         patches = stacked.permute(0, 2, 3, 1).reshape(height * width, -1)
@@ -86,24 +95,28 @@ class PatchCoreGraph(InferenceGraph):
         bank = self.memory_bank - center
         bank_norms = bank.square().sum(dim=1)
         centered = patches - center
-        norms = centered.square().sum(dim=1)
-        squared = norms + self._nearest_partial(centered, bank, bank_norms)
-        # All that follows reads the map, so that another search for the nearest can take the place of this one.
+        squared = centered.square().sum(dim=1) + self._nearest_partial(centered, bank, bank_norms)
+        # All that follows reads the map and what is named: another search for the nearest can take the place of this one.
         anomaly_map = squared.reshape(1, 1, height, width).clamp_min(0.0).sqrt()
 
-        nearest = anomaly_map.flatten()
-        top = torch.topk(nearest, min(DESCRIPTOR_PATCHES, height * width)).indices
-        top_patches, top_norms = centered[top], norms[top]
-        partial = bank_norms - 2.0 * (top_patches @ bank.T)
-        prototypes = first_smallest(partial)
+        top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, height * width)).indices
+        top_patches = centered[top]
+        partials = bank_norms - 2.0 * (top_patches @ bank.T)
+        prototypes = first_smallest(partials)
+        seams = {TOP_PATCHES: top_patches, TOP_PARTIALS: partials, TOP_PROTOTYPES: prototypes}
         if self.score_share:
             smooth = self.smoothing(anomaly_map).flatten()
             score = torch.topk(smooth, patches_scored(self.score_share, height * width)).values.mean()
         else:
-            score = nearest[top[0]] * self._weight(bank, bank_norms, partial[0] + top_norms[0], prototypes[0])
+            score = anomaly_map.amax(dim=(1, 2, 3))
+            if self.num_neighbors > 1:
+                around = bank_norms - 2.0 * (bank @ bank[prototypes[0]])
+                support = torch.topk(around, min(self.num_neighbors, len(bank)), largest=False).indices
+                score = score * reweighting(partials[0, support] + top_patches[0].square().sum())
+                seams[SUPPORT] = support
         direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
         embedding = defect_descriptor(direction, score, self.good_scores)
-        return score.reshape(1), anomaly_map, embedding
+        return {PRED_SCORE: score.reshape(1), ANOMALY_MAP: anomaly_map, EMBEDDING: embedding, **seams}
 
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
         """The patch features, float32 (1, D, h, w)."""
@@ -125,17 +138,14 @@ class PatchCoreGraph(InferenceGraph):
             raise ValueError("memory_bank: expected at least one row, found none")
         return smallest
 
-    def _weight(
-        self, bank: torch.Tensor, norms: torch.Tensor, squared: torch.Tensor, prototype: torch.Tensor
-    ) -> torch.Tensor:
-        """Equation 7 of the paper: how usual the prototype itself is among its neighbours in the bank."""
-        if self.num_neighbors == 1:
-            return torch.ones(())
-        sample = bank[prototype]
-        around = norms - 2.0 * (bank @ sample)
-        support = torch.topk(around, min(self.num_neighbors, bank.shape[0]), largest=False).indices
-        distances = squared[support].clamp_min(0.0).sqrt()
-        return 1.0 - torch.softmax(distances, dim=0)[0]
+
+def reweighting(squared: torch.Tensor) -> torch.Tensor:
+    """Equation 7 of the paper: how usual a patch's nearest prototype is among its own neighbours in the bank.
+
+    Args:
+        squared: squared distances of the patch to that prototype and to its neighbours, float32 (neighbours,).
+    """
+    return 1.0 - torch.softmax(squared.clamp_min(0.0).sqrt(), dim=0)[0]
 
 
 def first_smallest(rows: torch.Tensor) -> torch.Tensor:

@@ -15,29 +15,68 @@ from runtime.errors import BundleError
 
 SIDE = 16
 CELLS = 63
+TOP = 10
+NEIGHBORS = 9
 
 
-def plain_graph(bank: np.ndarray, *, map_is_read: bool = True) -> tuple[ov.Model, ov.Output]:
-    """Patches in; the map and a score that reads it out, all in fp32, as an exported graph names them."""
+def plain_graph(bank: np.ndarray, *, names_seams: bool = True) -> tuple[ov.Model, ov.Output]:
+    """Patches in; what PatchCore finds in its bank out, all in fp32, under the names that export gives it."""
     patches = opset13.parameter([1, bank.shape[1], SIDE, SIDE], np.float32, "patches")
     prototypes = opset13.constant(bank.astype(np.float32))
     prototypes.set_friendly_name("memory_bank")
-    rows = opset13.transpose(
-        opset13.reshape(patches, opset13.constant(np.array([bank.shape[1], -1])), False),
-        opset13.constant(np.array([1, 0])),
+    columns = opset13.reshape(patches, opset13.constant(np.array([bank.shape[1], -1])), False)
+    rows = opset13.transpose(columns, opset13.constant(np.array([1, 0])))
+    apart = opset13.subtract(opset13.unsqueeze(rows, axis(1)), opset13.unsqueeze(prototypes, axis(0)))
+    squared = opset13.reduce_sum(opset13.multiply(apart, apart), axis(2), False)
+    nearest = opset13.sqrt(opset13.reduce_min(squared, axis(1), False))
+    found = opset13.reshape(nearest, opset13.constant(np.array([1, 1, SIDE, SIDE])), False)
+    score = opset13.reduce_max(found, opset13.constant(np.arange(4)), False)
+
+    centered = opset13.constant((bank - bank.mean(axis=0)).astype(np.float32))
+    norms = opset13.reduce_sum(opset13.multiply(centered, centered), axis(1), False)
+    worst = opset13.topk(
+        opset13.reshape(found, opset13.constant(np.array([-1])), False), TOP, 0, "max", "value"
     )
-    apart = opset13.subtract(
-        opset13.unsqueeze(rows, opset13.constant(1)), opset13.unsqueeze(prototypes, opset13.constant(0))
+    top = opset13.subtract(
+        opset13.gather(rows, worst.output(1), axis(0)),
+        opset13.constant(bank.mean(axis=0, keepdims=True).astype(np.float32)),
     )
-    squared = opset13.reduce_sum(opset13.multiply(apart, apart), opset13.constant(2), False)
-    nearest = opset13.reduce_min(squared, opset13.constant(1), False)
-    found = opset13.sqrt(opset13.reshape(nearest, opset13.constant(np.array([1, 1, SIDE, SIDE])), False))
-    read = found if map_is_read else opset13.sqrt(nearest)
-    score = opset13.reduce_max(read, opset13.constant(np.arange(4 if map_is_read else 1)), False)
-    results = [opset13.result(found), opset13.result(score)]
-    results[0].input_value(0).set_names({"anomaly_map"})
-    results[1].input_value(0).set_names({"pred_score"})
-    return ov.Model(results, [patches], "plain"), patches.output(0)
+    minus_two = opset13.constant(np.float32(-2.0))
+    partials = opset13.add(opset13.multiply(opset13.matmul(top, centered, False, True), minus_two), norms)
+    closest = opset13.topk(partials, 1, 1, "min", "value")
+    numbers = opset13.reshape(closest.output(1), opset13.constant(np.array([-1])), False)
+    sample = opset13.gather(centered, opset13.gather(numbers, axis(0), axis(0)), axis(0))
+    around = opset13.add(opset13.multiply(opset13.matmul(centered, sample, False, False), minus_two), norms)
+    support = opset13.topk(around, NEIGHBORS, 0, "min", "value").output(1)
+    named = {
+        "anomaly_map": found.output(0),
+        "pred_score": score.output(0),
+        **(
+            {
+                "top_patches": top.output(0),
+                "top_partials": partials.output(0),
+                "top_prototypes": numbers.output(0),
+                "support": support,
+            }
+            if names_seams
+            else {}
+        ),
+    }
+    for name, output in named.items():
+        output.set_names({name})
+    return ov.Model(
+        [opset13.result(output) for output in named.values()], [patches], "plain"
+    ), patches.output(0)
+
+
+def axis(number: int) -> ov.Node:
+    return opset13.constant(np.array(number))
+
+
+def run(model: ov.Model, patches: np.ndarray) -> dict[str, np.ndarray]:
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    said = compiled(patches)
+    return {next(iter(output.get_names())): np.array(said[output]) for output in compiled.outputs}
 
 
 def searched(bank: np.ndarray, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray, ov.CompiledModel]:
@@ -100,11 +139,11 @@ def test_a_bank_of_several_chunks_is_searched_whole_and_in_integers():
         node for node in compiled.get_runtime_model().get_ops()
         if node.get_rt_info()["layerType"].astype(str) == "Convolution"
     ]  # fmt: skip
-    assert len(convolutions) == 3
-    assert {node.get_rt_info()["runtimePrecision"].astype(str).lower() for node in convolutions} <= {
-        "i8",
-        "u8",
-    }
+    precisions = [node.get_rt_info()["runtimePrecision"].astype(str).lower() for node in convolutions]
+    # One in fp32 turns the patches, one a chunk compares them.
+    assert sorted(precisions)[0] == "f32"
+    assert len(precisions) == 4
+    assert set(sorted(precisions)[1:]) <= {"i8", "u8"}
 
 
 def test_a_bank_of_one_patch_many_times_still_tells_a_part_apart():
@@ -124,7 +163,58 @@ def test_a_small_bank_is_left_as_it_is():
     assert len(model.get_ops()) == before
 
 
-def test_a_graph_whose_score_does_not_read_the_map_is_an_older_export():
-    model, features = plain_graph(np.ones((MIN_ROWS, 4), np.float32), map_is_read=False)
+def test_a_graph_that_names_only_its_outputs_is_an_older_export():
+    model, features = plain_graph(np.ones((MIN_ROWS, 4), np.float32), names_seams=False)
     with pytest.raises(BundleError, match=r"older export.*lineside train"):
         quantize_search(model, features)
+
+
+def few_directions(rng: np.random.Generator, count: int, mixing: np.ndarray) -> np.ndarray:
+    """Points near a space of few dimensions, (count, D)."""
+    return (
+        rng.normal(0, 1, (count, len(mixing))) @ mixing + rng.normal(0, 0.1, (count, mixing.shape[1]))
+    ).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[np.ndarray, np.ndarray]:
+    """A bank of 160 numbers a prototype that 15 or so describe, and patches of the same kind, four of them like no other."""
+    rng = np.random.default_rng(5)
+    mixing = rng.normal(0, 0.3, (12, 160))
+    bank = few_directions(rng, 1200, mixing)
+    rows = few_directions(rng, SIDE * SIDE, mixing)
+    rows[[7, 70, 130, 200]] += (rng.normal(0, 1, (4, 160)) * np.array([[3.0], [2.5], [2.0], [1.5]])).astype(
+        np.float32
+    )
+    return bank, rows.T.reshape(1, 160, SIDE, SIDE).copy()
+
+
+def test_a_wide_bank_is_searched_in_fewer_numbers(wide):
+    bank, patches = wide
+    model, features = plain_graph(bank)
+    quantize_search(model, features)
+    found = run(model, patches)
+    convolutions = [node for node in model.get_ops() if node.get_type_name() == "Convolution"]
+    # From 160 numbers to 47 components, and those with the remainder's length against the two chunks of the bank.
+    assert sorted(node.input_value(1).get_shape()[1] for node in convolutions) == [48, 48, 160]
+    ratio = found["anomaly_map"] / exact_map(bank, patches)
+    assert abs(np.median(ratio) - 1) < 0.02
+    assert ratio.std() < 0.05
+    assert found["pred_score"] == pytest.approx(exact_map(bank, patches).max(), rel=1e-5)
+
+
+def test_what_the_second_look_finds_is_what_the_plain_search_finds(wide):
+    bank, patches = wide
+    model, features = plain_graph(bank)
+    plain = run(model, patches)
+    quantize_search(model, features)
+    found = run(model, patches)
+    # The four patches like no other come first, in their order.
+    np.testing.assert_allclose(found["top_patches"][:4], plain["top_patches"][:4], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["top_partials"][:4], plain["top_partials"][:4], rtol=1e-3, atol=1e-2)
+    np.testing.assert_array_equal(found["top_prototypes"][:4], plain["top_prototypes"][:4])
+    np.testing.assert_array_equal(found["support"], plain["support"])
+    rows = patches.reshape(160, -1).T.astype(np.float64)
+    centered = rows[[7, 70, 130, 200]] - bank.mean(axis=0)
+    order = np.argsort(-cdist(rows[[7, 70, 130, 200]], bank).min(axis=1))
+    np.testing.assert_allclose(found["top_patches"][:4], centered[order], rtol=1e-4, atol=1e-4)
