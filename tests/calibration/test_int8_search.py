@@ -195,8 +195,8 @@ def test_a_wide_bank_is_searched_in_fewer_numbers(wide):
     quantize_search(model, features)
     found = run(model, patches)
     convolutions = [node for node in model.get_ops() if node.get_type_name() == "Convolution"]
-    # From 160 numbers to 47 components, and those with the remainder's length against the two chunks of the bank.
-    assert sorted(node.input_value(1).get_shape()[1] for node in convolutions) == [48, 48, 160]
+    # From 160 numbers to 31 components, and those with the remainder's length against the two chunks of the bank.
+    assert sorted(node.input_value(1).get_shape()[1] for node in convolutions) == [32, 32, 160]
     ratio = found["anomaly_map"] / exact_map(bank, patches)
     assert abs(np.median(ratio) - 1) < 0.02
     assert ratio.std() < 0.05
