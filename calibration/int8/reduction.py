@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 # Share of the prototypes' variance that the components hold.
 VARIANCE = 0.9
