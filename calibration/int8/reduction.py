@@ -48,7 +48,7 @@ class Reduction:
     @property
     def is_whole(self) -> bool:
         """Whether nothing was left out."""
-        return len(self.matrix) == self.matrix.shape[1]
+        return len(self.matrix) == len(self.matrix.T)
 
 
 def reduce_bank(bank: Float32, neighbors: npt.NDArray[np.intp]) -> Reduction:
