@@ -6,7 +6,7 @@ each patch keeps the length r; two such remainders of lengths r and s add r^2 + 
 c is their cosine, and a typical c, of prototypes and their own nearest ones, is taken for all. (c = 1 would be the lower
 bound that the triangle inequality gives.)
 
-The components are then turned at random, by a rotation, which changes no distance: before, the first of them reach ten
+The components are then turned at random, by a rotation, which changes no distance: before, the first of them reach several
 times as far as the last, after it all reach equally far, so that one grid fits them all.
 """
 
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from calibration.int8.nearest import nearest_prototypes
 
 Float32 = npt.NDArray[np.float32]
 
@@ -27,6 +29,8 @@ _GROUP = 16
 _LEAST = 1 / 6
 # Leaving out less than this share costs more than it saves.
 _WORTH = 0.25
+# Prototypes that the cosine is taken from.
+_SAMPLE = 2048
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,11 @@ class Reduction:
         return len(self.matrix) == len(self.matrix.T)
 
 
-def reduce_bank(bank: Float32, neighbors: npt.NDArray[np.intp]) -> Reduction:
+def reduce_bank(bank: Float32) -> Reduction:
     """Choose the components.
 
     Args:
-        bank: centred prototypes, float32 (K, D).
-        neighbors: for every prototype the row of its nearest other one, (K,).
+        bank: centred prototypes, float32 (K, D), two or more.
     """
     width = bank.shape[1]
     values, vectors = np.linalg.eigh((bank.T @ bank).astype(np.float64))
@@ -73,7 +76,15 @@ def reduce_bank(bank: Float32, neighbors: npt.NDArray[np.intp]) -> Reduction:
     rows = bank @ matrix.T
     if count == width:
         return Reduction(matrix, rows, np.zeros(len(bank), np.float32), 1.0)
-    outside = bank - rows @ matrix
-    lengths = np.linalg.norm(outside, axis=1)
-    agreement = (outside * outside[neighbors]).sum() / max(lengths @ lengths[neighbors], np.float32(1e-30))
-    return Reduction(matrix, rows, lengths, float(np.clip(agreement, 0.0, 1.0)))
+    outside = np.asarray(bank - rows @ matrix, dtype=np.float32)
+    return Reduction(matrix, rows, np.linalg.norm(outside, axis=1), _cosine(bank, outside))
+
+
+def _cosine(bank: Float32, outside: Float32) -> float:
+    """How well the remainders of prototypes agree with those of the nearest other ones, from 0 to 1."""
+    sample = np.unique(np.linspace(0, len(bank) - 1, _SAMPLE).astype(np.intp))
+    near = nearest_prototypes(bank, 2, sample)
+    others = np.where(near[:, 0] == sample, near[:, 1], near[:, 0])
+    these, those = outside[sample], outside[others]
+    longest = np.linalg.norm(these, axis=1) @ np.linalg.norm(those, axis=1)
+    return float(np.clip((these * those).sum() / max(float(longest), 1e-30), 0.0, 1.0))

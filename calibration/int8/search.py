@@ -76,11 +76,8 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     # A bank of nearly the same patch many times says little of how far patches lie.
     least_reach = max(0.1 * float(np.abs(rows).max()), 1e-12)
     rows -= center
-    support = tensor(whole, SUPPORT)
-    neighbors = nearest_prototypes(rows, 2 if support is None else max(2, support.get_shape()[0]))
     patches = opset13.subtract(features, opset13.constant(center[None, :, None, None]))
-    others = np.where(neighbors[:, 0] == np.arange(len(rows)), neighbors[:, 1], neighbors[:, 0])
-    coarse = _coarse_distances(patches, reduce_bank(rows, others), least_reach)
+    coarse = _coarse_distances(patches, reduce_bank(rows), least_reach)
     centered = opset13.subtract(bank, opset13.constant(center[None]))
     found = _second_look(patches, coarse, centered, top.get_shape()[0])
     replace_output(
@@ -88,8 +85,9 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     )
     replace_output(top, found.patches)
     replace_output(partials, found.partials)
+    support = tensor(whole, SUPPORT)
     if support is not None:
-        table = opset13.constant(neighbors[:, : support.get_shape()[0]])
+        table = opset13.constant(nearest_prototypes(rows, support.get_shape()[0]))
         row = opset13.gather(prototypes, opset13.constant(0), _axis(0))
         looked_up = opset13.gather(table, row, _axis(0))
         replace_output(support, opset13.convert(looked_up, support.get_element_type()))

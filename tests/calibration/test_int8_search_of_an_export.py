@@ -14,6 +14,8 @@ from export.backbone import make_extractor, normalization_of
 from export.convert import to_onnx, to_openvino
 from export.graphs.patchcore import PatchCoreGraph
 
+pytestmark = pytest.mark.slow
+
 BACKBONE = "tf_efficientnet_lite0"
 LAYERS = ("blocks.2", "blocks.4")
 SIDE = 64

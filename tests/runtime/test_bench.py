@@ -99,6 +99,7 @@ class Hot:
         return self.inner.infer(image)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_box_that_gets_slower_is_seen_to_throttle(bundle: Path) -> None:
     with Inspector(bundle) as inspector:
         hot = Hot(inspector, 1e-4)
@@ -125,6 +126,7 @@ def test_clocks_and_throttle_events_are_read_where_linux_has_them(tmp_path: Path
     assert throttle_events(tmp_path) == 3
 
 
+@pytest.mark.slow
 def test_a_sustained_run_and_its_plot(bundle: Path, tmp_path: Path) -> None:
     plot = tmp_path / "latency.svg"
     done = run(bundle, "--repetitions", 20, "--minutes", 0.05, "--takt-ms", 5000, "--plot", plot, "--json")
@@ -142,6 +144,7 @@ def test_a_sustained_run_and_its_plot(bundle: Path, tmp_path: Path) -> None:
     assert f"{sustained['images']} parts" in text
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_sustained_run_with_what_was_measured(bundle: Path) -> None:
     process = subprocess.Popen(
         command(bundle, "--repetitions", 5, "--minutes", 10, "--json"),
