@@ -42,11 +42,7 @@ def graft(model: ov.Model, features: ov.Model) -> ov.Model:
         A whole graph with the same outputs.
     """
     for old, result in zip(feature_outputs(model), features.get_results(), strict=True):
-        new = result.input_value(0)
-        names = old.get_names()
-        for target in old.get_target_inputs():
-            target.replace_source_output(new)
-        new.set_names(names)
+        replace_output(old, result.input_value(0))
     whole = ov.Model(model.get_results(), features.get_parameters(), model.get_friendly_name())
     whole.validate_nodes_and_infer_types()
     return whole
@@ -65,11 +61,8 @@ def constant(model: ov.Model, name: str) -> ov.Node | None:
 
 def replace_constant(old: ov.Node, new: ov.Node) -> None:
     """Put another constant in the place of one, under its name."""
-    names = old.output(0).get_names()
-    for target in old.output(0).get_target_inputs():
-        target.replace_source_output(new.output(0))
+    replace_output(old.output(0), new.output(0))
     new.set_friendly_name(old.get_friendly_name())
-    new.output(0).set_names(names)
 
 
 def tensor(model: ov.Model, name: str) -> ov.Output | None:
@@ -78,13 +71,13 @@ def tensor(model: ov.Model, name: str) -> ov.Output | None:
     return next((output for output in outputs if name in output.get_names()), None)
 
 
-def replace_output(old: ov.Output, new: ov.Node) -> None:
+def replace_output(old: ov.Output, new: ov.Output) -> None:
     """Give all that reads a tensor another one, under its names."""
     names = old.get_names()
     for reader in old.get_target_inputs():
-        reader.replace_source_output(new.output(0))
+        reader.replace_source_output(new)
     old.set_names(set())
-    new.output(0).set_names(names)
+    new.set_names(names)
 
 
 def after(model: ov.Model, kind: str) -> set[str]:

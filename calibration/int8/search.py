@@ -80,17 +80,16 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     coarse = _coarse_distances(patches, reduce_bank(rows), least_reach)
     centered = opset13.subtract(bank, opset13.constant(center[None]))
     found = _second_look(patches, coarse, centered, top.get_shape()[0])
-    replace_output(
-        whole.output(ANOMALY_MAP).get_node().input_value(0), opset13.sqrt(opset13.relu(found.distances))
-    )
-    replace_output(top, found.patches)
-    replace_output(partials, found.partials)
+    anomaly_map = opset13.sqrt(opset13.relu(found.distances))
+    replace_output(whole.output(ANOMALY_MAP).get_node().input_value(0), anomaly_map.output(0))
+    replace_output(top, found.patches.output(0))
+    replace_output(partials, found.partials.output(0))
     support = tensor(whole, SUPPORT)
     if support is not None:
         table = opset13.constant(nearest_prototypes(rows, support.get_shape()[0]))
         row = opset13.gather(prototypes, opset13.constant(0), _axis(0))
         looked_up = opset13.gather(table, row, _axis(0))
-        replace_output(support, opset13.convert(looked_up, support.get_element_type()))
+        replace_output(support, opset13.convert(looked_up, support.get_element_type()).output(0))
     whole.validate_nodes_and_infer_types()
 
 
