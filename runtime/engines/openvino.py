@@ -11,6 +11,7 @@ import openvino as ov
 
 from runtime.engines.base import Arrays
 from runtime.engines.cache import model_cache_dir
+from runtime.engines.winograd import with_fewer_products
 from runtime.errors import EngineError
 
 # The binding sets up a table when it wraps an array for the first time, and lets go of the interpreter lock meanwhile.
@@ -55,7 +56,7 @@ class OpenVINOEngine:
         if cache is not None:
             config["CACHE_DIR"] = str(cache)
         try:
-            self._compiled = core.compile_model(str(model_path), device, config)
+            self._compiled = _compile(core, str(model_path), device, config)
         except RuntimeError as error:
             raise EngineError(
                 f"{model_path}: OpenVINO could not compile the model for {device}: {_first_line(error)}; "
@@ -103,6 +104,15 @@ class OpenVINOEngine:
 def available_devices() -> list[str]:
     """Devices that OpenVINO finds on this machine, e.g. ``["CPU", "GPU"]``."""
     return [str(name) for name in ov.Core().available_devices]
+
+
+def _compile(core: ov.Core, path: str, device: str, config: dict[str, Any]) -> ov.CompiledModel:
+    if device == "CPU" and config["INFERENCE_PRECISION_HINT"] == "f32":
+        model = core.read_model(path)
+        if with_fewer_products(model):
+            return core.compile_model(model, device, config)
+    # A model that stays as it is comes from its file, which the cache knows without looking at its weights.
+    return core.compile_model(path, device, config)
 
 
 def _require_device(core: ov.Core, device: str) -> None:
