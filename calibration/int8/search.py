@@ -154,8 +154,10 @@ def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalo
     flat = opset13.reshape(squared, opset13.constant(np.array([height * width])), False)
     count = max(most_anomalous, round(SECOND_LOOK * height * width))
     worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").output(1)
-    columns = opset13.reshape(patches, opset13.constant(np.array([channels, height * width])), False)
-    chosen = opset13.transpose(opset13.gather(columns, worst, _axis(1)), opset13.constant(np.array([1, 0])))
+    # The engine keeps the channels of a patch together, so this copies nothing but the rows that are chosen.
+    last = opset13.transpose(patches, opset13.constant(np.array([0, 2, 3, 1])))
+    rows = opset13.reshape(last, opset13.constant(np.array([height * width, channels])), False)
+    chosen = opset13.gather(rows, worst, _axis(0))
     norms = opset13.reduce_sum(opset13.multiply(bank, bank), _axis(1), False)
     products = opset13.matmul(opset13.multiply(chosen, opset13.constant(np.float32(-2.0))), bank, False, True)
     partials = opset13.add(products, opset13.unsqueeze(norms, _axis(0)))

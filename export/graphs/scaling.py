@@ -22,10 +22,10 @@ class Uint8Input(nn.Module):
         super().__init__()
         chosen = normalization or Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         # 255 folded into the constants: one subtraction and one multiplication per value.
-        self.register_buffer("mean", torch.tensor(chosen.mean).view(1, 3, 1, 1) * 255.0)
+        self.register_buffer("mean", torch.tensor(chosen.mean) * 255.0)
         self.register_buffer("scale", 1.0 / (torch.tensor(chosen.std).view(1, 3, 1, 1) * 255.0))
         self.scale: torch.Tensor
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Scale and normalise."""
-        return (image.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        return (image.float() - self.mean).permute(0, 3, 1, 2) * self.scale
