@@ -26,7 +26,7 @@ from export.data.photographs import Photographs
 from export.first_health import write_first_health
 from export.first_threshold import first_threshold
 from export.graphs.base import InferenceGraph
-from export.graphs.efficientad import EfficientAdGraph
+from export.graphs.efficientad import EfficientAdGraph, FeatureEfficientAdGraph
 from export.graphs.patchcore import PatchCoreGraph
 from export.recipe import PatchCoreRecipe, Recipe
 from export.reference import ReferenceModel
@@ -124,7 +124,8 @@ def build_graph(recipe: Recipe, model: AnomalibModule, good_scores: tuple[float,
             recipe.score_share,
             recipe.score_blur,
         ).eval()
-    return EfficientAdGraph(model.model, recipe.size_hw, good_scores).eval()
+    graph = FeatureEfficientAdGraph if recipe.student == "features" else EfficientAdGraph
+    return graph(model.model, recipe.size_hw, good_scores).eval()
 
 
 def _convert(graph: InferenceGraph, size_hw: tuple[int, int], root: Path) -> None:

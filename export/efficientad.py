@@ -15,7 +15,7 @@ from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, Eff
 from torch import nn
 
 from export.backbone import make_extractor, normalization_of
-from export.map_tuning import MapReading
+from export.map_tuning import STUDENT_SHARES, MapReading
 from export.recipe import EfficientAdRecipe
 from export.teacher import BackboneTeacher
 from export.weights import load_state_dict
@@ -84,7 +84,12 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
     Args:
         recipe: settings.
         imagenet_dir: folder of folders of everyday pictures for the penalty term.
+
+    Attributes:
+        student_shares: of the student in the map, to choose from.
     """
+
+    student_shares: tuple[float, ...] = STUDENT_SHARES
 
     def __init__(self, recipe: EfficientAdRecipe, imagenet_dir: Path | None) -> None:
         teacher = _backbone_teacher(recipe) if recipe.teacher == "backbone" else None
@@ -163,7 +168,10 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
         parameters = [*self.model.student.parameters(), *self.model.ae.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=self.recipe.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.recipe.learning_rate, total_steps=self.recipe.steps + 1, pct_start=0.2
+            optimizer,
+            max_lr=self.recipe.learning_rate,
+            total_steps=self.recipe.resolved_steps() + 1,
+            pct_start=0.2,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

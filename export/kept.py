@@ -19,7 +19,7 @@ from anomalib.models.components import AnomalibModule
 from torch import nn
 
 from export.data.photographs import Photographs
-from export.efficientad import LinesideEfficientAd
+from export.feature_student import make_efficientad
 from export.map_tuning import MapReading
 from export.patchcore import LinesidePatchcore
 from export.projection import Projection
@@ -126,9 +126,9 @@ def _rebuild(parts: dict[str, Any], recipe: Recipe, seed: int) -> AnomalibModule
         if parts["projection"] is not None:
             patchcore.model.projection = Projection(parts["projection"], parts["bias"])
         return patchcore
-    efficientad = LinesideEfficientAd(recipe, None)
+    efficientad = make_efficientad(recipe, None)
     inner = efficientad.model
-    if recipe.whitening:
+    if recipe.whitening and recipe.student == "pixels":
         inner.teacher = nn.Sequential(inner.teacher, mixing(inner.teacher_out_channels))
     inner.load_state_dict(parts["state"])
     inner.smooth_as(MapReading(**parts["reading"]))

@@ -68,7 +68,11 @@ KINDS = (DefectKind((0.10, 0.35), (0.10, 0.30)), DefectKind((0.15, 0.60), (0.08,
 
 
 def choose_reading(
-    model: EfficientAdModel, parts: Sequence[Path], size_hw: tuple[int, int], scenes: Path
+    model: EfficientAdModel,
+    parts: Sequence[Path],
+    size_hw: tuple[int, int],
+    scenes: Path,
+    shares: Sequence[float] = STUDENT_SHARES,
 ) -> MapReading:
     """The reading that separates good parts from synthetic defects best.
 
@@ -77,6 +81,7 @@ def choose_reading(
         parts: good parts that training did not see; the more, the better the choice.
         size_hw: model input size.
         scenes: folder of folders of pictures that the synthetic defects are made of.
+        shares: of the student, to choose from; the first one wins ties.
     """
     parts = parts[:MAX_PARTS]
     each = min(max(1, -(-MIN_DEFECTS // (len(parts) * len(KINDS)))), MAX_DEFECTS_A_PART)
@@ -89,7 +94,7 @@ def choose_reading(
         for generator, kind in zip(generators, KINDS, strict=True):
             bad.extend(_branch_maps(model, spoil(generator, image, kind.side)) for _ in range(each))
     unit = min(size_hw) / MIN_EFFICIENTAD_SIDE
-    readings = [MapReading(share, sigma * unit) for sigma in BLUR_SIGMAS for share in STUDENT_SHARES]
+    readings = [MapReading(share, sigma * unit) for sigma in BLUR_SIGMAS for share in shares]
     separation = {reading: _auroc(good, bad, reading) for reading in readings}
     best = max(readings, key=lambda reading: separation[reading])
     return best if separation[best] > separation[readings[0]] + MARGIN else readings[0]

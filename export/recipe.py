@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from export.layers import DEFAULT_BACKBONE, default_layers, patchcore_layers
+from export.layers import DEFAULT_BACKBONE, patchcore_layers
 from runtime.errors import TrainingError
 
 ModelName = Literal["patchcore", "efficientad"]
 Teacher = Literal["backbone", "pdn"]
+Student = Literal["pixels", "features"]
 EfficientAdSize = Literal["small", "medium"]
 
 MIN_EFFICIENTAD_SIDE = 256
@@ -85,6 +86,9 @@ class PatchCoreRecipe:
         return {**_plain(self), "layers": list(self.resolved_layers())}
 
 
+STEPS: dict[Student, int] = {"pixels": 300, "features": 1500}
+
+
 @dataclass(frozen=True)
 class EfficientAdRecipe:
     """EfficientAD (Batzner et al. 2024).
@@ -100,7 +104,8 @@ class EfficientAdRecipe:
             backbone teacher, anomalib's Imagenette download with the PDN.
         model_size: ``small`` or ``medium`` student.
         size_hw: input height and width, at least 256.
-        steps: training steps.
+        student: ``pixels``, the paper's, or ``features``, which reads what a backbone teacher says (:mod:`export.feature_student`).
+        steps: training steps; 0 means as many as the student takes.
         crop: side in pixels of the student's random training crops, a multiple of 4; the autoencoder sees everything.
         learning_rate: peak of the one-cycle schedule for the student; the autoencoder has the same.
         whitening: how far the variances of the student's errors on good parts are evened out, from 0 (not at all, as in the
@@ -108,6 +113,7 @@ class EfficientAdRecipe:
     """
 
     teacher: Teacher = "backbone"
+    student: Student = "pixels"
     backbone: str = DEFAULT_BACKBONE
     layers: tuple[str, ...] = ()
     backbone_weights: Path | None = None
@@ -115,7 +121,7 @@ class EfficientAdRecipe:
     imagenet_dir: Path | None = None
     model_size: EfficientAdSize = "small"
     size_hw: tuple[int, int] = (256, 256)
-    steps: int = 300
+    steps: int = 0
     crop: int = 128
     learning_rate: float = 1e-3
     whitening: float = 1.0
@@ -123,7 +129,10 @@ class EfficientAdRecipe:
     model: Literal["efficientad"] = "efficientad"
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1, "--steps", "at least 1", self.steps)
+        _require(self.steps >= 0, "--steps", "at least 1, or 0 for as many as the student takes", self.steps)
+        _require(self.student in STEPS, "--student", " or ".join(STEPS), self.student)
+        _require(self.student == "pixels" or self.teacher == "backbone",
+                 "--student features", "--teacher backbone, whose features it reads", f"--teacher {self.teacher}")  # fmt: skip
         _require(self.crop >= 64 and self.crop % 4 == 0, "--crop", "a multiple of 4, at least 64", self.crop)
         _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
         _require(self.learning_rate > 0, "--learning-rate", "a positive number", self.learning_rate)
@@ -136,11 +145,17 @@ class EfficientAdRecipe:
 
     def resolved_layers(self) -> tuple[str, ...]:
         """Layers of the trunk; empty for the PDN, which has none to choose."""
-        return () if self.teacher == "pdn" else self.layers or default_layers(self.backbone)
+        if self.teacher == "pdn":
+            return ()
+        return self.layers or patchcore_layers(self.backbone, projected=self.student == "features")
+
+    def resolved_steps(self) -> int:
+        """Training steps."""
+        return self.steps or STEPS[self.student]
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as it is recorded in the bundle."""
-        return {**_plain(self), "layers": list(self.resolved_layers())}
+        return {**_plain(self), "layers": list(self.resolved_layers()), "steps": self.resolved_steps()}
 
 
 Recipe = PatchCoreRecipe | EfficientAdRecipe

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs
 from export.efficientad import LinesideEfficientAd
+from export.feature_student import make_efficientad
 from export.map_tuning import choose_reading
 from export.patchcore import LinesidePatchcore
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
@@ -80,16 +81,16 @@ def _fit_efficientad(
     recipe: EfficientAdRecipe, photographs: Photographs, seed: int, folder: Path
 ) -> AnomalibModule:
     data = GoodPartsModule(photographs.train, photographs.held_out, recipe.size_hw, batch_size=1, seed=seed)
-    scenes = recipe.imagenet_dir
+    scenes, steps = recipe.imagenet_dir, recipe.resolved_steps()
     if scenes is None and recipe.teacher == "backbone":
         scenes = folder / "scenes"
         write_scenes(scenes, PROCEDURAL_SCENES, seed, recipe.size_hw[0])
-    model = LinesideEfficientAd(recipe, scenes)
+    model = make_efficientad(recipe, scenes)
     # A fifth faster on CPUs: their convolutions want the channels last.
     model.model.to(memory_format=torch.channels_last)
-    with _bar("efficientad", recipe.steps) as advance:
+    with _bar("efficientad", steps) as advance:
         precision = "bf16-mixed" if _bf16_is_fast() else "32-true"
-        _run(model, data, folder, _Progress(advance), max_steps=recipe.steps, precision=precision)
+        _run(model, data, folder, _Progress(advance), max_steps=steps, precision=precision)
     finish_efficientad(model, data, photographs, recipe, scenes)
     return model
 
@@ -104,11 +105,14 @@ def finish_efficientad(
     """After training: errors evened out, map quantiles of the held-out good parts, then how the map is read."""
     model.cpu().eval()
     model.model.to(memory_format=torch.contiguous_format)
-    learnt = track(photographs.train[:WHITENING_PARTS], "efficientad: errors on good parts")
-    whiten_residuals(model.model, (_as_tensor(path, recipe.size_hw) for path in learnt), recipe.whitening)
+    if recipe.student == "pixels":
+        learnt = track(photographs.train[:WHITENING_PARTS], "efficientad: errors on good parts")
+        whiten_residuals(model.model, (_as_tensor(path, recipe.size_hw) for path in learnt), recipe.whitening)
     model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
     if scenes is not None:
-        reading = choose_reading(model.model, photographs.held_out, recipe.size_hw, scenes)
+        reading = choose_reading(
+            model.model, photographs.held_out, recipe.size_hw, scenes, model.student_shares
+        )
         model.model.read_as(reading)
 
 

@@ -38,13 +38,17 @@ import click
 @click.option("--num-neighbors", type=int, help="PatchCore: of the re-weighting.  [default: 9]")
 @click.option("--teacher", type=click.Choice(["backbone", "pdn"]),
               help="EfficientAD: a frozen backbone (no download), or the official network.  [default: backbone]")  # fmt: skip
+@click.option("--student", type=click.Choice(["pixels", "features"]),
+              help="EfficientAD: the paper's, or one that reads a backbone teacher's features.  [default: pixels]")  # fmt: skip
 @click.option("--teacher-weights", type=click.Path(path_type=Path), metavar="FILE",
               help="EfficientAD: the official network's weights.  [default: anomalib's download]")  # fmt: skip
 @click.option("--imagenet-dir", type=click.Path(path_type=Path), metavar="DIR",
               help="EfficientAD: folder of folders of everyday pictures.  [default: procedural scenes]")  # fmt: skip
 @click.option("--model-size", type=click.Choice(["small", "medium"]),
               help="EfficientAD: size of the student.  [default: small]")  # fmt: skip
-@click.option("--steps", type=int, help="EfficientAD: training steps.  [default: 300]")
+@click.option(
+    "--steps", type=int, help="EfficientAD: training steps.  [default: 300, or 1500 with --student features]"
+)
 def command(**options: Any) -> None:
     """Train a model on good parts and export it as a bundle.
 

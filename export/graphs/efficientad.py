@@ -49,14 +49,18 @@ class EfficientAdGraph(InferenceGraph):
         self.channels = model.teacher_out_channels
         self.teacher = model.teacher
         self.ae = model.ae if model.reading.student_share < 1.0 else None
-        self.student = model.student if self.ae is not None else _first_outputs(model.student, self.channels)
+        self.student = self._student(model)
+        self.pad = _PAD if model.pad_maps else 0
         self.smoothing = SeparableGaussian(model.reading.blur_sigma)
         self.size_hw = size_hw
         quantiles = {name: value.detach().double() for name, value in model.quantiles.items()}
         # anomalib: 0.5 * 0.1 * (map - qa) / (qb - qa) for each branch.
         weight_st = 0.05 / (quantiles["qb_st"] - quantiles["qa_st"])
-        weight_ae = 0.05 / (quantiles["qb_ae"] - quantiles["qa_ae"])
-        offset = -(weight_st * quantiles["qa_st"] + weight_ae * quantiles["qa_ae"])
+        offset = -weight_st * quantiles["qa_st"]
+        weight_ae = torch.zeros_like(weight_st)
+        if self.ae is not None:
+            weight_ae = 0.05 / (quantiles["qb_ae"] - quantiles["qa_ae"])
+            offset = offset - weight_ae * quantiles["qa_ae"]
         self.register_buffer("weight_st", weight_st.float().reshape(1))
         self.register_buffer("weight_ae", weight_ae.float().reshape(1))
         self.register_buffer("offset", offset.float().reshape(1))
@@ -74,12 +78,19 @@ class EfficientAdGraph(InferenceGraph):
         """The three outputs from what the networks say."""
         teacher, student, *autoencoder = features
         teacher = (teacher - self.teacher_mean) * self.teacher_scale
-        difference = teacher - student[:, : self.channels]
+        against_ae = autoencoder[0] - student[:, self.channels :] if autoencoder else None
+        return self._outputs(teacher - student[:, : self.channels], against_ae)
+
+    def _student(self, model: SmoothedEfficientAdModel) -> nn.Module:
+        student: nn.Module = model.student
+        return student if self.ae is not None else _first_outputs(student, self.channels)
+
+    def _outputs(self, difference: torch.Tensor, against_ae: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The three outputs from teacher - student and autoencoder - student, float32 (1, C, h, w) each."""
         combined = self.weight_st * difference.square().mean(dim=1, keepdim=True)
-        if autoencoder:
-            against_ae = autoencoder[0] - student[:, self.channels :]
+        if against_ae is not None:
             combined = combined + self.weight_ae * against_ae.square().mean(dim=1, keepdim=True)
-        padded = F.pad(combined, (_PAD, _PAD, _PAD, _PAD))
+        padded = F.pad(combined, (self.pad,) * 4) if self.pad else combined
         grown = self.smoothing(F.interpolate(padded, size=self.size_hw, mode="bilinear"))
         score = grown.amax(dim=(1, 2, 3)) + self.offset
         embedding = defect_descriptor(self._direction(combined, difference), score, self.good_scores)
@@ -91,6 +102,27 @@ class EfficientAdGraph(InferenceGraph):
         top = torch.topk(combined.flatten(), min(DESCRIPTOR_PATCHES, flat.shape[1])).indices
         # Indexing would transpose the whole tensor first.
         return flat.index_select(1, top).mean(dim=1).unsqueeze(0)
+
+
+class FeatureEfficientAdGraph(EfficientAdGraph):
+    """The same with a student that reads the teacher's features (:mod:`export.feature_student`).
+
+    What it says differs little from what it reads, so it belongs to what quantisation leaves alone.
+    """
+
+    def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        """What the teacher says, float32 (1, C, h, w)."""
+        return (self.teacher(self.input(image)),)
+
+    def read(self, *features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The three outputs from what the teacher says."""
+        (teacher,) = features
+        patches = (teacher - self.teacher_mean) * self.teacher_scale
+        return self._outputs(patches - self.student(patches), None)
+
+    def _student(self, model: SmoothedEfficientAdModel) -> nn.Module:
+        student: nn.Module = model.student
+        return student
 
 
 def _first_outputs(network: nn.Module, channels: int) -> nn.Module:
