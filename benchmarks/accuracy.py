@@ -38,6 +38,7 @@ RECIPES = {
     "2000-prototypes": 'model = "patchcore"\nmax_prototypes = 2000',
     "320-pixels": 'model = "patchcore"\nsize_hw = [320, 320]',
     "efficientad": 'model = "efficientad"',
+    "feature-student": 'model = "efficientad"\nstudent = "features"',
 }
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
