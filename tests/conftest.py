@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from export.bundling import Work
+    from export.recipe import EfficientAdRecipe
 
 # The tests' compiled models stay out of the user's cache.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -67,18 +68,28 @@ def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path
 
 @pytest.fixture(scope="session")
 def efficientad_work(sample_root: Path) -> Work:
-    """An EfficientAD model of anomalib's, trained on ``sample_root`` briefly: its figures say nothing, its graph is whole.
+    """An EfficientAD model of anomalib's, trained on ``sample_root`` briefly: its figures say nothing, its graph is whole."""
+    from export.recipe import EfficientAdRecipe
 
-    It has few parts, for it takes its time on every one of them.
-    """
+    return _few_parts(sample_root, EfficientAdRecipe(steps=10))
+
+
+@pytest.fixture(scope="session")
+def feature_student_work(sample_root: Path) -> Work:
+    """The same with a student that reads the teacher's features."""
+    from export.recipe import EfficientAdRecipe
+
+    return _few_parts(sample_root, EfficientAdRecipe(student="features", steps=60))
+
+
+def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
+    """A fitted EfficientAD and few parts, for it takes its time on every one of them."""
     from export.bundling import Work
     from export.data.photographs import read_photographs
-    from export.recipe import EfficientAdRecipe
     from export.training import train
     from runtime.dataset import load_category
 
-    recipe = EfficientAdRecipe(steps=10)
-    whole = load_category(sample_root, CATEGORY)
+    whole = load_category(root, CATEGORY)
     one_of_each = {part.defect_type: part for part in whole.test}
     category = replace(whole, train_good=whole.train_good[:FEW_GOOD], test=tuple(one_of_each.values()))
     photographs = read_photographs(category, recipe.size_hw, 0)

@@ -30,7 +30,7 @@ def patchcore_work(sample_root: Path) -> Work:
     return Work(RECIPE, category, photographs, train(RECIPE, photographs, 0), 0)
 
 
-@pytest.mark.parametrize("model", ["patchcore", "efficientad"])
+@pytest.mark.parametrize("model", ["patchcore", "efficientad", "feature_student"])
 def test_what_was_kept_says_the_same(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     work: Work = request.getfixturevalue(f"{model}_work")
     kept = KeptModel(tmp_path / "out", work.recipe, work.photographs, work.seed)

@@ -82,6 +82,17 @@ def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
         recipe_from(options(model="patchcore", steps=3))
 
 
+def test_a_student_of_features_has_its_own_layers_and_steps_and_needs_a_backbone():
+    recipe = EfficientAdRecipe(student="features")
+    assert recipe.resolved_layers() == PatchCoreRecipe().resolved_layers()
+    assert recipe.to_json()["steps"] > EfficientAdRecipe().to_json()["steps"] > 0
+    assert EfficientAdRecipe(student="features", steps=7).resolved_steps() == 7
+    with pytest.raises(TrainingError, match=r"expected --teacher backbone.*found --teacher pdn"):
+        EfficientAdRecipe(student="features", teacher="pdn")
+    with pytest.raises(TrainingError, match="--student: expected pixels or features"):
+        EfficientAdRecipe(student="neither")
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_a_recipe_or_an_error(tmp_path_factory: pytest.TempPathFactory, text: str):
     file = tmp_path_factory.mktemp("recipe") / "recipe.toml"

@@ -58,16 +58,16 @@ def engine_scores(model: AnomalibModule, paths: list[Path]) -> list[float]:
     return [float(score) for batch in batches for score in batch.pred_score.reshape(-1)]
 
 
-@pytest.mark.parametrize("model", ["patchcore", "efficientad"])
+@pytest.mark.parametrize("model", ["patchcore", "efficientad", "feature_student"])
 def test_the_bundle_says_what_anomalibs_engine_says(
     model: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     work: Work = request.getfixturevalue(f"{model}_work")
-    if model == "patchcore":
+    if model == "efficientad":
+        bundle = request.getfixturevalue("efficientad_bundle")
+    else:
         bundle = tmp_path / "bundle"
         write_bundle(work, bundle, "tile")
-    else:
-        bundle = request.getfixturevalue("efficientad_bundle")
     paths = [part.path for part in work.category.test]
     expected = np.array(engine_scores(work.trained.model, paths))
     assert {part.defect_type for part in work.category.test} > {"good"}
