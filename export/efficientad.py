@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from anomalib.models import EfficientAd
 from anomalib.models.components import GaussianBlur2d
 from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
 from torch import nn
+from torch.utils.data import DataLoader
 
 from export.backbone import make_extractor, normalization_of
 from export.map_tuning import STUDENT_SHARES, MapReading
@@ -111,14 +112,14 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
         self.recipe = recipe
         self.imagenet_iterator: Iterator[Any]
 
-    def teacher_channel_mean_std(self, dataloader: Iterable[Any]) -> dict[str, torch.Tensor]:
+    def teacher_channel_mean_std(self, dataloader: DataLoader[Any]) -> dict[str, torch.Tensor]:
         """As anomalib's, over as many parts as settle it."""
         statistics: dict[str, torch.Tensor] = super().teacher_channel_mean_std(
             islice(dataloader, STATISTICS_PARTS)
         )
         return statistics
 
-    def map_norm_quantiles(self, dataloader: Iterable[Any]) -> dict[str, torch.Tensor]:
+    def map_norm_quantiles(self, dataloader: DataLoader[Any]) -> dict[str, torch.Tensor]:
         """As anomalib's, over as many parts as settle it."""
         quantiles: dict[str, torch.Tensor] = super().map_norm_quantiles(islice(dataloader, STATISTICS_PARTS))
         return quantiles

@@ -14,7 +14,6 @@ the map reaches to the picture's edge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from anomalib.data import Batch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import DataLoader
 
 from export.backbone import Normalization, make_extractor, normalization_of
 from export.efficientad import LinesideEfficientAd, SmoothedEfficientAdModel
@@ -30,6 +30,7 @@ from export.map_tuning import MapReading
 from export.projection import Features, Projection, fit_projection
 from export.recipe import EfficientAdRecipe
 from runtime.errors import TrainingError
+from runtime.progress import track
 
 # Numbers a patch, as PatchCore's default.
 DIMENSIONS = 64
@@ -37,7 +38,7 @@ PROJECTION_WHITENING = 0.5
 WIDTH = 512
 # Patches a step.
 BATCH = 4096
-# Parts whose patches are held in memory, 130 MB of them: more are sampled.
+# Parts whose patches are held in memory, at 256 pixels 270 MB of them and as much again while they are described.
 MAX_PARTS = 1024
 # Deviation of the noise, in standard deviations of the patches.
 NOISE = 0.5
@@ -141,7 +142,7 @@ class FeatureEfficientAd(LinesideEfficientAd):
         """No penalty: away from good patches the student answers with good ones by itself."""
 
     @torch.no_grad()
-    def teacher_channel_mean_std(self, dataloader: Iterable[Any]) -> dict[str, torch.Tensor]:
+    def teacher_channel_mean_std(self, dataloader: DataLoader[Any]) -> dict[str, torch.Tensor]:
         """Fit the description of patches, keep those of good parts, and return their mean and deviation.
 
         The deviation is one for all numbers, since the description has evened them out as far as it should.
@@ -150,7 +151,9 @@ class FeatureEfficientAd(LinesideEfficientAd):
             TrainingError: features that are not finite.
         """
         teacher = self.model.teacher
-        seen = [teacher.pooled(batch.image.to(self.device)) for batch in islice(dataloader, MAX_PARTS)]
+        parts = min(len(dataloader), MAX_PARTS)
+        shown = track(islice(dataloader, parts), "efficientad: features", parts)
+        seen = [teacher.pooled(batch.image.to(self.device)) for batch in shown]
         pooled = {layer: torch.cat([maps[layer] for maps in seen]).float() for layer in teacher.layers}
         if not all(bool(torch.isfinite(maps).all()) for maps in pooled.values()):
             raise TrainingError(
