@@ -177,6 +177,10 @@ class FeatureEfficientAd(LinesideEfficientAd):
         said = self.model.student(clean + NOISE * torch.randn_like(clean))
         return {"loss": (said - clean).square().mean()}
 
+    def on_train_end(self) -> None:
+        """Let go of the patches."""
+        self._patches = torch.empty(0)
+
 
 def make_efficientad(recipe: EfficientAdRecipe, imagenet_dir: Path | None) -> LinesideEfficientAd:
     """The model that a recipe asks for, not yet trained.

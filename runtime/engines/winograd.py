@@ -194,7 +194,7 @@ def _weighted_sum(products: list[ov.Node], row: Float64) -> ov.Node:
 
 
 def _only_reader(node: ov.Node) -> ov.Node | None:
-    """The one operation that reads a tensor which has no name of its own to keep, or None."""
+    """The one operation that reads what this one computes; None where several do."""
     readers = node.output(0).get_target_inputs()
     return next(iter(readers)).get_node() if len(readers) == 1 else None
 
