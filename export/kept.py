@@ -116,7 +116,9 @@ def _parts(model: AnomalibModule) -> dict[str, Any]:
             "projection": weights,
             "bias": None if projection is None else projection.bias.flatten(),
         }
-    return {"state": inner.state_dict(), "reading": asdict(inner.reading)}
+    # The smoothing's kernel follows from the reading.
+    state = {name: value for name, value in inner.state_dict().items() if not name.startswith("smoothing.")}
+    return {"state": state, "reading": asdict(inner.reading)}
 
 
 def _rebuild(parts: dict[str, Any], recipe: Recipe, seed: int) -> AnomalibModule:
