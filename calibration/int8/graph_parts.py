@@ -11,6 +11,7 @@ from pathlib import Path
 import openvino as ov
 from openvino import opset13
 
+from runtime.engines.rewiring import replace_output
 from runtime.errors import BundleError
 from runtime.tensor_names import FEATURES_PREFIX
 
@@ -69,15 +70,6 @@ def tensor(model: ov.Model, name: str) -> ov.Output | None:
     """The tensor of that name inside a graph, if there is one."""
     outputs = (output for node in model.get_ops() for output in node.outputs())
     return next((output for output in outputs if name in output.get_names()), None)
-
-
-def replace_output(old: ov.Output, new: ov.Output) -> None:
-    """Give all that reads a tensor another one, under its names."""
-    names = old.get_names()
-    for reader in old.get_target_inputs():
-        reader.replace_source_output(new)
-    old.set_names(set())
-    new.set_names(names)
 
 
 def after(model: ov.Model, kind: str) -> set[str]:

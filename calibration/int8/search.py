@@ -16,9 +16,10 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13
 
-from calibration.int8.graph_parts import memory_bank, replace_output, tensor
+from calibration.int8.graph_parts import memory_bank, tensor
 from calibration.int8.nearest import nearest_prototypes
 from calibration.int8.reduction import Reduction, reduce_bank
+from runtime.engines.rewiring import replace_output
 from runtime.errors import BundleError
 from runtime.tensor_names import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 

@@ -21,6 +21,8 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13
 
+from runtime.engines.rewiring import replace_output
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
@@ -128,7 +130,7 @@ def _replace(node: ov.Node) -> None:
         rows = [opset13.relu(row) for row in rows]
     together = _interleaved(rows, last.get_output_shape(0))
     together.set_friendly_name(last.get_friendly_name())
-    _hand_over(last.output(0), together.output(0))
+    replace_output(last.output(0), together.output(0))
 
 
 def _interleaved(rows: list[ov.Node], shape: ov.Shape) -> ov.Node:
@@ -207,11 +209,3 @@ def _channel_constant(add: ov.Node, convolution: ov.Node) -> Float32 | None:
     if len(constants) != 1 or list(constants[0].get_output_shape(0)) != [1, channels, 1, 1]:
         return None
     return np.array(constants[0].get_data(), dtype=np.float32)
-
-
-def _hand_over(old: ov.Output, new: ov.Output) -> None:
-    names = old.get_names()
-    for reader in old.get_target_inputs():
-        reader.replace_source_output(new)
-    old.set_names(set())
-    new.set_names(names)
