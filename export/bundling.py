@@ -144,9 +144,11 @@ def _certificate_set(work: Work) -> CertificateSet:
     held_out = load_images(photographs.held_out, size_hw)
     reference = ReferenceModel(work.trained.model)
     scored = score_reference(reference, images, "certificate")
-    good = score_reference(reference, held_out, "threshold")
+    good = work.trained.unseen or score_reference(reference, held_out, "threshold")
     threshold = first_threshold(good.scores, good.maps, size_hw, blur)
-    return CertificateSet(images, anomalous, held_out, scored, threshold, size_hw, blur)
+    return CertificateSet(
+        images, anomalous, held_out, work.trained.unseen, scored, threshold, size_hw, blur
+    )
 
 
 def _blur_sigma(work: Work) -> float:
@@ -187,6 +189,9 @@ def _manifest(
 
 def _provenance(work: Work) -> dict[str, Any]:
     photographs = work.photographs
+    learnt = photographs.train_digests
+    if work.trained.unseen is not None:
+        learnt += photographs.held_out_digests
     return {
         "packages": {package: version(package) for package in _PACKAGES},
         "python": platform.python_version(),
@@ -195,7 +200,7 @@ def _provenance(work: Work) -> dict[str, Any]:
         "train_images": len(photographs.train),
         "held_out_images": len(photographs.held_out),
         # Calibration leaves out what training has seen; 64 bits tell pictures apart.
-        TRAIN_DIGESTS: [digest[:DIGEST_LENGTH] for digest in photographs.train_digests],
+        TRAIN_DIGESTS: [digest[:DIGEST_LENGTH] for digest in learnt],
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),

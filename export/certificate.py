@@ -100,7 +100,7 @@ class Certified:
     Attributes:
         variant: which.
         parity: its differences to the reference.
-        threshold: from its own scores of the held-out good parts.
+        threshold: from its own scores of the held-out good parts, or the reference's where they were learned since.
         good_scores: those raw scores, (n,).
         image_auroc: on the certificate images before (anomalib's torch model) and after export; None without both kinds of
             labelled parts.
@@ -126,6 +126,7 @@ class CertificateSet:
         images: certificate images, uint8 (H, W, 3).
         anomalous: which of them show a defect; empty where that is not known.
         held_out: held-out good images, uint8 (H, W, 3).
+        unseen: the reference's results on them from before they were learned; None if they were not.
         reference: anomalib's results on ``images``.
         reference_threshold: from anomalib's scores of the held-out images.
         size_hw: model input size.
@@ -135,6 +136,7 @@ class CertificateSet:
     images: list[UInt8Image]
     anomalous: list[bool]
     held_out: list[UInt8Image]
+    unseen: Scored | None
     reference: Scored
     reference_threshold: Threshold
     size_hw: tuple[int, int]
@@ -168,7 +170,7 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
     """
     engine = open_engine(variant.engine, root / variant.path)
     try:
-        held_out = score_engine(engine, against.held_out, f"{variant.key}: threshold")
+        held_out = against.unseen or score_engine(engine, against.held_out, f"{variant.key}: threshold")
         found = score_engine(engine, against.images, f"{variant.key}: certificate")
     finally:
         engine.close()

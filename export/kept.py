@@ -18,6 +18,7 @@ import torch
 from anomalib.models.components import AnomalibModule
 from torch import nn
 
+from export.certificate import Scored
 from export.data.photographs import Photographs
 from export.feature_student import make_efficientad
 from export.map_tuning import MapReading
@@ -49,7 +50,8 @@ class KeptModel:
     def save(self, trained: Trained) -> None:
         """Write it; where that fails (a full disk) the export goes on without."""
         content = io.BytesIO()
-        torch.save({"key": self._key, "seconds": trained.seconds, **_parts(trained.model)}, content)
+        saved = {"key": self._key, "seconds": trained.seconds, "unseen": _as_tensors(trained.unseen)}
+        torch.save({**saved, **_parts(trained.model)}, content)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(self.path, content.getvalue())
@@ -72,7 +74,7 @@ class KeptModel:
                 f"{self.path}: expected a fitted model, found something else ({type(error).__name__}); training anew"
             )
             return None
-        return Trained(model.cpu().eval(), float(found["seconds"]))
+        return Trained(model.cpu().eval(), float(found["seconds"]), _as_scored(found["unseen"]))
 
     def remove(self) -> None:
         """Nothing to go on with."""
@@ -100,6 +102,19 @@ def _digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""
+
+
+def _as_tensors(scored: Scored | None) -> dict[str, torch.Tensor] | None:
+    if scored is None:
+        return None
+    maps = [torch.from_numpy(one) for one in scored.maps]
+    return {"scores": torch.from_numpy(scored.scores), "maps": torch.stack(maps)}
+
+
+def _as_scored(tensors: dict[str, torch.Tensor] | None) -> Scored | None:
+    if tensors is None:
+        return None
+    return Scored(tensors["scores"].numpy(), list(tensors["maps"].numpy()))
 
 
 def _parts(model: AnomalibModule) -> dict[str, Any]:

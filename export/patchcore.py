@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -108,7 +109,11 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self.recipe = recipe
         self.seed = seed
         self.on_coreset_progress: Any = None
+        # Pictures that come with learn(), after fit(): their share of the prototypes waits for them.
+        self.pictures_to_come = 0
         self._seen: list[dict[str, torch.Tensor]] = []
+        self._patches_seen = torch.empty(0)
+        self._chosen = torch.empty(0, dtype=torch.int64)
 
     def training_step(self, batch: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """Keep the pooled maps of a batch: a fraction of the memory of stacked patches."""
@@ -122,23 +127,53 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             TrainingError: no patches, or patches that are not finite.
         """
         layers = self.recipe.resolved_layers()
-        pooled = {layer: torch.cat([seen[layer] for seen in self._seen]).float() for layer in layers}
-        self._seen.clear()
-        if not all(bool(torch.isfinite(maps).all()) for maps in pooled.values()):
-            raise TrainingError(
-                "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
-            )
+        pooled = self._collected()
         self._check_blur(pooled[layers[0]].shape)
         if self.recipe.dimensions:
             self.model.projection = fit_projection(
                 pooled, layers, self.recipe.dimensions, self.recipe.whitening
             )
         patches = self._patches(pooled)
-        count = min(math.ceil(len(patches) * self.recipe.coreset_ratio), self.recipe.max_prototypes)
+        pictures = len(pooled[layers[0]])
+        count = self._prototypes(len(patches) * (pictures + self.pictures_to_come) // pictures)
+        self._select(patches, min(-(-count * pictures // (pictures + self.pictures_to_come)), len(patches)))
+
+    def learn(self, pictures: Iterable[torch.Tensor]) -> None:
+        """After fit(): let the greedy selection go on, over the patches of more pictures too.
+
+        No prototype is lost, so no patch gets farther from the nearest one.
+
+        Args:
+            pictures: float32 (n, 3, H, W) in [0, 1], RGB.
+        """
+        self._seen = [self.model.pooled(self.pre_processor(batch)) for batch in pictures]
+        more = self._patches(self._collected())
+        patches = torch.vstack([self._patches_seen.to(more.device), more])
+        self._select(patches, self._prototypes(len(patches)), self._chosen)
+        self._patches_seen, self.pictures_to_come = torch.empty(0), 0
+
+    def _collected(self) -> dict[str, torch.Tensor]:
+        """Pooled maps of all pictures since the last time, ``{layer: float32 (n, C, h, w)}``."""
+        layers = self.recipe.resolved_layers()
+        pooled = {layer: torch.cat([seen[layer] for seen in self._seen]).float() for layer in layers}
+        self._seen.clear()
+        if not all(bool(torch.isfinite(maps).all()) for maps in pooled.values()):
+            raise TrainingError(
+                "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
+            )
+        return pooled
+
+    def _prototypes(self, patches: int) -> int:
+        """How many of so many patches become prototypes."""
+        count = min(math.ceil(patches * self.recipe.coreset_ratio), self.recipe.max_prototypes)
         # With fewer prototypes than neighbours the re-weighting would have nothing to compare; with one, every score is 0.
-        count = min(max(count, self.recipe.num_neighbors + 1), len(patches))
-        chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress)
-        self.model.memory_bank = patches[chosen].contiguous()
+        return min(max(count, self.recipe.num_neighbors + 1), patches)
+
+    def _select(self, patches: torch.Tensor, count: int, start: torch.Tensor | None = None) -> None:
+        """Make the memory bank of patches (N, D), beginning with those chosen before."""
+        self._chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress, start)
+        self.model.memory_bank = patches[self._chosen].contiguous()
+        self._patches_seen = patches if self.pictures_to_come else torch.empty(0)
 
     def _check_blur(self, shape: torch.Size) -> None:
         """The border is mirrored, so the map must be larger than the Gaussian reaches."""

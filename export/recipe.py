@@ -39,6 +39,7 @@ class PatchCoreRecipe:
             re-weighted.
         score_blur: deviation in patches of the Gaussian that smooths the patches' distances before that mean is taken.
         num_neighbors: of the re-weighting, where ``score_share`` is 0; 1 takes the plain maximum.
+        learn_held_out: learn from the held-out parts too, once they have set the threshold.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -54,6 +55,7 @@ class PatchCoreRecipe:
     score_share: float = 0.01
     score_blur: float = 1.0
     num_neighbors: int = 9
+    learn_held_out: bool = False
 
     model: Literal["patchcore"] = "patchcore"
 
@@ -66,6 +68,9 @@ class PatchCoreRecipe:
         _require(self.max_prototypes >= 1, "--max-prototypes", "at least 1", self.max_prototypes)
         _require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
         _require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
+        # With more prototypes a mean of distances can only fall, and the promise of the threshold holds; the re-weighting may rise.
+        _require(self.score_share > 0.0 or not self.learn_held_out, "--score-share",
+                 "more than 0 with --learn-held-out", self.score_share)  # fmt: skip
         if self.tile:
             self._check_tiles()
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
+import numpy.typing as npt
 import torch
 from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import Callback
 
+from export.certificate import Scored, load_images, score_reference
 from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs
 from export.efficientad import LinesideEfficientAd
@@ -25,6 +28,7 @@ from export.feature_student import make_efficientad
 from export.map_tuning import choose_reading
 from export.patchcore import LinesidePatchcore
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
+from export.reference import ReferenceModel
 from export.residuals import whiten_residuals
 from export.sample_data.distractors import write_scenes
 from runtime.preprocess import load_image
@@ -37,10 +41,17 @@ WHITENING_PARTS = 40
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted anomalib model in eval mode on the CPU, and the seconds that took."""
+    """A fitted model.
+
+    Attributes:
+        model: anomalib's, in eval mode on the CPU.
+        seconds: that training took.
+        unseen: what the held-out parts scored before they were learned too; None if they were not.
+    """
 
     model: AnomalibModule
     seconds: float
+    unseen: Scored | None = None
 
 
 def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
@@ -58,23 +69,34 @@ def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
     start = time.perf_counter()
     lightning.seed_everything(seed, verbose=False)
     with tempfile.TemporaryDirectory(prefix="lineside-train-") as folder, _quiet():
+        unseen = None
         if isinstance(recipe, PatchCoreRecipe):
-            model = _fit_patchcore(recipe, photographs, seed, Path(folder))
+            model, unseen = _fit_patchcore(recipe, photographs, seed, Path(folder))
         else:
             model = _fit_efficientad(recipe, photographs, seed, Path(folder))
-    return Trained(model.cpu().eval(), time.perf_counter() - start)
+    return Trained(model.cpu().eval(), time.perf_counter() - start, unseen)
 
 
 def _fit_patchcore(
     recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
-) -> AnomalibModule:
+) -> tuple[AnomalibModule, Scored | None]:
     data = GoodPartsModule(photographs.train, photographs.held_out, recipe.size_hw, batch_size=4, seed=seed)
     model = LinesidePatchcore(recipe, seed)
+    if recipe.learn_held_out:
+        model.pictures_to_come = len(photographs.held_out)
     steps = len(data.train_dataloader())
     with _bar("patchcore: features", steps) as advance, _bar("patchcore: coreset", None) as coreset:
         model.on_coreset_progress = coreset
         _run(model, data, folder, _Progress(advance), max_epochs=1)
-    return model
+    if not recipe.learn_held_out:
+        return model, None
+    model.cpu()
+    held_out = load_images(photographs.held_out, recipe.size_hw)
+    unseen = score_reference(ReferenceModel(model), held_out, "threshold")
+    with _bar("patchcore: coreset", None) as coreset:
+        model.on_coreset_progress = coreset
+        model.learn(map(_as_tensor, held_out))
+    return model, unseen
 
 
 def _fit_efficientad(
@@ -107,7 +129,8 @@ def finish_efficientad(
     model.model.to(memory_format=torch.contiguous_format)
     if recipe.student == "pixels":
         learnt = track(photographs.train[:WHITENING_PARTS], "efficientad: errors on good parts")
-        whiten_residuals(model.model, (_as_tensor(path, recipe.size_hw) for path in learnt), recipe.whitening)
+        pictures = (_as_tensor(load_image(path, recipe.size_hw)) for path in learnt)
+        whiten_residuals(model.model, pictures, recipe.whitening)
     model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
     if scenes is not None:
         reading = choose_reading(
@@ -116,9 +139,9 @@ def finish_efficientad(
         model.model.read_as(reading)
 
 
-def _as_tensor(path: Path, size_hw: tuple[int, int]) -> torch.Tensor:
-    """A picture as anomalib's model takes it, float32 (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(load_image(path, size_hw)).permute(2, 0, 1)[None].float() / 255.0
+def _as_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """A picture (H, W, 3) as anomalib's model takes it, float32 (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(image_rgb).permute(2, 0, 1)[None].float() / 255.0
 
 
 def _run(

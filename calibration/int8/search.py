@@ -5,6 +5,11 @@ Distances between the rounded points are computed as they are, products in integ
 so nothing cancels. The most anomalous patches, more than the score is made of, are then compared with the whole bank once
 more, in fp32 and in all their numbers. Score and descriptor come from that one product; for the paper's re-weighting the
 neighbours of every prototype stand in a table.
+
+Of a large bank the first look takes the first prototypes only. They stand in the order of greedy selection, so these are a
+coreset of it by themselves, with a somewhat larger radius, and what they find is somewhat too far. How much, the second look
+shows, for it knows the distances of its patches in both: the others are scaled as its less anomalous half, which is most like
+them, has to be.
 """
 
 from __future__ import annotations
@@ -27,10 +32,14 @@ Float32 = npt.NDArray[np.float32]
 
 # A smaller bank takes no time to search.
 MIN_ROWS = 256
+# Of a larger bank, the first look takes so many.
+MAX_COARSE_ROWS = 20_480
 # Rows of the bank per product.
 CHUNK_ROWS = 1024
 # Share of the patches, the most anomalous ones, that are looked at again; by default the score is the mean of 1 %.
 SECOND_LOOK = 1 / 32
+# And where the first look did not see the whole bank.
+WIDE_SECOND_LOOK = 1 / 16
 # Cells of the grid from the bank's mean to its farthest component. Six bits and a sign: without VNNI products are added in
 # pairs in 16 bits, which two factors of eight bits overflow. Patches have eight bits on the same grid, so one that reaches
 # twice as far as the bank is still told apart.
@@ -78,9 +87,9 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     least_reach = max(0.1 * float(np.abs(rows).max()), 1e-12)
     rows -= center
     patches = opset13.subtract(features, opset13.constant(center[None, :, None, None]))
-    coarse = _coarse_distances(patches, reduce_bank(rows), least_reach)
+    coarse = _coarse_distances(patches, reduce_bank(rows[:MAX_COARSE_ROWS]), least_reach)
     centered = opset13.subtract(bank, opset13.constant(center[None]))
-    found = _second_look(patches, coarse, centered, top.get_shape()[0])
+    found = _second_look(patches, coarse, centered, top.get_shape()[0], partly=len(rows) > MAX_COARSE_ROWS)
     anomaly_map = opset13.sqrt(opset13.relu(found.distances))
     replace_output(whole.output(ANOMALY_MAP).get_node().input_value(0), anomaly_map.output(0))
     replace_output(top, found.patches.output(0))
@@ -142,7 +151,9 @@ def _nearest_partial(
     return smallest
 
 
-def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalous: int) -> SecondLook:
+def _second_look(
+    patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalous: int, *, partly: bool
+) -> SecondLook:
     """The largest squared distances once more, in fp32.
 
     Args:
@@ -150,11 +161,13 @@ def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalo
         squared: (1, 1, h, w).
         bank: float32 (K, D).
         most_anomalous: patches to return.
+        partly: the first look was at a part of the bank.
     """
     _, channels, height, width = (int(size) for size in patches.get_output_shape(0))
     flat = opset13.reshape(squared, opset13.constant(np.array([height * width])), False)
-    count = max(most_anomalous, round(SECOND_LOOK * height * width))
-    worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").output(1)
+    share = WIDE_SECOND_LOOK if partly else SECOND_LOOK
+    count = max(most_anomalous, round(share * height * width))
+    coarse, worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").outputs()
     # The engine keeps the channels of a patch together, so this copies nothing but the rows that are chosen.
     last = opset13.transpose(patches, opset13.constant(np.array([0, 2, 3, 1])))
     rows = opset13.reshape(last, opset13.constant(np.array([height * width, channels])), False)
@@ -164,6 +177,8 @@ def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalo
     partials = opset13.add(products, opset13.unsqueeze(norms, _axis(0)))
     nearest = opset13.reduce_min(partials, _axis(1), False)
     exact = opset13.add(opset13.reduce_sum(opset13.multiply(chosen, chosen), _axis(1), False), nearest)
+    if partly:
+        flat = opset13.multiply(flat, _ratio(exact, coarse))
     mixed = opset13.scatter_elements_update(flat, worst, exact, opset13.constant(0))
     order = opset13.topk(exact, opset13.constant(most_anomalous), 0, "max", "value", "i32").output(1)
     return SecondLook(
@@ -171,6 +186,24 @@ def _second_look(patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalo
         opset13.gather(chosen, order, _axis(0)),
         opset13.gather(partials, order, _axis(0)),
     )
+
+
+def _ratio(exact: ov.Node, coarse: ov.Output) -> ov.Node:
+    """How much nearer patches are than the first look found, at most 1, (1,).
+
+    Args:
+        exact: squared distances of the patches looked at again, (n,).
+        coarse: the same from the first look, the largest first, (n,).
+    """
+    count = int(exact.get_output_shape(0)[0])
+    half = opset13.constant(np.arange(count // 2, count))
+    sums = [
+        opset13.reduce_sum(opset13.relu(opset13.gather(found, half, _axis(0))), _axis(0), True)
+        for found in (exact, coarse)
+    ]
+    least = opset13.constant(np.float32([np.finfo(np.float32).tiny]))
+    share = opset13.divide(sums[0], opset13.maximum(sums[1], least))
+    return opset13.minimum(share, opset13.constant(np.float32([1.0])))
 
 
 def _product(patches: ov.Node, matrix: Float32) -> ov.Node:

@@ -17,7 +17,7 @@ from runtime.progress import say
 
 _FLAGS = (
     "model", "backbone", "backbone_weights", "layers", "tile", "tile_overlap", "coreset_ratio", "max_prototypes", "dimensions", "score_share",
-    "num_neighbors", "teacher", "student", "teacher_weights", "imagenet_dir", "model_size", "steps",
+    "num_neighbors", "learn_held_out", "teacher", "student", "teacher_weights", "imagenet_dir", "model_size", "steps",
 )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ import click
 @click.option("--score-share", type=float,
               help="PatchCore: the score is the mean of this share of patches; 0 is the re-weighted maximum.  [default: 0.01]")  # fmt: skip
 @click.option("--num-neighbors", type=int, help="PatchCore: of the re-weighting.  [default: 9]")
+@click.option("--learn-held-out/--no-learn-held-out", default=None,
+              help="PatchCore: learn from the held-out parts too, once they have set the threshold.  [default: no]")  # fmt: skip
 @click.option("--teacher", type=click.Choice(["backbone", "pdn"]),
               help="EfficientAD: a frozen backbone (no download), or the official network.  [default: backbone]")  # fmt: skip
 @click.option("--student", type=click.Choice(["pixels", "features"]),

@@ -26,10 +26,11 @@ class Photographs:
 
     Attributes:
         train: pictures to learn from.
-        held_out: good pictures that training never sees; they set the threshold.
+        held_out: good pictures that training does not see until they have set the threshold, if at all.
         skipped: unreadable files with the reason.
         fingerprint: sha256 over the training and held-out pictures' content.
         train_digests: sha256 in hex of each training picture at the model's size.
+        held_out_digests: the same of each held-out picture.
     """
 
     train: tuple[Path, ...]
@@ -37,6 +38,7 @@ class Photographs:
     skipped: tuple[tuple[Path, str], ...]
     fingerprint: str
     train_digests: tuple[str, ...] = ()
+    held_out_digests: tuple[str, ...] = ()
 
 
 def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) -> Photographs:
@@ -61,8 +63,8 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
     train, held_out = split(usable, seed)
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     by_path = dict(zip(usable, digests, strict=True))
-    learnt = tuple(by_path[path] for path in train)
-    return Photographs(train, held_out, tuple(skipped), fingerprint, learnt)
+    learnt, unseen = (tuple(by_path[path] for path in part) for part in (train, held_out))
+    return Photographs(train, held_out, tuple(skipped), fingerprint, learnt, unseen)
 
 
 def _warning(count: int) -> str:

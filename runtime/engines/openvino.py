@@ -11,7 +11,7 @@ import openvino as ov
 
 from runtime.engines.base import Arrays
 from runtime.engines.cache import model_cache_dir
-from runtime.engines.winograd import with_fewer_products
+from runtime.engines.winograd import may_have_such, with_fewer_products
 from runtime.errors import EngineError
 
 # The binding sets up a table when it wraps an array for the first time, and lets go of the interpreter lock meanwhile.
@@ -107,7 +107,7 @@ def available_devices() -> list[str]:
 
 
 def _compile(core: ov.Core, path: str, device: str, config: dict[str, Any]) -> ov.CompiledModel:
-    if device == "CPU" and config["INFERENCE_PRECISION_HINT"] == "f32":
+    if device == "CPU" and config["INFERENCE_PRECISION_HINT"] == "f32" and may_have_such(Path(path)):
         model = core.read_model(path)
         if with_fewer_products(model):
             return core.compile_model(model, device, config)

@@ -14,6 +14,8 @@ Neural Networks, CVPR 2016.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,8 @@ ROWS = 4
 KERNEL_ROWS = (3, 4)
 # With fewer channels in or out the additions take as long as the products that are saved.
 MIN_CHANNELS = 64
+# Constant fp32 weights of such a convolution, as OpenVINO writes them into a model's .xml.
+_WEIGHTS = re.compile(r'element_type="f32" shape="(\d+), ?(\d+), ?(\d+), ?\3"')
 # Where the polynomials are evaluated, beside infinity. The smaller the numbers, the smaller the rounding errors.
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
 
@@ -74,6 +78,18 @@ def transforms(kernel_rows: int, rows: int = ROWS) -> Transforms:
     return Transforms(outputs, kernel * scale, inputs / scale)
 
 
+def may_have_such(path: Path) -> bool:
+    """Whether a model can hold a convolution that :func:`with_fewer_products` replaces, without reading its weights.
+
+    Args:
+        path: a model file; of any but an .xml the answer is yes.
+    """
+    if path.suffix != ".xml" or not path.is_file():
+        return True
+    described = path.read_text(encoding="utf-8", errors="replace")
+    return any(_is_wide(*map(int, shape)) for shape in _WEIGHTS.findall(described))
+
+
 def with_fewer_products(model: ov.Model) -> int:
     """Compute the convolutions of a model where that pays with fewer multiplications.
 
@@ -105,13 +121,16 @@ def _pays(node: ov.Node) -> bool:
     return (
         len(shape) == 4
         and shape[2] == shape[3]
-        and shape[2] in KERNEL_ROWS
-        and min(shape[:2]) >= MIN_CHANNELS
+        and _is_wide(*shape[:3])
         and node.get_output_shape(0)[2] >= ROWS
         and list(attributes["strides"]) == [1, 1]
         and list(attributes["dilations"]) == [1, 1]
         and attributes.get("auto_pad", "explicit") == "explicit"
     )
+
+
+def _is_wide(channels_out: int, channels_in: int, kernel_rows: int) -> bool:
+    return kernel_rows in KERNEL_ROWS and min(channels_out, channels_in) >= MIN_CHANNELS
 
 
 def _replace(node: ov.Node) -> None:

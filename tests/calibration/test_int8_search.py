@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from openvino import opset13
 from scipy.spatial.distance import cdist
 
+from calibration.int8 import search
 from calibration.int8.search import CHUNK_ROWS, MIN_ROWS, SECOND_LOOK, quantize_search
 from runtime.errors import BundleError
 
@@ -218,3 +219,40 @@ def test_what_the_second_look_finds_is_what_the_plain_search_finds(wide):
     centered = rows[[7, 70, 130, 200]] - bank.mean(axis=0)
     order = np.argsort(-cdist(rows[[7, 70, 130, 200]], bank).min(axis=1))
     np.testing.assert_allclose(found["top_patches"][:4], centered[order], rtol=1e-4, atol=1e-4)
+
+
+def test_of_a_large_bank_the_first_look_takes_a_part_and_the_second_mends_it(monkeypatch):
+    """In greedy order the first prototypes lie apart and the others between them: alone they are too far from most patches."""
+    monkeypatch.setattr(search, "MAX_COARSE_ROWS", 600)
+    rng = np.random.default_rng(7)
+    bank = greedy_order(rng.uniform(-1, 1, (3000, 8)).astype(np.float32))
+    rows = rng.uniform(-1, 1, (SIDE * SIDE, 8)).astype(np.float32)
+    rows[[7, 70, 130, 200]] *= 6.0
+    patches = rows.T.reshape(1, 8, SIDE, SIDE).copy()
+    model, features = plain_graph(bank)
+    plain = run(model, patches)
+    quantize_search(model, features)
+    found = run(model, patches)
+    compared = [node for node in model.get_ops() if node.get_type_name() == "Convolution"]
+    assert sum(node.input_value(1).get_shape()[0] for node in compared) == 8 + 600
+    expected = exact_map(bank, patches).ravel()
+    nearer = found["anomaly_map"].ravel()
+    again = np.argsort(expected)[-4:]
+    np.testing.assert_allclose(nearer[again], expected[again], rtol=1e-4)
+    part = exact_map(bank[:600], patches).ravel()
+    others = nearer < np.sort(nearer)[-round(search.WIDE_SECOND_LOOK * SIDE * SIDE)]
+    assert np.median(part[others] / expected[others]) > 1.15
+    assert np.median(nearer[others] / expected[others]) == pytest.approx(1.0, abs=0.05)
+    assert found["pred_score"] == pytest.approx(expected.max(), rel=1e-5)
+    np.testing.assert_allclose(found["top_partials"][:4], plain["top_partials"][:4], rtol=1e-3, atol=1e-2)
+    np.testing.assert_array_equal(found["top_prototypes"][:4], plain["top_prototypes"][:4])
+
+
+def greedy_order(points: np.ndarray) -> np.ndarray:
+    """Rows in the order of k-center greedy, as a memory bank has them."""
+    order, far = [0], np.linalg.norm(points - points[0], axis=1)
+    for _ in range(len(points) - 1):
+        order.append(int(far.argmax()))
+        far = np.minimum(far, np.linalg.norm(points - points[order[-1]], axis=1))
+        far[order] = -1.0
+    return points[order]

@@ -27,13 +27,13 @@ def brute_force(points: np.ndarray, n_select: int, first: int) -> tuple[list[int
 
 
 def assert_every_pick_is_farthest(
-    points: np.ndarray, chosen: list[int], tolerance: float = TOLERANCE
+    points: np.ndarray, chosen: list[int], tolerance: float = TOLERANCE, given: int = 1
 ) -> None:
-    """Each pick must be as far as any patch was then, but for rounding: holds whatever way ties are broken."""
+    """Each pick after the given ones must be as far as any patch was then, but for rounding, whatever way ties are broken."""
     points = points.astype(np.float64)
     nearest = np.linalg.norm(points - points[chosen[0]], axis=1)
     for step, pick in enumerate(chosen[1:], 1):
-        assert nearest[pick] * tolerance >= nearest.max(), f"pick {step} is not the farthest"
+        assert step < given or nearest[pick] * tolerance >= nearest.max(), f"pick {step} is not the farthest"
         nearest = np.minimum(nearest, np.linalg.norm(points - points[pick], axis=1))
 
 
@@ -128,6 +128,18 @@ def test_tight_clusters_far_apart_need_more_than_float32():
 def test_a_shorter_selection_is_the_beginning_of_a_longer_one():
     points = torch.from_numpy(clustered(3_000, 16, 1))
     assert torch.equal(select_coreset(points, 50, 9), select_coreset(points, 700, 9)[:50])
+
+
+def test_a_selection_goes_on_where_it_stopped_and_over_points_that_came_since():
+    points = torch.from_numpy(clustered(3_000, 16, 1))
+    first = select_coreset(points, 300, 9)
+    assert torch.equal(select_coreset(points, 700, start=first), select_coreset(points, 700, 9))
+    more = torch.cat([points, torch.from_numpy(clustered(1_000, 16, 2))])
+    chosen = select_coreset(more, 700, start=first)
+    assert torch.equal(chosen[:300], first)
+    assert len(set(chosen.tolist())) == 700
+    assert_every_pick_is_farthest(more.numpy(), chosen.tolist(), tolerance=1 + 1e-5, given=300)
+    assert torch.equal(select_coreset(points, 300, start=first), first)
 
 
 def test_same_seed_same_indices_and_another_seed_another_start():

@@ -42,7 +42,7 @@ def test_what_is_printed_into_the_bundle_makes_the_same_recipe(recipe, tmp_path:
     printed = recipe.to_json()
     file = tmp_path / "recipe.toml"
     lines = [
-        f"{name} = {str(value).replace('(', '[').replace(')', ']')}"
+        f"{name} = {str(value).replace('(', '[').replace(')', ']').replace('False', 'false')}"
         if not isinstance(value, str)
         else f'{name} = "{value}"'
         for name, value in printed.items()
@@ -99,6 +99,11 @@ def test_any_text_is_a_recipe_or_an_error(tmp_path_factory: pytest.TempPathFacto
     file.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(TrainingError):
         make_recipe(read_recipe_file(file))
+
+
+def test_held_out_parts_are_not_learned_where_the_promise_would_not_outlive_it():
+    with pytest.raises(TrainingError, match=r"--score-share: expected more than 0 with --learn-held-out"):
+        PatchCoreRecipe(learn_held_out=True, score_share=0.0)
 
 
 def test_every_field_has_a_line_in_the_docs():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openvino import opset13
 
 from runtime.engines.openvino import OpenVINOEngine
-from runtime.engines.winograd import ROWS, transforms, with_fewer_products
+from runtime.engines.winograd import ROWS, may_have_such, transforms, with_fewer_products
 
 CHANNELS = 64
 Float64 = npt.NDArray[np.float64]
@@ -121,6 +121,16 @@ def test_what_would_not_pay_stays(kernel: int, channels: int, height: int, optio
     before = [node.get_friendly_name() for node in model.get_ordered_ops()]
     assert with_fewer_products(model) == 0
     assert [node.get_friendly_name() for node in model.get_ordered_ops()] == before
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 4, 5])
+@pytest.mark.parametrize("channels", [CHANNELS - 1, CHANNELS])
+def test_a_file_tells_whether_it_is_worth_reading(kernel: int, channels: int, tmp_path: Path) -> None:
+    weights, _ = parts(np.random.default_rng(0), kernel, channels)
+    model = network((1, channels, 16, 16), weights)
+    path = tmp_path / "model.xml"
+    ov.save_model(model, path, compress_to_fp16=False)
+    assert may_have_such(path) == bool(with_fewer_products(model))
 
 
 def test_a_result_that_is_read_twice_keeps_both_readers() -> None:
