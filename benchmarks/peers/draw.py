@@ -30,10 +30,12 @@ def draw_growth(rows: dict[str, list[Row]], path: Path) -> Path:
                 )
         for shared, marker in ((True, "o-"), (False, "s:")):
             own = [r for r in rows["cameras"] if r["precision"] == precision and r["shared"] is shared]
-            label = f"{precision}, {'one model' if shared else 'a model each'}"
             at = [r["cameras"] for r in own]
-            axes[0][2].plot(at, [r["images_per_second"] for r in own], marker, color=colour, label=label)
-            axes[1][2].plot(at, [r["peak_rss_mib"] for r in own], marker, color=colour, label=label)
+            axes[0][2].plot(at, [r["images_per_second"] for r in own], marker, color=colour)
+            axes[1][2].plot(at, [r["peak_rss_mib"] for r in own], marker, color=colour)
+    # The colours are those of the other columns; only the lines need words.
+    for label, marker in (("one model", "o-"), ("a model each", "s:")):
+        axes[1][2].plot([], [], marker, color=style.NEUTRAL, label=label)
     first = next(row for row in rows["bank"] if row["bank"] == BANKS[0])
     _three_times(axes[0][0], first["p50_ms"])
     titles = ("size of the bank", f"input size, bank {BANK:,}", f"cameras, bank {BANK:,}")
@@ -41,7 +43,7 @@ def draw_growth(rows: dict[str, list[Row]], path: Path) -> Path:
         axes[0][column].set_title(title)
         axes[1][column].set_ylabel("peak memory, MiB")
         axes[0][column].set_ylabel("p50, ms" if column < 2 else "images a second")
-        axes[0][column].legend(fontsize=8)
+        axes[column // 2][column].legend(fontsize=8)
         for line in (0, 1):
             if (line, column) != (0, 0):
                 axes[line][column].set_ylim(bottom=0)
