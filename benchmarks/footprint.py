@@ -2,6 +2,7 @@
 
     python -m benchmarks.footprint tile-patchcore
     python -m benchmarks.footprint tile-patchcore --no-install
+    python -m benchmarks.footprint tile-patchcore --with "openvino<2026.1"
 
 Cold start and memory are those of fresh processes that open the bundle and judge one picture, with the model cache warm
 (medians of several). What a large memory bank takes shows with a bundle that has one:
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,13 @@ def starts(bundle: Path) -> dict[str, float]:
     }
 
 
-def installation_mb(folder: Path) -> float:
-    """Megabytes (1e6 bytes) of an environment with the base installation, pip and its like left out."""
+def installation_mb(folder: Path, requirements: Sequence[str]) -> float:
+    """Megabytes (1e6 bytes) of an environment with the base installation, pip and its like left out.
+
+    Args:
+        folder: for the environment and the wheel.
+        requirements: further ones for pip, which may narrow those of the base.
+    """
     place = folder / "box"
     say("installing the wheel with its base dependencies")
     venv.create(place, with_pip=True)
@@ -53,7 +60,8 @@ def installation_mb(folder: Path) -> float:
     wheels = folder / "wheels"
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
     _run(build)
-    _run([str(python), "-m", "pip", "install", "--quiet", "--no-compile", *map(str, wheels.glob("*.whl"))])
+    wanted = [*map(str, wheels.glob("*.whl")), *requirements]
+    _run([str(python), "-m", "pip", "install", "--quiet", "--no-compile", *wanted])
     return (_size(place) - before) / 1e6
 
 
@@ -70,13 +78,15 @@ def _size(folder: Path) -> int:
 @click.command(help=__doc__)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--install/--no-install", default=True, show_default=True, help="Measure the installation too.")
+@click.option("--with", "requirements", multiple=True, metavar="REQUIREMENT",
+              help='For pip, beside the wheel; repeatable, e.g. "openvino<2026.1".')  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
-def main(bundle: Path, install: bool, as_json: bool) -> None:
+def main(bundle: Path, install: bool, requirements: tuple[str, ...], as_json: bool) -> None:
     """Measure and compare with the limits."""
     with tempfile.TemporaryDirectory(prefix="lineside-footprint-") as folder:
         found: dict[str, Any] = starts(bundle)
         if install:
-            found["installation_mb"] = installation_mb(Path(folder))
+            found["installation_mb"] = installation_mb(Path(folder), requirements)
     if as_json:
         click.echo(json.dumps({"bundle": str(bundle), **found}))
         return

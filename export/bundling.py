@@ -146,9 +146,7 @@ def _certificate_set(work: Work) -> CertificateSet:
     scored = score_reference(reference, images, "certificate")
     good = work.trained.unseen or score_reference(reference, held_out, "threshold")
     threshold = first_threshold(good.scores, good.maps, size_hw, blur)
-    return CertificateSet(
-        images, anomalous, held_out, work.trained.unseen, scored, threshold, size_hw, blur
-    )
+    return CertificateSet(images, anomalous, held_out, work.trained.unseen, scored, threshold, size_hw, blur)
 
 
 def _blur_sigma(work: Work) -> float:

@@ -201,9 +201,9 @@ def _ratio(exact: ov.Node, coarse: ov.Output) -> ov.Node:
         opset13.reduce_sum(opset13.relu(opset13.gather(found, half, _axis(0))), _axis(0), True)
         for found in (exact, coarse)
     ]
-    least = opset13.constant(np.float32([np.finfo(np.float32).tiny]))
+    least = opset13.constant(np.array([np.finfo(np.float32).tiny]))
     share = opset13.divide(sums[0], opset13.maximum(sums[1], least))
-    return opset13.minimum(share, opset13.constant(np.float32([1.0])))
+    return opset13.minimum(share, opset13.constant(np.ones(1, np.float32)))
 
 
 def _product(patches: ov.Node, matrix: Float32) -> ov.Node:
