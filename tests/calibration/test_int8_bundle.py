@@ -16,9 +16,10 @@ from calibration.int8.gate import Bounds
 from calibration.int8.graph_parts import feature_model, graft, memory_bank
 from calibration.int8.variant import add_int8
 from calibration.scoring import digest_of, learnt_digests
+from export import bundling
 from runtime.bundle import Bundle
 from runtime.bundle_writer import seal
-from runtime.errors import BundleError, ParityError
+from runtime.errors import BundleError, DataError, ParityError
 from runtime.golden import replay_golden
 from runtime.inspector import Inspector
 from runtime.manifest import Variant
@@ -135,6 +136,14 @@ def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(
     with pytest.raises(ParityError, match=r"layers that lose most are .*The bundle stays as it was"):
         add_int8(copy, *folders, Bounds(rank_correlation=1.01))
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_student_of_features_is_refused_at_once(feature_student_work, folders, tmp_path):
+    bundling.write_bundle(feature_student_work, tmp_path / "bundle", "tile")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"whose student reads features.*inspect with fp32"):
+        add_int8(tmp_path / "bundle", *folders)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders, tmp_path, monkeypatch):
