@@ -139,7 +139,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self._select(patches, min(-(-count * pictures // (pictures + self.pictures_to_come)), len(patches)))
 
     def learn(self, pictures: Iterable[torch.Tensor]) -> None:
-        """After fit(): let the greedy selection go on, over the patches of more pictures too.
+        """After fit(): let the greedy selection go on, over the patches of the pictures to come too.
 
         No prototype is lost, so no patch gets farther from the nearest one.
 

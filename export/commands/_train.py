@@ -58,6 +58,10 @@ def run(options: dict[str, Any]) -> None:
         raise
     kept.remove()
     _report(manifest, out)
+    if trained.unseen is not None:
+        say(
+            f"held-out parts that were learned too: {len(photographs.held_out)}; lineside calibrate needs other good parts"
+        )
 
 
 def recipe_from(options: dict[str, Any]) -> Recipe:
