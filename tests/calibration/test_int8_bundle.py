@@ -154,6 +154,7 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders,
     done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     assert "openvino/int8 added" in done.stderr
+    assert "no bad part has judged it" not in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["engine"], row["precision"]) for row in rows][-1] == ("openvino", "int8")
     # What is left beside those that were learnt in training has set the thresholds.
@@ -164,6 +165,18 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders,
         (len(seen), len(list(good.iterdir())) - len(seen))
     }
     assert rows[-1]["image_threshold"] != rows[0]["image_threshold"]
+
+
+@pytest.mark.parametrize(("flag", "said"), [("--int8", True), ("--int8-search", False)])
+def test_networks_that_no_bad_part_has_judged_are_told(
+    flag, said, patchcore_bundle, folders, tmp_path, monkeypatch
+):
+    """The search alone keeps the scores of fp32, so there is nothing to warn of."""
+    monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
+    copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
+    done = CliRunner().invoke(command, [str(copy), "--good", str(folders[0]), flag], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert ("no bad part has judged it" in done.stderr) is said
 
 
 def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
