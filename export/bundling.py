@@ -140,7 +140,10 @@ def _certificate_set(work: Work) -> CertificateSet:
     size_hw = work.recipe.size_hw
     blur = _blur_sigma(work)
     photographs = work.photographs
-    images, anomalous = certificate_pictures(work.category, photographs.held_out, photographs.train, size_hw)
+    learned, unseen = photographs.train, photographs.held_out
+    if work.trained.unseen is not None:
+        learned, unseen = (*unseen, *learned), ()
+    images, anomalous = certificate_pictures(work.category, unseen, learned, size_hw)
     held_out = load_images(photographs.held_out, size_hw)
     reference = ReferenceModel(work.trained.model)
     scored = score_reference(reference, images, "certificate")

@@ -44,9 +44,12 @@ class Scored:
 
 
 def certificate_pictures(
-    category: Category, held_out: Sequence[Path], train: Sequence[Path], size_hw: tuple[int, int]
+    category: Category, unseen: Sequence[Path], learned: Sequence[Path], size_hw: tuple[int, int]
 ) -> tuple[list[UInt8Image], list[bool]]:
-    """Real pictures for the certificate: test parts of every kind in turn, then held-out, then training parts.
+    """Real pictures for the certificate: test parts of every kind in turn, then good ones, those that are unseen first.
+
+    Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for rounding, and how that
+    comes out says nothing.
 
     Where they are few, changed ones join them: differences are told as shares of the scores' range, and a picture or two
     have none; that engines agree on any picture is what counts.
@@ -59,9 +62,14 @@ def certificate_pictures(
         by_kind.setdefault(part.defect_type, []).append(part.path)
     turns = max((len(paths) for paths in by_kind.values()), default=0)
     test = [paths[turn] for turn in range(turns) for paths in by_kind.values() if turn < len(paths)]
-    paths = [*test[:CERTIFICATE_IMAGES], *held_out, *train][:CERTIFICATE_IMAGES]
+    paths = [*test[:CERTIFICATE_IMAGES], *unseen, *learned][:CERTIFICATE_IMAGES]
     bad = {part.path for part in category.test if part.is_anomalous}
-    loaded = [(image, path in bad) for path in paths for image in load_images([path], size_hw)]
+    mirrored = set(learned)
+    loaded = [
+        (np.ascontiguousarray(image[:, ::-1]) if path in mirrored else image, path in bad)
+        for path in paths
+        for image in load_images([path], size_hw)
+    ]
     images = [image for image, _ in loaded]
     if len(images) < FEW_IMAGES:
         turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in images]

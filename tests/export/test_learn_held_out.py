@@ -21,7 +21,9 @@ from export.reference import ReferenceModel
 from export.training import Trained, train
 from runtime.bundle import Bundle
 from runtime.dataset import Category, load_category
+from runtime.golden import GOLDEN_FOLDER
 from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
+from runtime.preprocess import load_image
 
 pytestmark = pytest.mark.slow
 RECIPE = PatchCoreRecipe(max_prototypes=120, size_hw=(64, 64), score_blur=0.5, learn_held_out=True)
@@ -100,3 +102,18 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
     )
     assert done.returncode != 0
     assert "pictures that training has not seen" in done.stderr
+
+
+def test_learned_parts_prove_nothing_as_they_are(
+    learned: Trained, category: Category, photographs: Photographs, tmp_path: Path
+) -> None:
+    """Without test parts the certificate has learned ones only; their patches lie on prototypes unless they are mirrored."""
+    alone = replace(category, test=())
+    write_bundle(Work(RECIPE, alone, photographs, learned, 0), tmp_path / "bundle", "tile")
+    with Bundle.open(tmp_path / "bundle") as bundle:
+        for parity in bundle.manifest.certificate["variants"].values():
+            assert parity["p99_map_difference"] < 1e-4
+        shown = load_image(tmp_path / "bundle" / GOLDEN_FOLDER / "0.png", RECIPE.size_hw)
+    originals = load_images(category.train_good, RECIPE.size_hw)
+    assert any(np.array_equal(shown[:, ::-1], original) for original in originals)
+    assert not any(np.array_equal(shown, original) for original in originals)
