@@ -99,7 +99,8 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
             certified[0].parity.score_range,
         )
         write_thresholds(root / THRESHOLDS_FILE, _thresholds(certified))
-        write_first_health(root, work.photographs, work.recipe.size_hw, certified)
+        learned = work.trained.unseen is not None
+        write_first_health(root, work.photographs, work.recipe.size_hw, certified, learned=learned)
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from export.certificate import Certified
@@ -16,7 +17,12 @@ from runtime.progress import say, track
 
 
 def write_first_health(
-    root: Path, photographs: Photographs, size_hw: tuple[int, int], certified: Sequence[Certified]
+    root: Path,
+    photographs: Photographs,
+    size_hw: tuple[int, int],
+    certified: Sequence[Certified],
+    *,
+    learned: bool = False,
 ) -> None:
     """Write health.json; with too few good parts there is none, and no picture is refused.
 
@@ -28,6 +34,7 @@ def write_first_health(
         photographs: the good parts.
         size_hw: model input size.
         certified: the variants with their scores of the held-out parts.
+        learned: the held-out parts were learned since, so their scores are no baseline for the drift test.
     """
     builder = BaselineBuilder()
     for path in track((*photographs.train, *photographs.held_out), "picture statistics"):
@@ -43,4 +50,7 @@ def write_first_health(
             "add it later with: lineside calibrate BUNDLE --good DIR"
         )
         return
+    if learned:
+        # From before: good parts score lower since, and the drift test compares as equals what it is given.
+        health = replace(health, scores={})
     write_health(root / HEALTH_FILE, health)

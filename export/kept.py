@@ -67,6 +67,7 @@ class KeptModel:
             if found["key"] != self._key:
                 return None
             model = _rebuild(found, self._recipe, self._seed)
+            unseen = _as_scored(found["unseen"])
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
@@ -74,7 +75,7 @@ class KeptModel:
                 f"{self.path}: expected a fitted model, found something else ({type(error).__name__}); training anew"
             )
             return None
-        return Trained(model.cpu().eval(), float(found["seconds"]), _as_scored(found["unseen"]))
+        return Trained(model.cpu().eval(), float(found["seconds"]), unseen)
 
     def remove(self) -> None:
         """Nothing to go on with."""

@@ -62,7 +62,7 @@ def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
     )
     if gate.auroc_int8 is None and not search_alone:
         say(
-            "no bad part has judged it: pictures of some with --bad DIR, and a fall of image AUROC is refused too"
+            "no bad part has judged it: give pictures of some with --bad DIR, then a fall of image AUROC is refused too"
         )
 
 

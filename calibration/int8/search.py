@@ -7,7 +7,7 @@ more, in fp32 and in all their numbers. Score and descriptor come from that one 
 neighbours of every prototype stand in a table.
 
 Of a large bank the first look takes the first prototypes only. They stand in the order of greedy selection, so these are a
-coreset of it by themselves, with a somewhat larger radius, and what they find is somewhat too far. How much, the second look
+coreset of the parts learned first by themselves, with a somewhat larger radius, and what they find is somewhat too far. How much, the second look
 shows, for it knows the distances of its patches in both: the others are scaled as its less anomalous half, which is most like
 them, has to be.
 """

@@ -38,6 +38,11 @@ def check_grid(recipe: Recipe, grid: Grid) -> list[Recipe]:
         TrainingError: a value out of range, or no size is left.
     """
     if isinstance(recipe, PatchCoreRecipe):
+        if recipe.learn_held_out:
+            raise TrainingError(
+                "plan: expected held-out parts to compare candidates on, found learn_held_out = true, which learns them; "
+                "leave it out, and train the chosen settings with: lineside train --learn-held-out"
+            )
         least = recipe.num_neighbors + 1
         if min(grid.prototypes) < least:
             raise TrainingError(

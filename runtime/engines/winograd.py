@@ -84,9 +84,13 @@ def may_have_such(path: Path) -> bool:
     Args:
         path: a model file; of any but an .xml the answer is yes.
     """
-    if path.suffix != ".xml" or not path.is_file():
+    if path.suffix != ".xml":
         return True
-    described = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        described = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        # The engine says what is wrong with the file.
+        return True
     return any(_is_wide(*map(int, shape)) for shape in _WEIGHTS.findall(described))
 
 

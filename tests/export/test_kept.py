@@ -78,6 +78,18 @@ def test_a_damaged_file_means_training_anew(
     assert "training anew" in capsys.readouterr().err
 
 
+def test_a_file_of_an_older_version_means_training_anew(
+    patchcore_work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = KeptModel(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
+    kept.save(patchcore_work.trained)
+    found = torch.load(kept.path, weights_only=True)
+    del found["unseen"]
+    torch.save(found, kept.path)
+    assert kept.load() is None
+    assert "training anew" in capsys.readouterr().err
+
+
 def test_an_interrupted_export_goes_on_without_training(
     patchcore_work: Work, sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

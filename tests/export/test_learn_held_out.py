@@ -22,6 +22,8 @@ from export.training import Trained, train
 from runtime.bundle import Bundle
 from runtime.dataset import Category, load_category
 from runtime.golden import GOLDEN_FOLDER
+from runtime.health.baseline import HEALTH_FILE
+from runtime.health.file import read_health
 from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
 from runtime.preprocess import load_image
 
@@ -95,6 +97,10 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
         learnt = {*photographs.train_digests, *photographs.held_out_digests}
         assert set(bundle.manifest.provenance[TRAIN_DIGESTS]) == {one[:DIGEST_LENGTH] for one in learnt}
         assert bundle.manifest.recipe["learn_held_out"] is True
+        health = read_health(tmp_path / "bundle" / HEALTH_FILE)
+        # Scores from before would make every later part look as if it had drifted.
+        assert health.scores == {}
+        assert set(health.score_limits) == {"openvino/fp32", "onnxruntime/fp32"}
     # Nothing of that folder is left to set a threshold with.
     command = [sys.executable, "-m", "runtime.cli", "calibrate", str(tmp_path / "bundle")]
     done = subprocess.run(

@@ -110,6 +110,8 @@ def test_numbers_are_sorted_and_each_is_there_once() -> None:
 
 
 def test_a_grid_that_cannot_be_is_refused_before_training() -> None:
+    with pytest.raises(TrainingError, match=r"which learns them; leave it out"):
+        check_grid(PatchCoreRecipe(learn_held_out=True), Grid((256,), (100,)))
     with pytest.raises(TrainingError, match="--prototypes: expected at least 10"):
         check_grid(PatchCoreRecipe(), Grid((256,), (5, 100)))
     with pytest.raises(TrainingError, match="multiples of 64"):
