@@ -149,8 +149,9 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self._seen = [self.model.pooled(self.pre_processor(batch)) for batch in pictures]
         more = self._patches(self._collected())
         patches = torch.vstack([self._patches_seen.to(more.device), more])
-        self._select(patches, self._prototypes(len(patches)), self._chosen)
+        # Gigabytes, of many parts: they go before the selection makes its own copy.
         self._patches_seen, self.pictures_to_come = torch.empty(0), 0
+        self._select(patches, self._prototypes(len(patches)), self._chosen)
 
     def _collected(self) -> dict[str, torch.Tensor]:
         """Pooled maps of all pictures since the last time, ``{layer: float32 (n, C, h, w)}``."""

@@ -60,7 +60,7 @@ def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
         f"{INT8.key} added: {auroc}rank correlation {gate.rank_correlation:.3f}, {gate.flips} flips on "
         f"{gate.n_good + gate.n_bad} unseen parts, {added.times_faster:.2f} times as fast as fp32 on this machine{left}"
     )
-    if gate.auroc_int8 is None and not search_alone:
+    if gate.auroc_int8 is None:
         say(
             "no bad part has judged it: give pictures of some with --bad DIR, then a fall of image AUROC is refused too"
         )

@@ -34,7 +34,7 @@ from runtime.commands.options import json_option
 @click.option("--int8", is_flag=True,
               help="First add an INT8 variant, if it judges parts as fp32 does.")  # fmt: skip
 @click.option("--int8-search", is_flag=True,
-              help="The same with PatchCore's search alone in INT8: nearly fp32's scores, for large memory banks.")  # fmt: skip
+              help="The same with PatchCore's search alone in INT8, for large memory banks: fp32's scores for parts that stand out, nearly so for others.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Go on although the pictures look like another part.")
 @json_option
 def command(bundle: Path, as_json: bool, **options: Any) -> None:

@@ -6,10 +6,10 @@ so nothing cancels. The most anomalous patches, more than the score is made of, 
 more, in fp32 and in all their numbers. Score and descriptor come from that one product; for the paper's re-weighting the
 neighbours of every prototype stand in a table.
 
-Of a large bank the first look takes the first prototypes only. They stand in the order of greedy selection, so these are a
-coreset of the parts learned first by themselves, with a somewhat larger radius, and what they find is somewhat too far. How much, the second look
-shows, for it knows the distances of its patches in both: the others are scaled as its less anomalous half, which is most like
-them, has to be.
+Of a large bank the first look takes the first prototypes only. They stand in the order of greedy selection, so these alone
+are a coreset too (of the parts that were learned first), with a somewhat larger radius, and what they find is somewhat too far.
+How much, the second look shows, for it knows the distances of its patches in both: the others are scaled as its less anomalous
+half, which is most like them, has to be.
 """
 
 from __future__ import annotations
