@@ -135,7 +135,8 @@ def _best(
     worst: list[str] = []
     for attempt in attempts:
         left = tuple(convolutions[: round(attempt * len(convolutions))])
-        say(f"INT8: quantising{f', {len(left)} of {len(convolutions)} layers left in fp32' if left else ''}")
+        kept = f", {len(left)} of {len(convolutions)} layers left in fp32" if left else ""
+        say("INT8: quantising the search alone" if attempt == SEARCH_ALONE else f"INT8: quantising{kept}")
         networks = None if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
         int8 = open_engine("openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder))
         found = [_scores(int8, pictures, "int8") for pictures in (roles.judge, bad)]
