@@ -54,15 +54,16 @@ def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
 
     added = add_int8(path, request.good, request.bad, search_alone=search_alone)
     gate = added.gate
-    auroc = "" if gate.auroc_int8 is None else f"image AUROC {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, "
+    on = f" on {gate.n_synthetic} synthetic defects" if gate.n_synthetic else ""
     left = f", {len(added.left_in_fp32)} layers left in fp32" if added.left_in_fp32 else ""
     say(
-        f"{INT8.key} added: {auroc}rank correlation {gate.rank_correlation:.3f}, {gate.flips} flips on "
-        f"{gate.n_good + gate.n_bad} unseen parts, {added.times_faster:.2f} times as fast as fp32 on this machine{left}"
+        f"{INT8.key} added: image AUROC{on} {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, rank correlation "
+        f"{gate.rank_correlation:.3f}, {gate.flips} flips on {gate.n_good + gate.n_bad} unseen parts, "
+        f"{added.times_faster:.2f} times as fast as fp32 on this machine{left}"
     )
-    if gate.auroc_int8 is None:
+    if gate.n_synthetic:
         say(
-            "no bad part has judged it: give pictures of some with --bad DIR, then a fall of image AUROC is refused too"
+            "no bad part has judged it: give pictures of some with --bad DIR, they say more than synthetic defects"
         )
 
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import numpy as np
 import openvino as ov
 
 from calibration.guarantee import promise
-from calibration.int8.gate import Bounds, GateResult, compare
+from calibration.int8.gate import Bounds, GateResult, Scores, compare
 from calibration.int8.graph_parts import feature_model
 from calibration.int8.model import around_networks, quantized_networks
 from calibration.int8.pictures import Roles, share_out
 from calibration.int8.sensitivity import sensitive_layers, shallowest_first
+from calibration.int8.synthetic import synthetic_defects
 from calibration.scoring import learnt_digests
 from runtime import atomic
 from runtime.bundle import MANIFEST_FILE, Bundle
@@ -46,6 +48,8 @@ ATTEMPTS = {
     "patchcore": (1 / 16, 1 / 8, 1 / 4, 1 / 2, SEARCH_ALONE),
     "efficientad": (0.0, 1 / 8, 1 / 4, 1 / 2),
 }
+# Where no bad part judges. As many keep what chance does to image AUROC below what the gate allows.
+SYNTHETIC_DEFECTS = 480
 _TIMED_RUNS = 15
 
 
@@ -55,7 +59,7 @@ class Quantized:
 
     Attributes:
         gate: what the gate saw.
-        scores: raw scores of the parts that judged, of fp32 and of INT8, each (n,).
+        scores: raw scores of the photographed parts that judged, of fp32 and of INT8, each (n,).
         left_in_fp32: convolutions that stayed in fp32 because quantising all of them hurt.
         times_faster: median latency of fp32 over that of INT8, on this machine.
     """
@@ -79,7 +83,7 @@ def add_int8(
     Args:
         path: bundle folder.
         good: pictures of good parts: training pictures serve to quantise, others to judge.
-        bad: pictures of bad parts, if there are any: then image AUROC counts too.
+        bad: pictures of bad parts, if there are any; without, synthetic defects stand in for them.
         bounds: of the gate; None for the usual ones.
         search_alone: leave PatchCore's networks in fp32.
 
@@ -101,12 +105,6 @@ def add_int8(
 
 def _attempts(bundle: Bundle, *, search_alone: bool) -> tuple[float, ...]:
     """Shares of the networks to leave in fp32, in turn."""
-    if bundle.manifest.recipe.get("student") == "features":
-        # The gate would not see it without bad parts: good ones keep their order, and image AUROC falls all the same.
-        raise DataError(
-            f"{bundle.source}: expected a model that INT8 suits, found an EfficientAD whose student reads features: "
-            "noise from rounding is just what such a student takes off, so it passes for a defect; inspect with fp32"
-        )
     attempts = ATTEMPTS[bundle.manifest.model]
     if not search_alone:
         return attempts
@@ -129,7 +127,7 @@ def _best(
     ir = bundle.model_path(bundle.manifest.variant("openvino", "fp32"))
     onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
     fp32 = open_engine("openvino", ir)
-    scores = [_scores(fp32, pictures, "fp32") for pictures in (roles.judge, bad)]
+    exact_scores = _scores(fp32, roles.judge, bad, "fp32")
     exact = feature_model(onnx)
     convolutions = shallowest_first(exact)
     worst: list[str] = []
@@ -139,12 +137,10 @@ def _best(
         say("INT8: quantising the search alone" if attempt == SEARCH_ALONE else f"INT8: quantising{kept}")
         networks = None if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
         int8 = open_engine("openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder))
-        found = [_scores(int8, pictures, "int8") for pictures in (roles.judge, bad)]
-        gate = compare(
-            (scores[0], scores[1]), (found[0], found[1]), (_bound(scores[0]), _bound(found[0])), bounds
-        )
+        scores = _scores(int8, roles.judge, bad, "int8")
+        gate = compare(exact_scores, scores, (_bound(exact_scores.good), _bound(scores.good)), bounds)
         if not gate.problems:
-            both = (np.concatenate(scores), np.concatenate(found))
+            both = (exact_scores.photographed, scores.photographed)
             return Quantized(gate, both, left, _times_faster(fp32, int8, roles.judge[0]))
         say(f"INT8: {'; '.join(gate.problems)}")
         if networks is not None and not worst:
@@ -223,11 +219,18 @@ def _golden(root: Path) -> dict[str, Any]:
     return {**parity.to_json(), "bound": None, "holds": True, "let_in_by": GATE}
 
 
-def _scores(engine: Engine, pictures: Sequence[UInt8Image], what: str) -> np.ndarray:
-    outputs = (
-        engine.run({"image": picture[None]}) for picture in track(pictures, f"INT8: scoring with {what}")
+def _scores(engine: Engine, good: Sequence[UInt8Image], bad: Sequence[UInt8Image], what: str) -> Scores:
+    count = 0 if bad else SYNTHETIC_DEFECTS
+    pictures = (*good, *bad), synthetic_defects(good, count)
+    total = len(good) + len(bad) + count
+    found = np.array(
+        [_score(engine, picture) for picture in track(chain(*pictures), f"INT8: scoring with {what}", total)]
     )
-    return np.array([float(np.asarray(output["pred_score"]).ravel()[0]) for output in outputs])
+    return Scores(*np.split(found, [len(good), len(good) + len(bad)]))
+
+
+def _score(engine: Engine, picture: UInt8Image) -> float:
+    return float(np.asarray(engine.run({"image": picture[None]})["pred_score"]).ravel()[0])
 
 
 def _bound(good_scores: np.ndarray) -> float:

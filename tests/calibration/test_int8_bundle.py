@@ -16,10 +16,9 @@ from calibration.int8.gate import Bounds
 from calibration.int8.graph_parts import feature_model, graft, memory_bank
 from calibration.int8.variant import add_int8
 from calibration.scoring import digest_of, learnt_digests
-from export import bundling
 from runtime.bundle import Bundle
 from runtime.bundle_writer import seal
-from runtime.errors import BundleError, DataError, ParityError
+from runtime.errors import BundleError, ParityError
 from runtime.golden import replay_golden
 from runtime.inspector import Inspector
 from runtime.manifest import Variant
@@ -138,14 +137,6 @@ def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_a_student_of_features_is_refused_at_once(feature_student_work, folders, tmp_path):
-    bundling.write_bundle(feature_student_work, tmp_path / "bundle", "tile")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(DataError, match=r"whose student reads features.*inspect with fp32"):
-        add_int8(tmp_path / "bundle", *folders)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
 def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders, tmp_path, monkeypatch):
     monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
@@ -174,6 +165,11 @@ def test_a_variant_that_no_bad_part_has_judged_is_told(patchcore_bundle, folders
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     assert "no bad part has judged it" in done.stderr
+    with Bundle.open(copy) as bundle:
+        gate = bundle.manifest.metrics["int8_gate"]
+    assert (gate["n_bad"], gate["n_synthetic"]) == (0, variant.SYNTHETIC_DEFECTS)
+    assert gate["auroc_fp32"] > 0.6
+    assert gate["auroc_int8"] == pytest.approx(gate["auroc_fp32"], abs=Bounds().auroc_drop_synthetic)
 
 
 def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(

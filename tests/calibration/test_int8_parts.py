@@ -12,7 +12,7 @@ from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
 from calibration.int8.bank import rebuild_bank
-from calibration.int8.gate import Bounds, compare
+from calibration.int8.gate import Bounds, Scores, compare
 from calibration.int8.pictures import share_out
 from calibration.int8.sensitivity import shallowest_first
 from calibration.int8.variant import matched
@@ -43,8 +43,13 @@ def test_a_bank_of_other_patches_moves_as_the_nearest_one_does():
     np.testing.assert_allclose(rebuilt, bank + shift[:2], atol=1e-6)
 
 
-def scores(*values):
-    return np.asarray(values, np.float64)
+NONE = np.zeros(0)
+
+
+def of(good, bad=NONE, synthetic=NONE):
+    return Scores(
+        np.asarray(good, np.float64), np.asarray(bad, np.float64), np.asarray(synthetic, np.float64)
+    )
 
 
 @given(seed=st.integers(0, 2**16))
@@ -52,27 +57,43 @@ def test_the_gate_sees_what_scikit_learn_sees(seed):
     rng = np.random.default_rng(seed)
     good, bad = rng.normal(0, 1, 30), rng.normal(1, 1, 20)
     other = good + rng.normal(0, 0.3, 30), bad + rng.normal(0, 0.3, 20)
-    seen = compare((good, bad), other, (0.5, 0.6), Bounds())
     labels = np.repeat([0, 1], [30, 20])
-    assert seen.auroc_fp32 == pytest.approx(roc_auc_score(labels, np.concatenate([good, bad])))
-    assert seen.auroc_int8 == pytest.approx(roc_auc_score(labels, np.concatenate(other)))
+    auroc = [roc_auc_score(labels, np.concatenate(scores)) for scores in ((good, bad), other)]
+
+    seen = compare(of(good, bad), of(*other), (0.5, 0.6), Bounds())
+    assert (seen.auroc_fp32, seen.auroc_int8) == pytest.approx(auroc)
     ranks = [np.argsort(np.argsort(values)) for values in (np.r_[good, bad], np.r_[other])]
     assert seen.rank_correlation == pytest.approx(np.corrcoef(*ranks)[0, 1])
     assert seen.flips == int(((np.r_[good, bad] > 0.5) != (np.r_[other] > 0.6)).sum())
 
+    without = compare(of(good, synthetic=bad), of(other[0], synthetic=other[1]), (0.5, 0.6), Bounds())
+    assert (without.auroc_fp32, without.auroc_int8) == pytest.approx(auroc)
+    assert without.flips == int(((good > 0.5) != (other[0] > 0.6)).sum())
+    assert (without.n_bad, without.n_synthetic) == (0, 20)
+
 
 def test_the_gate_lets_equal_scores_pass_and_names_what_is_out_of_bounds():
-    good, bad = scores(*range(50)), scores(*range(40, 90))
-    assert compare((good, bad), (good * 3, bad * 3), (45.0, 135.0), Bounds()).problems == []
-    backwards = compare((good, bad), (-good, -bad), (45.0, -45.0), Bounds())
+    good, bad = np.arange(50), np.arange(40, 90)
+    assert compare(of(good, bad), of(good * 3, bad * 3), (45.0, 135.0), Bounds()).problems == []
+    backwards = compare(of(good, bad), of(-good, -bad), (45.0, -45.0), Bounds())
     assert [problem.split()[0] for problem in backwards.problems] == ["image", "scores", "98"]
     assert "allowed 0.003" in backwards.problems[0]
 
 
+def test_without_bad_parts_synthetic_defects_must_stand_out_as_before():
+    good, defects = np.arange(50), np.arange(40, 90)
+    exact = of(good, synthetic=defects)
+    assert compare(exact, of(good * 3, synthetic=defects * 3), (45.0, 135.0), Bounds()).problems == []
+    fainter = compare(exact, of(good, synthetic=defects - 5), (45.0, 45.0), Bounds())
+    assert len(fainter.problems) == 1
+    assert "image AUROC on synthetic defects falls by" in fainter.problems[0]
+    assert "allowed 0.005" in fainter.problems[0]
+
+
 @pytest.mark.filterwarnings("ignore:An input array is constant")
 def test_scores_that_are_all_the_same_do_not_pass():
-    good = scores(*range(10))
-    constant = compare((good, scores()), (good * 0, scores()), (5.0, 0.0), Bounds(flips=1.0))
+    good, bad = np.arange(10), np.arange(10) / 10
+    constant = compare(of(good, bad), of(good * 0, bad * 0), (5.0, 0.0), Bounds(flips=1.0))
     assert len(constant.problems) == 1
     assert "correlate" in constant.problems[0]
 
