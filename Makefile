@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check app bench results clean
+.PHONY: help install demo test fast check app bench results clean
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
@@ -31,6 +31,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# In parallel: slow tests would train a model each.
+fast: install
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 check: install
 	$(BIN)/ruff check .

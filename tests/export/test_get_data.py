@@ -45,7 +45,7 @@ def info(archive: Path) -> Iterator[DownloadInfo]:
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(archive.parent))
     )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     yield DownloadInfo(
         name="mvtec", url=f"http://127.0.0.1:{server.server_port}/mvtec.tar.xz", hashsum=digest

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# Each starts an interpreter that imports OpenVINO and NNCF.
+pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
