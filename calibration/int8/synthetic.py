@@ -14,7 +14,7 @@ import numpy as np
 from runtime.preprocess import UInt8Image
 
 # What is easy to see separates nothing: every variant finds it.
-OPACITY = (0.1, 0.6)
+OPACITY = (0.1, 1.0)
 # Of a window, as a share of the picture's.
 SIDE = (0.06, 0.25)
 # Of what is pasted: contrast, and brightness in grey levels.
