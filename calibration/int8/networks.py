@@ -13,12 +13,12 @@ import numpy as np
 import openvino as ov
 
 from calibration.int8.graph_parts import after
+from calibration.int8.pooling import POOLING, pooling_as_convolutions
 from runtime.extras import require_extra
 from runtime.preprocess import UInt8Image
 
 # More pictures change the ranges of the activations little and cost time.
 MAX_STATISTICS = 40
-POOLING = "AvgPool"
 
 
 def quantize_networks(
@@ -30,11 +30,11 @@ def quantize_networks(
     unusual, and an anomaly is nothing else.
 
     Two choices make the same file say the same on every processor. Weights use seven bits ("overflow fix"): without VNNI
-    products are added in 16 bits, which eight-bit weights overflow. And average pooling stays in fp32, since OpenVINO's INT8
-    pooling with padding returns other numbers than its own simulation.
+    products are added in 16 bits, which eight-bit weights overflow. And OpenVINO's INT8 pooling with padding returns other
+    numbers than its own simulation, so average pooling becomes a convolution, or stays in fp32 where it comes last.
 
     Args:
-        features: fp32 networks, see :func:`calibration.int8.graph_parts.feature_model`.
+        features: fp32 networks, see :func:`calibration.int8.graph_parts.feature_model`; changed.
         pictures: uint8 (H, W, 3), RGB, of good parts at the model's size; never test parts.
         pooled_last: PatchCore: pooling ends the backbone, and what follows describes patches and stays in fp32.
         left: names of further operations to leave in fp32.
@@ -47,6 +47,8 @@ def quantize_networks(
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+    if not pooled_last:
+        pooling_as_convolutions(features, left)
     logging.getLogger("nncf").setLevel(logging.ERROR)
     pooling = {node.get_friendly_name() for node in features.get_ops() if node.get_type_name() == POOLING}
     ignored = pooling | set(left) | (after(features, POOLING) if pooled_last else set())
