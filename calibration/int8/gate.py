@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,10 +51,12 @@ class Scores:
         return np.concatenate([self.good, self.bad])
 
     def auroc(self) -> float:
-        """Image AUROC of good parts against bad ones, or synthetic ones where there are none."""
+        """Image AUROC of good parts against bad ones, or synthetic ones where there are none; NaN if a score is no number."""
         bad = self.bad if len(self.bad) else self.synthetic
-        labels = np.repeat([0, 1], [len(self.good), len(bad)])
-        return float(roc_auc_score(labels, np.concatenate([self.good, bad])))
+        scores = np.concatenate([self.good, bad])
+        if not np.isfinite(scores).all():
+            return math.nan
+        return float(roc_auc_score(np.repeat([0, 1], [len(self.good), len(bad)]), scores))
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class GateResult:
         found = []
         drop = self.auroc_fp32 - self.auroc_int8
         allowed_drop = self.bounds.auroc_drop_synthetic if self.n_synthetic else self.bounds.auroc_drop
-        if drop > allowed_drop:
+        if not drop <= allowed_drop:
             on = " on synthetic defects" if self.n_synthetic else ""
             found.append(
                 f"image AUROC{on} falls by {drop:.4f} from {self.auroc_fp32:.4f} (allowed {allowed_drop:g})"

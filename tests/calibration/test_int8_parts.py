@@ -98,6 +98,13 @@ def test_scores_that_are_all_the_same_do_not_pass():
     assert "correlate" in constant.problems[0]
 
 
+def test_a_score_that_is_no_number_does_not_pass():
+    good, bad = np.arange(10.0), np.arange(5.0, 15.0)
+    broken = np.where(good == 3, np.nan, good)
+    found = compare(of(good, bad), of(broken, bad), (5.0, 5.0), Bounds(flips=1.0))
+    assert "image AUROC falls by nan" in found.problems[0]
+
+
 @given(seed=st.integers(0, 2**16), threshold=st.floats(-1.0, 12.0))
 def test_the_first_threshold_passes_as_many_parts_as_fp32s_does(seed, threshold):
     rng = np.random.default_rng(seed)
