@@ -18,6 +18,7 @@ from runtime.errors import DataError, ImageError
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.preprocess import decode_rgb
+from runtime.text import readable
 
 BATCH = 64
 _MASK_FOLDER = "ground_truth"
@@ -111,11 +112,11 @@ def make_point(
         embedding=prediction.embedding,
         bundle=bundle,
         category=category,
-        path=str(path.absolute() if isinstance(path, Path) else path),
+        path=readable(str(path.absolute() if isinstance(path, Path) else path)),
         verdict=prediction.verdict,
         raw_score=prediction.pred_score,
         normalized_score=prediction.normalized_score,
-        defect_type=defect_type,
+        defect_type=readable(defect_type),
         time=time or datetime.now(UTC).isoformat(timespec="milliseconds"),
         camera=camera,
         thumbnail=thumbnail(image_rgb),

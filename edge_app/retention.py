@@ -85,7 +85,7 @@ def choose(entries: Iterable[Entry], limits: Limits, now: datetime) -> list[str]
     """
     known = list(entries)
     count, size = len(known), sum(entry.size_bytes for entry in known)
-    oldest = None if limits.max_days is None else now - timedelta(days=limits.max_days)
+    oldest = _days_before(now, limits.max_days)
     removed = []
     for entry in sorted(known, key=lambda entry: (moment(entry.time, _UNKNOWN), entry.point_id)):
         if entry.confirmed:
@@ -98,6 +98,14 @@ def choose(entries: Iterable[Entry], limits: Limits, now: datetime) -> list[str]
             count -= 1
             size -= entry.size_bytes
     return removed
+
+
+def _days_before(now: datetime, days: float | None) -> datetime | None:
+    """None for no limit, and for one that lies before the calendar: no part is that old."""
+    try:
+        return None if days is None else now - timedelta(days=days)
+    except OverflowError:
+        return None
 
 
 def prune(

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from runtime.errors import LinesideError
+from runtime.text import readable
 
 GROUP = "lineside.commands"
 # The order a newcomer meets them in, rather than the alphabet.
@@ -64,7 +65,7 @@ def cli() -> None:
 
 def emit_json(value: Any) -> None:
     """Print one JSON object on one line of stdout: the form of every ``--json`` result."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    click.echo(readable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
 def main() -> None:
@@ -72,7 +73,10 @@ def main() -> None:
     # A service manager stops what it started with SIGTERM: end as with Ctrl-C, with everything stored and closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        cli(standalone_mode=False)
+        # Click hands the code of an Exit back instead of raising it.
+        code = cli(standalone_mode=False)
+        if code:
+            sys.exit(code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

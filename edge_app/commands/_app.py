@@ -43,7 +43,7 @@ def run(
         }
         page = build_page(station, pictures)
         try:
-            url = serve(page, host, port, password)
+            url = serve(page, host, port, password, any_name=open_to_all)
             click.echo(url)
             say("Ctrl-C stops the page")
             wait_for_interrupt()

@@ -26,7 +26,11 @@ from runtime.commands.options import engine_options
 @click.option(
     "--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 for any free port."
 )
-@click.option("--no-password", is_flag=True, help="Serve a network without asking for a password.")
+@click.option(
+    "--no-password",
+    is_flag=True,
+    help="Serve a network without asking for a password, and this machine under any name.",
+)
 @engine_options
 def command(
     bundles: tuple[Path, ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -51,6 +52,8 @@ def command(
     from runtime.cli import emit_json
 
     limits = Limits(max_parts, max_days, max_mib)
+    if any(value is not None and not math.isfinite(value) for value in (max_days, max_mib)):
+        raise click.UsageError("--max-days and --max-mib: expected numbers, found one that is none")
     if limits == Limits():
         raise click.UsageError("give at least one of --max-parts, --max-days and --max-mib")
     rows, freed = [], 0

@@ -18,6 +18,8 @@ from runtime.preprocess import IMAGE_SUFFIXES
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
 # The script with which a box is dragged on the part.
 BOX_PATH = CSS_PATH.with_name("box.html")
+# How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
+_UPLOADS_S = (3600, 24 * 3600)
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 # What a handler shows: verdict, pictures, neighbours, the part to remember, its file, the last word, the two buttons.
 Shown = tuple[str, str, str, PartPoint | None, str, str, object, object]
@@ -31,7 +33,9 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         samples: pictures to click on, by label of the line; may be empty.
     """
     labels = list(station.lines)
-    with gr.Blocks(title="Lineside", analytics_enabled=False, fill_width=True) as page:
+    with gr.Blocks(
+        title="Lineside", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S
+    ) as page:
         current, looked_at = gr.State(None), gr.State("")
         with gr.Row(elem_id="ls-head"):
             gr.HTML('<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False)

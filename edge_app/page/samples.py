@@ -14,6 +14,7 @@ from edge_app.indexing import find_parts
 from runtime.dataset import Part
 from runtime.errors import ImageError
 from runtime.preprocess import decode_rgb
+from runtime.text import readable
 
 MOST = 24
 _THUMBNAIL_SIDE = 200
@@ -34,7 +35,7 @@ class Sample:
     @property
     def caption(self) -> str:
         """Defect and file name, e.g. ``crack 003``."""
-        return f"{self.part.defect_type} {self.part.path.stem}".strip()
+        return readable(f"{self.part.defect_type} {self.part.path.stem}".strip())
 
 
 def load_samples(folder: Path, category: str, most: int = MOST) -> list[Sample]:

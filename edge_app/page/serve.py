@@ -9,13 +9,14 @@ import threading
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from edge_app.page.layout import BOX_PATH, CSS_PATH, theme
+from edge_app.page.same_origin import LOOPBACK, SameOrigin
 from runtime.errors import PageError
 
 PASSWORD_VARIABLE = "LINESIDE_PASSWORD"
 USER = "operator"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _MAX_UPLOAD = "200mb"
 
 
@@ -30,7 +31,7 @@ def check_access(host: str, password: str | None, *, open_to_all: bool) -> None:
     Raises:
         PageError: the page would be open to everyone who reaches the box.
     """
-    if host in _LOOPBACK or password or open_to_all:
+    if host in LOOPBACK or password or open_to_all:
         return
     raise PageError(
         f"--host {host}: expected a password in the environment variable {PASSWORD_VARIABLE}, found none, and everyone who "
@@ -38,7 +39,7 @@ def check_access(host: str, password: str | None, *, open_to_all: bool) -> None:
     )
 
 
-def serve(page: gr.Blocks, host: str, port: int, password: str | None) -> str:
+def serve(page: gr.Blocks, host: str, port: int, password: str | None, *, any_name: bool = False) -> str:
     """Start the page in the background.
 
     Args:
@@ -46,6 +47,7 @@ def serve(page: gr.Blocks, host: str, port: int, password: str | None) -> str:
         host: address to listen on.
         port: TCP port; 0 for any that is free.
         password: asked of the user ``operator``, or None for nobody.
+        any_name: also answer to names that do not mean this machine where it listens to itself alone and asks nobody.
 
     Returns:
         the page's URL.
@@ -53,11 +55,22 @@ def serve(page: gr.Blocks, host: str, port: int, password: str | None) -> str:
     Raises:
         PageError: the port is taken or the address is not this machine's.
     """
+    if ":" in host:
+        raise PageError(
+            f"--host {host}: expected a name or an IPv4 address, found an IPv6 one; try --host localhost"
+        )
+    # Gradio asks its own server whether it is up, which no proxy of the plant's network can tell it.
+    for variable in ("NO_PROXY", "no_proxy"):
+        os.environ[variable] = ",".join(
+            filter(None, [os.environ.get(variable), host, "localhost", "127.0.0.1"])
+        )
+    loopback_only = host in LOOPBACK and not password and not any_name
     try:
         _, url, _ = page.queue(default_concurrency_limit=4).launch(
             server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True,
             auth=(USER, password) if password else None, theme=theme(), css_paths=CSS_PATH, head_paths=BOX_PATH, footer_links=[],
             show_error=True, max_file_size=_MAX_UPLOAD, ssr_mode=False, enable_monitoring=False, run_history=False,
+            app_kwargs={"middleware": [Middleware(SameOrigin, loopback_only=loopback_only)]},
         )  # fmt: skip
     except OSError as error:
         raise PageError(

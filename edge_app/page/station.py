@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,10 +143,20 @@ class Line:
         Raises:
             StoreError: it cannot be written.
         """
-        if self._store.get(point.point_id) is None:
+        stored = self._store.get(point.point_id)
+        if stored is None:
             self._store.upsert([replace(point, confirmed=word)])
-        else:
-            self._store.set_confirmed(point.point_id, word)
+            return
+        if stored.verdict != point.verdict:
+            # The threshold has changed since: the word is on the verdict that was shown.
+            shown = replace(
+                stored,
+                verdict=point.verdict,
+                raw_score=point.raw_score,
+                normalized_score=point.normalized_score,
+            )
+            self._store.upsert([shown])
+        self._store.set_confirmed(point.point_id, word)
 
     def remembered(self) -> int:
         """Number of stored parts."""
@@ -199,8 +210,7 @@ class Station:
                 # Now, while nobody waits for the page: it stops everything for as long as it takes.
                 store.optimize()
                 line = Line(inspector, store, fingerprint)
-                label = line.label if line.label not in lines else f"{line.label} · {path.name}"
-                lines[label] = line
+                lines[_free(line.label, path.name, lines)] = line
             undo.pop_all()
         return cls(lines)
 
@@ -217,3 +227,9 @@ class Station:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _free(label: str, name: str, taken: Mapping[str, object]) -> str:
+    """A label that no other line has: with the bundle's name, and then a number, where it is needed."""
+    named = (f"{label} · {name}{f' ({count})' if count > 1 else ''}" for count in itertools.count(1))
+    return next(found for found in itertools.chain([label], named) if found not in taken)

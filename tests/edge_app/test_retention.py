@@ -334,3 +334,16 @@ def test_a_lost_log_makes_no_later_change_vanish(tmp_path: Path) -> None:
         assert found.confirmed == "wrong"
         assert store.count() == 29
     assert not (folder / "shard.renumber").exists()
+
+
+def test_a_limit_before_the_calendar_removes_nothing():
+    old = [Entry("a", "0001-01-01T00:00:00+00:00", confirmed=False)]
+    assert choose(old, Limits(max_days=800_000.0), NOW) == []
+    assert choose(old, Limits(max_days=1.0), NOW) == ["a"]
+
+
+@pytest.mark.parametrize("option", ["--max-days", "--max-mib"])
+def test_a_limit_that_is_no_number_is_refused(option, tmp_path):
+    done = CliRunner().invoke(prune_command, [str(tmp_path), option, "nan"])
+    assert done.exit_code == 2
+    assert "expected numbers" in done.stderr

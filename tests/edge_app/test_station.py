@@ -1,0 +1,99 @@
+"""The page's lines without the page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_app.page.samples import load_samples
+from edge_app.page.station import Station
+from runtime.bundle import Bundle
+from runtime.thresholds import THRESHOLDS_FILE, write_thresholds
+from tests.edge_app.tiny_bundle import write_tiny_bundle
+
+ENGINE = {"engine": "openvino", "precision": "fp32", "device": "CPU", "threads": None}
+
+
+def picture(level: int) -> bytes:
+    """A grey part with a corner of another level."""
+    image = np.full((64, 64, 3), 128, np.uint8)
+    image[:16, :16] = level
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def set_threshold(bundle: Path, value: float) -> None:
+    with Bundle.open(bundle) as opened:
+        thresholds = opened.thresholds()
+    changed = thresholds.of("openvino/fp32").__class__(value, value, 10.0, "manual", 0)
+    write_thresholds(bundle / THRESHOLDS_FILE, thresholds.with_threshold("openvino/fp32", changed))
+
+
+def test_every_bundle_of_one_name_can_be_picked(tmp_path):
+    bundles = [write_tiny_bundle(tmp_path / str(run) / "tile", gain=1.0 + run) for run in range(4)]
+    with Station.open(bundles, str(tmp_path / "neighbours"), ENGINE) as station:
+        assert len(station.lines) == 4
+    # All of them are closed again.
+    with Station.open(bundles, str(tmp_path / "neighbours"), ENGINE):
+        pass
+
+
+def test_a_word_is_stored_with_the_verdict_that_was_shown(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    content = picture(28)
+    with Station.open([bundle], "memory:", ENGINE) as station:
+        (line,) = station.lines.values()
+        first = line.judge(content, "a.png", defect_type="dark").point
+        assert first.verdict == "anomalous"
+        line.record(first, "right")
+        set_threshold(bundle, 120.0)
+        second = line.judge(content, "a.png").point
+        assert second.verdict == "good"
+        line.record(second, "wrong")
+        stored = line._store.get(first.point_id)
+    assert (stored.verdict, stored.confirmed, stored.defect_type) == ("good", "wrong", "dark")
+    assert stored.normalized_score == pytest.approx(second.normalized_score)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_a_file_name_that_is_no_utf8_is_indexed_searched_and_shown(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / os.fsdecode(b"Pr\xfcfling.png")).write_bytes(picture(0))
+    (folder / "other.png").write_bytes(picture(20))
+    lineside("index", bundle, "--images", folder, "--store", tmp_path / "store")
+    for command in (("search", bundle, folder, "--store", tmp_path / "store"), ("inspect", bundle, folder)):
+        assert "Pr\ufffdfling.png" in lineside(*command, "--json")
+    captions = sorted(sample.caption for sample in load_samples(folder, "tile"))
+    assert [caption.split()[-1] for caption in captions] == ["Pr\ufffdfling", "other"]
+
+
+def lineside(*arguments):
+    command = [sys.executable, "-m", "runtime.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode("utf-8")
+
+
+def test_a_search_that_failed_says_so_to_the_shell(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    command = [
+        sys.executable,
+        "-m",
+        "runtime.cli",
+        "search",
+        bundle,
+        tmp_path / "no.png",
+        "--store",
+        "memory:",
+    ]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
