@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from export.bundling import Work
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 # The tests' compiled models stay out of the user's cache.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+# Machines are shared: how long one example took says nothing about the code.
+settings.register_profile("lineside", deadline=None)
+settings.load_profile("lineside")
 
 # A suite started in the background ignores Ctrl-C, and so would every command that a test means to interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
