@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.checks import check_good, suspects
+from calibration.checks import check_good, refuse_another_part, refuse_good_as_bad, suspects
 from calibration.guarantee import Promise, promise
 from calibration.labelled import Costs, LabelledThreshold, cost_threshold, f1_threshold
 from calibration.metrics import Labels
@@ -126,14 +126,8 @@ def calibrate(bundle: Bundle, request: Request, chosen: Sequence[Variant]) -> Ca
         ThresholdError: a rate or a cost makes no sense, or thresholds.json is damaged.
         EngineError: no variant can be run.
     """
-    # A rate that makes no sense should not wait until all pictures are scored.
-    promise(1, request.max_false_rejects, request.confidence)
+    good, bad = _score(bundle, request, chosen)
     recorded = bundle.thresholds()
-    learnt = learnt_digests(bundle)
-    with ExitStack() as stack:
-        inspectors = [stack.enter_context(one) for one in _open(bundle, chosen)]
-        good = score_pictures(inspectors, request.good, "scoring good parts", learnt)
-        bad = score_pictures(inspectors, request.bad, "scoring bad parts") if request.bad else None
     check_good(request.good, good, recorded, force=request.force)
     outcomes = tuple(_one(key, good, bad, request, recorded) for key in good.by_variant)
     thresholds = recorded
@@ -142,6 +136,32 @@ def calibrate(bundle: Bundle, request: Request, chosen: Sequence[Variant]) -> Ca
     first = next(iter(good.by_variant.values()))
     odd = tuple(good.paths[index] for index in suspects(first.scores))
     return Calibration(thresholds, outcomes, good, odd)
+
+
+def check(bundle: Bundle, request: Request) -> None:
+    """Refuse what :func:`calibrate` would refuse, with fp32 alone: to be asked before a variant is added.
+
+    Raises:
+        DataError, ThresholdError, EngineError: as there.
+    """
+    good, _ = _score(bundle, request, [one for one in bundle.manifest.variants if one.precision == "fp32"])
+    if not request.force:
+        refuse_another_part(request.good, good, bundle.thresholds())
+
+
+def _score(
+    bundle: Bundle, request: Request, chosen: Sequence[Variant]
+) -> tuple[ScoredPictures, ScoredPictures | None]:
+    # A rate that makes no sense should not wait until all pictures are scored.
+    promise(1, request.max_false_rejects, request.confidence)
+    learnt = learnt_digests(bundle)
+    with ExitStack() as stack:
+        inspectors = [stack.enter_context(one) for one in _open(bundle, chosen)]
+        good = score_pictures(inspectors, request.good, "scoring good parts", learnt)
+        bad = score_pictures(inspectors, request.bad, "scoring bad parts") if request.bad else None
+    if bad is not None:
+        refuse_good_as_bad(good, bad, learnt)
+    return good, bad
 
 
 def _open(bundle: Bundle, chosen: Sequence[Variant]) -> list[Inspector]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,29 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
     old = last_from_good_parts(recorded, key)
     if old is None or force:
         return
-    if look_like_another_part(found.scores, old):
+    refuse_another_part(folder, good, recorded)
+    if look_trained_on(found.scores, old):
+        say(
+            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than the good parts that set "
+            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on them, the threshold is too low: "
+            "use pictures that training has not seen"
+        )
+
+
+def refuse_another_part(folder: Path, good: ScoredPictures, recorded: Thresholds) -> None:
+    """Refuse pictures of which the threshold in force would reject most.
+
+    Args:
+        folder: where the good parts are, for the message.
+        good: the scored good parts.
+        recorded: thresholds before the calibration.
+
+    Raises:
+        DataError: the pictures look like another part.
+    """
+    key, found = next(iter(good.by_variant.items()))
+    old = last_from_good_parts(recorded, key)
+    if old is not None and look_like_another_part(found.scores, old):
         rejected = float((found.scores > old.image_threshold).mean())
         raise DataError(
             f"{folder}: expected good parts of the kind that the model knows, but {percent(rejected)} of them "
@@ -104,9 +127,28 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
             f"{np.median(found.scores):.4g}); check the folder, the camera and the light, and train again if the part "
             "has changed. If these pictures are right, add --force"
         )
-    if look_trained_on(found.scores, old):
-        say(
-            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than the good parts that set "
-            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on them, the threshold is too low: "
-            "use pictures that training has not seen"
+
+
+def refuse_good_as_bad(good: ScoredPictures, bad: ScoredPictures, learnt: Collection[str]) -> None:
+    """Refuse a picture that is to be good and bad at once, which would set the threshold anywhere.
+
+    Args:
+        good: the scored good parts.
+        bad: the scored bad parts.
+        learnt: digests of the pictures that training has seen as good ones.
+
+    Raises:
+        DataError: the bad parts hold such a picture.
+    """
+    by_digest = dict(zip(good.digests, good.paths, strict=True))
+    both = [
+        f"{path} ({'as ' + str(by_digest[digest]) if digest in by_digest else 'which training has learnt as good'})"
+        for path, digest in zip(bad.paths, bad.digests, strict=True)
+        if digest in by_digest or digest in learnt
+    ]
+    if both:
+        more = f" and {len(both) - 3} more" if len(both) > 3 else ""
+        raise DataError(
+            f"--bad: expected pictures of bad parts alone, found {len(both)} that are among the good ones: "
+            f"{', '.join(both[:3])}{more}; take them out of one of the two, and train again without bad parts"
         )

@@ -92,7 +92,11 @@ class _Run:
     def _count_pixels(self, pixels: PixelScores, part: Part, prediction: Prediction) -> None:
         if part.is_anomalous and part.mask_path is None:
             return
-        pixels.add(prediction.heat_map(), load_mask(part, prediction.model_hw))
+        mask = load_mask(part, prediction.model_hw)
+        if part.is_anomalous and not mask.any():
+            say(f"warning: {part.mask_path} marks no pixel, so the part is left out of pixel figures")
+            return
+        pixels.add(prediction.heat_map(), mask)
         self.n_masks += part.is_anomalous
 
 

@@ -24,6 +24,8 @@ from calibration.words import percent
 from runtime.conformal import conformal_quantile
 from runtime.errors import ThresholdError
 
+LEAST_RATE = 1e-9
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -95,17 +97,13 @@ def promise(n_good: int, max_false_rejects: float, confidence: float | None) -> 
             int(chosen.value), n_good, chosen.n_needed, max_false_rejects, chosen.false_reject_rate, None
         )
     _check_rate("confidence", confidence, "0.95")
-    needed = images_needed(max_false_rejects, confidence)
-    if n_good < needed:
+    rank = tolerance_rank(n_good, max_false_rejects, confidence)
+    # Not by comparing with the number needed: rounding can put the two one apart.
+    if rank > n_good:
+        needed = max(images_needed(max_false_rejects, confidence), n_good + 1)
         return Promise(n_good, n_good, needed, max_false_rejects, best_rate(n_good, confidence), confidence)
-    return Promise(
-        tolerance_rank(n_good, max_false_rejects, confidence),
-        n_good,
-        needed,
-        max_false_rejects,
-        max_false_rejects,
-        confidence,
-    )
+    needed = min(images_needed(max_false_rejects, confidence), n_good)
+    return Promise(rank, n_good, needed, max_false_rejects, max_false_rejects, confidence)
 
 
 def tolerance_rank(n_good: int, max_false_rejects: float, confidence: float) -> int:
@@ -163,5 +161,8 @@ def upper_bound(rejected: int, n_good: int, confidence: float) -> float:
 
 
 def _check_rate(name: str, value: float, example: str) -> None:
-    if not 0.0 < value < 1.0:
-        raise ThresholdError(f"{name}: expected a number between 0 and 1, found {value}; try {example}")
+    # No box sees as many parts as the smallest of them would need.
+    if not LEAST_RATE <= value < 1.0:
+        raise ThresholdError(
+            f"{name}: expected a number between 0 and 1, at least {LEAST_RATE:g}, found {value}; try {example}"
+        )

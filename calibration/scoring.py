@@ -38,6 +38,7 @@ class ScoredPictures:
 
     Attributes:
         paths: in order.
+        digests: of each (see :func:`digest_of`).
         by_variant: results by variant key.
         skipped: unreadable pictures, with the reason.
         duplicates: copies that were left out, each with its original: a copy is no further evidence.
@@ -45,6 +46,7 @@ class ScoredPictures:
     """
 
     paths: tuple[Path, ...]
+    digests: tuple[str, ...]
     by_variant: dict[str, VariantScores]
     skipped: tuple[tuple[Path, str], ...]
     duplicates: tuple[tuple[Path, Path], ...]
@@ -72,6 +74,7 @@ def score_pictures(
         raise DataError(_nothing_left(folder, run))
     return ScoredPictures(
         tuple(run.paths),
+        tuple(run.first),
         {key: _columns(pairs) for key, pairs in run.found.items()},
         tuple(run.skipped),
         tuple(run.duplicates),

@@ -70,7 +70,8 @@ class KeptModel:
             unseen = _as_scored(found["unseen"])
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
+                pickle.UnpicklingError) as error:  # fmt: skip
             say(
                 f"{self.path}: expected a fitted model, found something else ({type(error).__name__}); training anew"
             )

@@ -140,7 +140,7 @@ class EfficientAdRecipe:
                  "--student features", "--teacher backbone, whose features it reads", f"--teacher {self.teacher}")  # fmt: skip
         _require(self.crop >= 64 and self.crop % 4 == 0, "--crop", "a multiple of 4, at least 64", self.crop)
         _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
-        _require(self.learning_rate > 0, "--learning-rate", "a positive number", self.learning_rate)
+        _require(0.0 < self.learning_rate <= 0.1, "learning_rate", "a number in (0, 0.1]", self.learning_rate)
         _require(
             min(self.size_hw) >= MIN_EFFICIENTAD_SIDE and not any(side % 64 for side in self.size_hw),
             "--size",

@@ -11,10 +11,11 @@ Paths are relative to the file. A field that the recipe does not have is an erro
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
 from runtime.errors import TrainingError
@@ -23,8 +24,6 @@ RECIPES: dict[str, type[PatchCoreRecipe] | type[EfficientAdRecipe]] = {
     "patchcore": PatchCoreRecipe,
     "efficientad": EfficientAdRecipe,
 }
-_PATHS = ("backbone_weights", "teacher_weights", "imagenet_dir")
-_TUPLES = ("layers", "size_hw")
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
@@ -48,11 +47,11 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     model = found.get("model")
     if not isinstance(model, str) or model not in RECIPES:
         raise TrainingError(f"{path}: expected model = {' or '.join(map(repr, RECIPES))}, found {model!r}")
-    known = {field.name: field for field in fields(RECIPES[model])}
+    known = get_type_hints(RECIPES[model])
     for name, value in found.items():
         if name not in known:
             raise TrainingError(f"{path}: expected fields of {model}: {', '.join(known)}; found {name!r}")
-        found[name] = _typed(path, name, value, known[name].type)
+        found[name] = _typed(path, name, value, known[name])
     return found
 
 
@@ -68,13 +67,36 @@ def make_recipe(settings: dict[str, Any]) -> Recipe:
     return RECIPES[settings["model"]](**settings)
 
 
-def _typed(path: Path, name: str, value: Any, annotation: Any) -> Any:
-    if name in _TUPLES and isinstance(value, list):
-        kind = int if name == "size_hw" else str
-        if all(type(item) is kind for item in value) and (name == "layers" or len(value) == 2):
+def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
+    """The value as the field's type; TOML has no tuples, no paths and no literals."""
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
+        any_length = arguments[-1] is Ellipsis
+        fits = isinstance(value, list) and all(type(item) is arguments[0] for item in value)
+        if fits and (any_length or len(value) == len(arguments)):
             return tuple(value)
-    elif isinstance(value, str) and annotation not in ("int", "float"):
-        return path.parent / value if name in _PATHS else value
-    elif type(value).__name__ == annotation or (annotation == "float" and type(value) is int):
+    elif get_origin(kind) is Literal:
+        if isinstance(value, str) and value in arguments:
+            return value
+    elif isinstance(kind, UnionType):  # a path, or None: a field that is left out
+        if isinstance(value, str):
+            return path.parent / value
+    elif type(value) is kind or (kind is float and type(value) is int and math.isfinite(_as_float(value))):
         return value
-    raise TrainingError(f"{path}: {name}: expected {annotation}, found {value!r}")
+    raise TrainingError(f"{path}: {name}: expected {_words(kind)}, found {value!r}")
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is tuple:
+        item, *others = get_args(kind)
+        return f"a list of {item.__name__}" if others == [Ellipsis] else f"[{item.__name__}, {item.__name__}]"
+    return "the path of a file or folder" if isinstance(kind, UnionType) else str(kind.__name__)

@@ -109,6 +109,9 @@ def load_category(root: Path, category: str | None = None) -> Category:
 def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Ground truth of a part at the model's size.
 
+    A pixel is defective if it is brighter than half of what its depth allows, or, in a mask that has no such pixel (0 and 1,
+    numbers of classes), if it is not 0. Where a thin defect would vanish, every pixel that it touches is defective.
+
     Args:
         part: a part; a good one has an empty mask.
         size_hw: height and width to resize to, nearest neighbour.
@@ -122,15 +125,20 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     if part.mask_path is None:
         return np.zeros(size_hw, dtype=np.bool_)
     try:
-        mask = cv2.imdecode(np.frombuffer(part.mask_path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        data = np.frombuffer(part.mask_path.read_bytes(), np.uint8)
+        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error):
         mask = None
     if mask is None:
         raise DataError(
             f"{part.mask_path}: expected a mask picture, found something unreadable; export it again as PNG"
         )
-    resized = cv2.resize(mask, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(resized > 127, dtype=np.bool_)
+    half = np.iinfo(mask.dtype).max // 2
+    defective = (mask > (half if mask.max() > half else 0)).astype(np.float32)
+    resized = cv2.resize(defective, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST)
+    if defective.any() and not resized.any():
+        resized = cv2.resize(defective, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized > 0.0, dtype=np.bool_)
 
 
 def _category_folder(root: Path, category: str | None) -> Path:

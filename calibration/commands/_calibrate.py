@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from calibration.calibrate import Calibration, Request, calibrate
+from calibration.calibrate import Calibration, Request, calibrate, check
 from calibration.commands.console import wide_console
 from calibration.health import refresh_health
 from calibration.labelled import Costs
@@ -27,6 +27,8 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
     require_folder(path)
     request = _request(options)
     if options["int8"] or options["int8_search"]:
+        with Bundle.open(path) as bundle:
+            check(bundle, request)
         _add_int8(path, request, search_alone=options["int8_search"])
     with Bundle.open(path) as bundle:
         chosen = choose_variants(bundle.manifest, options["engine"], options["precision"])

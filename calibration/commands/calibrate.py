@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from runtime.commands.options import json_option
 
@@ -62,6 +63,11 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     if options["int8"]:
         require_extra("calibrate", "nncf")
     _check(options)
+    given = click.get_current_context().get_parameter_source("confidence")
+    if options["on_average"] and given is ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "expected one of --confidence and --on-average, found both: an average has none"
+        )
     from calibration.commands._calibrate import run
 
     run(bundle, options, as_json=as_json)

@@ -195,14 +195,20 @@ def matched(threshold: Threshold, fp32: np.ndarray, int8: np.ndarray) -> Thresho
         int8: of the same parts.
     """
     ours, theirs = np.sort(int8), np.sort(fp32)
-    exact = threshold.image_threshold
-    beyond = exact - float(np.clip(exact, theirs[0], theirs[-1]))
-    value = float(np.interp(exact, theirs, ours)) + beyond
-    moved = value - exact
-    return dataclasses.replace(
-        threshold, image_threshold=value, pixel_threshold=threshold.pixel_threshold + moved,
+
+    def of_int8(score: float) -> float:
+        beyond = score - float(np.clip(score, theirs[0], theirs[-1]))
+        return float(np.interp(score, theirs, ours)) + beyond
+
+    value = of_int8(threshold.image_threshold)
+    return Threshold(
+        image_threshold=value,
+        pixel_threshold=threshold.pixel_threshold + value - threshold.image_threshold,
+        median_good_score=of_int8(threshold.median_good_score),
+        method="matched",
+        n_good=threshold.n_good,
         note="passes as many parts as fp32's; calibrate for a promise",
-    )  # fmt: skip
+    )
 
 
 def _golden(root: Path) -> dict[str, Any]:

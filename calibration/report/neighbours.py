@@ -68,7 +68,7 @@ def neighbours(evaluation: Evaluation, count: int) -> Neighbours | None:
     np.fill_diagonal(similarity, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :K]
     kinds = np.array([part.defect_type for part in evaluation.parts])
-    flagged = np.flatnonzero(evaluation.scores > evaluation.threshold.image_threshold)
+    flagged = np.flatnonzero(evaluation.judged & (evaluation.scores > evaluation.threshold.image_threshold))
     near = nearest[flagged]
     queries = _queries(evaluation, kinds, flagged)[:count]
     return Neighbours(
@@ -91,7 +91,7 @@ def _queries(evaluation: Evaluation, kinds: np.ndarray, flagged: np.ndarray) -> 
     for kind in sorted({str(kinds[index]) for index in flagged if evaluation.labels[index]}):
         mine = flagged[kinds[flagged] == kind]
         found.append(int(mine[np.argsort(evaluation.scores[mine], kind="stable")][len(mine) // 2]))
-    passed = np.flatnonzero(~evaluation.labels)
+    passed = np.flatnonzero(evaluation.judged & ~evaluation.labels)
     if len(passed):
         ordinary = int(passed[np.argsort(evaluation.scores[passed], kind="stable")][len(passed) // 2])
         # Before the last kinds, so that a short list has it too.

@@ -100,8 +100,10 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
     one = chapter.evaluation
     found = one.confusion
     manifest = one.manifest
-    recall = found.hits / one.n_anomalous if one.n_anomalous else float("nan")
-    false_rate = found.false_rejects / one.n_good if one.n_good else float("nan")
+    # Of the parts that got a verdict; the others were shown to a person.
+    good, anomalous = found.accepted_good + found.false_rejects, found.hits + found.misses
+    recall = found.hits / anomalous if anomalous else float("nan")
+    false_rate = found.false_rejects / good if good else float("nan")
     flagged = found.hits + found.false_rejects
     precision = found.hits / flagged if flagged else float("nan")
     roc, pr = roc_points(one.labels, one.scores), pr_points(one.labels, one.scores)
@@ -109,6 +111,8 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
     return {
         "row": first,
         "confusion": found,
+        "recall": recall,
+        "false_rate": false_rate,
         "threshold": one.threshold,
         # Built from numbers and fixed words alone, so nothing in them needs escaping.
         "histogram": Markup(histogram(one.labels, one.scores, one.threshold.image_threshold)),

@@ -66,7 +66,7 @@ def gallery(evaluation: Evaluation, inspector: Inspector, count: int) -> list[Gr
     """
     scores, labels = evaluation.scores, evaluation.labels
     flagged = scores > evaluation.threshold.image_threshold
-    rising = np.argsort(scores, kind="stable")
+    rising = [i for i in np.argsort(scores, kind="stable") if evaluation.judged[i]]
     chosen = (
         ("Misses, lowest score first", [i for i in rising if labels[i] and not flagged[i]]),
         ("False alarms, highest score first", [i for i in rising[::-1] if not labels[i] and flagged[i]]),

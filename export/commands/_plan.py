@@ -21,6 +21,9 @@ from runtime.dataset import load_category
 from runtime.errors import TrainingError
 from runtime.progress import say
 
+# What the grid replaces in a recipe.
+VARIED = ("size_hw", "coreset_ratio", "max_prototypes")
+
 
 def run(options: dict[str, Any]) -> int:
     """Plan, print, draw.
@@ -74,6 +77,9 @@ def _recipes(options: dict[str, Any]) -> list[Recipe]:
                 "plan: expected --model or --recipe, found both; the recipe says which model it is"
             )
         settings = [read_recipe_file(options["recipe"])]
+        varied = [name for name in VARIED if name in settings[0]]
+        if varied:
+            say(f"{options['recipe']}: {', '.join(varied)} left aside: --sizes and --prototypes vary it")
     else:
         settings = [{"model": model} for model in dict.fromkeys(options["models"] or ("patchcore",))]
     if options["steps"] is not None:

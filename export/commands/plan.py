@@ -32,7 +32,13 @@ import click
 @click.option("--steps", type=click.IntRange(min=1), help="EfficientAD: training steps.  [default: 300]")
 @click.option("--accuracy-on", type=click.Choice(["labelled", "synthetic"]),
               help="What accuracy is measured on.  [default: labelled test parts if there are any]")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
+)
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]")
 @click.option(

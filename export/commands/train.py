@@ -19,7 +19,13 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
 @click.option("--name", help="The bundle's name.  [default: CATEGORY-MODEL]")
 @click.option("--size", type=int, help="Input height and width in pixels.  [default: 256]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
+)
 @click.option("--backbone", help="Any timm backbone by name.  [default: tf_efficientnet_lite0]")
 @click.option("--backbone-weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The backbone's state dict, for machines without a model hub.")  # fmt: skip

@@ -42,7 +42,7 @@ class Photographs:
 
 
 def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) -> Photographs:
-    """Check every good picture and split off the held-out ones.
+    """Check every good picture and split off the held-out ones; of exact repeats only the first counts.
 
     Args:
         category: where the pictures are.
@@ -93,9 +93,9 @@ def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Pat
 def _usable(
     paths: Sequence[Path], size_hw: tuple[int, int]
 ) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
-    usable: list[Path] = []
+    usable: dict[str, Path] = {}
     skipped: list[tuple[Path, str]] = []
-    digests: list[str] = []
+    repeated = 0
     for path in track(paths, "reading pictures"):
         try:
             image = load_image(path, size_hw)
@@ -103,9 +103,14 @@ def _usable(
             skipped.append((path, str(error)))
             say(f"skipped: {error}")
             continue
-        usable.append(path)
-        digests.append(hashlib.sha256(image.tobytes()).hexdigest())
-    repeated = len(digests) - len(set(digests))
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        # A copy may not be held out from a training that has seen its original: the threshold would be too low.
+        if digest in usable:
+            repeated += 1
+        else:
+            usable[digest] = path
     if repeated:
-        say(f"warning: {repeated} of {len(digests)} good pictures are exact repeats of another one")
-    return usable, skipped, digests
+        say(
+            f"warning: {repeated} of {repeated + len(usable)} good pictures are exact repeats of another one, which counts once"
+        )
+    return list(usable.values()), skipped, list(usable)

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from export.map_tuning import KINDS, spoil
 from export.sample_data.distractors import write_scenes
 from runtime.dataset import Category
-from runtime.errors import ImageError
+from runtime.errors import DataError, ImageError
 from runtime.inspector import Inspector, Source
 from runtime.preprocess import load_image
 from runtime.progress import say, track
@@ -112,6 +112,11 @@ def image_auroc(inspector: Inspector, exam: Exam) -> float:
             say(f"skipped: {error}")
             continue
         labels.append(label)
+    if len(set(labels)) < 2:
+        raise DataError(
+            f"plan: expected readable good and anomalous pictures to compare candidates on, found {labels.count(0)} good and "
+            f"{labels.count(1)} anomalous ones; mend the pictures named above, or use --accuracy-on synthetic"
+        )
     return float(roc_auc_score(labels, scores))
 
 

@@ -24,7 +24,7 @@ def add_int8(bundle: Path, photographs: Photographs) -> None:
         for index, path in enumerate((*photographs.train, *photographs.held_out)):
             shutil.copyfile(path, Path(name) / f"{index:06d}{path.suffix}")
         command = [sys.executable, "-m", "runtime.cli", "calibrate", str(bundle), "--good", name, "--int8",
-                   "--max-false-rejects", str(MAX_FALSE_REJECTS)]  # fmt: skip
+                   "--precision", "int8", "--max-false-rejects", str(MAX_FALSE_REJECTS), "--on-average"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip()]

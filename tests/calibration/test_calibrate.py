@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -12,8 +13,10 @@ from click.testing import CliRunner
 from calibration.commands.calibrate import command
 from calibration.scoring import digest_of
 from runtime.bundle import Bundle, pack_archive
+from runtime.bundle_writer import seal
 from runtime.errors import BundleError, DataError, ThresholdError
 from runtime.inspector import Inspector
+from runtime.manifest import TRAIN_DIGESTS
 from runtime.preprocess import load_image
 from runtime.thresholds import THRESHOLDS_FILE
 from tests.calibration.synthetic import KEYS, good_folder, picture, two_variant_bundle
@@ -164,7 +167,8 @@ def test_another_part_is_refused_unless_forced(bundle, tmp_path):
 def test_a_threshold_set_by_costs_does_not_make_good_parts_look_foreign(bundle, tmp_path):
     """Dear misses put the threshold below most good parts; calibrating again must still work."""
     good = good_folder(tmp_path / "good", list(range(1, 61)))
-    bad = good_folder(tmp_path / "bad", [5, 70])
+    bad = good_folder(tmp_path / "bad", [70])
+    picture(bad / "faint.png", 5, corner=1)
     rows_of(bundle, "--good", good, "--bad", bad, "--cost-false-reject", 1, "--cost-missed", 10000)
     assert Bundle.open(bundle).thresholds().of(KEYS[0]).image_threshold < 5
     assert rows_of(bundle, "--good", good)[0]["image_threshold"] == 60.0
@@ -266,3 +270,49 @@ def test_a_folder_that_cannot_be_written_keeps_the_old_thresholds(bundle, tmp_pa
     error = refused(bundle, "--good", good)
     assert isinstance(error, ThresholdError)
     assert "No space left" in str(error)
+
+
+def test_a_picture_cannot_be_good_and_bad(bundle, tmp_path):
+    good = good_folder(tmp_path / "good", list(range(1, 21)))
+    bad = good_folder(tmp_path / "bad", [90])
+    picture(bad / "again.png", 7)
+    problem = refused(bundle, "--good", good, "--bad", bad)
+    assert isinstance(problem, DataError)
+    assert "again.png (as " in str(problem)
+    assert "006.png" in str(problem)
+
+
+def test_a_bad_part_that_training_has_learnt_as_good_is_named(bundle, tmp_path):
+    bad = good_folder(tmp_path / "bad", [90, 100])
+    with Bundle.open(bundle) as opened:
+        manifest = opened.manifest
+    learnt = digest_of(load_image(bad / "001.png", manifest.input.size_hw))
+    seal(bundle, dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: [learnt]}))
+    good = good_folder(tmp_path / "good", list(range(1, 21)))
+    problem = refused(bundle, "--good", good, "--bad", bad)
+    assert "found 1 that are among the good ones" in str(problem)
+    assert "001.png (which training has learnt as good)" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--max-false-rejects", 7), "max_false_rejects: expected a number between 0 and 1"),
+        (("--max-false-rejects", 1e-320), "at least 1e-09"),
+        ((), "expected good parts of the kind"),
+    ],
+)
+def test_what_calibration_refuses_is_refused_before_int8_is_added(bundle, tmp_path, arguments, expected):
+    good = good_folder(tmp_path / "good", list(range(80, 120)))
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    done = invoke(bundle, "--good", good, "--int8", *arguments)
+    assert done.exit_code == 1
+    assert expected in str(done.exception)
+    assert "quantising" not in done.stderr
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+
+
+def test_an_average_has_no_confidence(bundle, tmp_path):
+    done = invoke(bundle, "--good", tmp_path, "--on-average", "--confidence", 0.9)
+    assert done.exit_code == 2
+    assert "found both" in done.stderr

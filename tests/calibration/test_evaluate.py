@@ -96,6 +96,14 @@ def test_anomalous_parts_without_a_mask_are_left_out_of_pixel_figures(bundle, ro
     assert part["image_auroc"] == whole["image_auroc"]
 
 
+def test_a_mask_that_marks_nothing_is_told_and_left_out(bundle, root):
+    target = root / "tile/ground_truth/scratch/0_mask.png"
+    cv2.imwrite(str(target), np.zeros((32, 32), np.uint8))
+    done = CliRunner().invoke(command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False)
+    assert "0_mask.png marks no pixel" in done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["n_masks"] == 5
+
+
 def test_one_class_alone_gives_null_not_an_error(bundle, tmp_path):
     good_folder(tmp_path / "only/tile/test/good", GOOD)
     good_folder(tmp_path / "only/tile/train/good", [1])

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
@@ -50,6 +50,14 @@ def test_rank_is_the_smallest_that_keeps_the_promise(n_good, rate, confidence):
         assert beta.sf(1 - rate, rank, n_good - rank + 1) >= confidence - 1e-9
         if rank > 1:
             assert beta.sf(1 - rate, rank - 1, n_good - rank + 2) < confidence + 1e-9
+
+
+@given(st.integers(1, 400), st.floats(1e-9, 1 - 1e-9), st.floats(1e-9, 1 - 1e-9))
+@example(1, 0.95, 0.9975)
+def test_any_promise_is_one_of_the_scores(n_good, rate, confidence):
+    found = guarantee.promise(n_good, rate, confidence)
+    assert found.of(np.arange(n_good)) == found.rank - 1
+    assert found.max_false_rejects >= rate * (1 - 1e-6)
 
 
 @given(st.integers(1, 2000), st.floats(0.5, 0.999))

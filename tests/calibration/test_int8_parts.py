@@ -110,8 +110,13 @@ def test_the_first_threshold_passes_as_many_parts_as_fp32s_does(seed, threshold)
     rng = np.random.default_rng(seed)
     fp32 = rng.uniform(0, 10, 40)
     int8 = 0.8 * fp32 + rng.normal(0, 0.5, 40)
-    found = matched(Threshold(threshold, threshold, 1.0, "manual", 40), fp32, int8)
+    promised = Threshold(
+        threshold, threshold, 1.0, "tolerance", 40, 0.05, 0.95, "5 %", "2026-01-01T00:00:00+00:00"
+    )
+    found = matched(promised, fp32, int8)
     assert abs(int((fp32 > threshold).sum()) - int((int8 > found.image_threshold).sum())) <= 1
+    # What fp32's threshold promises was never shown of this one.
+    assert (found.method, found.max_false_rejects, found.confidence) == ("matched", None, None)
 
 
 @pytest.fixture

@@ -61,7 +61,14 @@ def test_what_is_printed_into_the_bundle_makes_the_same_recipe(recipe, tmp_path:
         ('model = "patchcore"\nsteps = 3', "found 'steps'"),
         ('model = "patchcore"\ncoreset_ratio = "much"', "coreset_ratio: expected float"),
         ('model = "patchcore"\nsize_hw = [1, 2, 3]', "size_hw"),
-        ('model = "patchcore"\nlayers = [1]', "layers"),
+        ('model = "patchcore"\nlayers = [1]', "layers: expected a list of str"),
+        ('model = "patchcore"\nlayers = "blocks.2"', "layers: expected a list of str"),
+        ('model = "patchcore"\nsize_hw = "256"', r"size_hw: expected \[int, int\]"),
+        ('model = "patchcore"\nlearn_held_out = "false"', "learn_held_out: expected bool"),
+        ('model = "patchcore"\ncoreset_ratio = 1' + "0" * 400, "coreset_ratio: expected float"),
+        ('model = "efficientad"\nmodel_size = "large"', "model_size: expected 'small' or 'medium'"),
+        ('model = "efficientad"\nteacher = "foo"', "teacher: expected 'backbone' or 'pdn'"),
+        ('model = "efficientad"\nteacher_weights = 3', "teacher_weights: expected the path"),
         ("model = [", "expected a recipe in TOML"),
     ],
 )
@@ -91,6 +98,14 @@ def test_a_student_of_features_has_its_own_layers_and_steps_and_needs_a_backbone
         EfficientAdRecipe(student="features", teacher="pdn")
     with pytest.raises(TrainingError, match="--student: expected pixels or features"):
         EfficientAdRecipe(student="neither")
+
+
+@pytest.mark.parametrize("rate", ["0.0", "-1.0", "inf", "nan", "1e6"])
+def test_a_learning_rate_that_trains_nothing(tmp_path: Path, rate: str):
+    file = tmp_path / "recipe.toml"
+    file.write_text(f'model = "efficientad"\nlearning_rate = {rate}')
+    with pytest.raises(TrainingError, match=r"learning_rate: expected a number in \(0, 0.1\]"):
+        make_recipe(read_recipe_file(file))
 
 
 @given(st.text(max_size=200))

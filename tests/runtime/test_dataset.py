@@ -135,6 +135,34 @@ def test_a_mask_is_resized_without_new_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded, np.kron(mask > 0, np.ones((4, 4), bool)))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"), [(np.uint8, 255), (np.uint8, 1), (np.uint8, 3), (np.uint16, 65535), (np.uint16, 1)]
+)
+def test_a_mask_of_any_depth_and_range_is_read(tmp_path: Path, dtype: type, value: int) -> None:
+    mask = np.zeros((8, 12), dtype)
+    mask[2:4, 3:9] = value
+    assert cv2.imwrite(str(tmp_path / "m.png"), mask)
+    loaded = load_mask(Part(tmp_path / "p.png", "crack", tmp_path / "m.png"), (8, 12))
+    np.testing.assert_array_equal(loaded, mask > 0)
+
+
+def test_noise_beside_a_defect_is_not_one(tmp_path: Path) -> None:
+    mask = np.full((8, 12), 4, np.uint8)
+    mask[2:4, 3:9] = 251
+    assert cv2.imwrite(str(tmp_path / "m.png"), mask)
+    loaded = load_mask(Part(tmp_path / "p.png", "crack", tmp_path / "m.png"), (8, 12))
+    np.testing.assert_array_equal(loaded, mask == 251)
+
+
+def test_a_scratch_thinner_than_a_pixel_of_the_model_stays(tmp_path: Path) -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:, 57] = 255
+    assert cv2.imwrite(str(tmp_path / "m.png"), mask)
+    loaded = load_mask(Part(tmp_path / "p.png", "crack", tmp_path / "m.png"), (10, 10))
+    np.testing.assert_array_equal(np.flatnonzero(loaded.all(axis=0)), [5])
+    assert loaded.sum() == 10
+
+
 def test_a_good_parts_mask_is_empty(tmp_path: Path) -> None:
     loaded = load_mask(Part(tmp_path / "p.png", "good"), (6, 9))
     assert loaded.shape == (6, 9)
