@@ -2,7 +2,7 @@
 
     python -m benchmarks.footprint tile-patchcore
     python -m benchmarks.footprint tile-patchcore --no-install
-    python -m benchmarks.footprint tile-patchcore --with "openvino<2026.1"
+    python -m benchmarks.footprint tile-patchcore --with "numpy<2.3"
 
 Cold start and memory are those of fresh processes that open the bundle and judge one picture, with the model cache warm
 (medians of several). What a large memory bank takes shows with a bundle that has one:
@@ -79,7 +79,7 @@ def _size(folder: Path) -> int:
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @click.option("--install/--no-install", default=True, show_default=True, help="Measure the installation too.")
 @click.option("--with", "requirements", multiple=True, metavar="REQUIREMENT",
-              help='For pip, beside the wheel; repeatable, e.g. "openvino<2026.1".')  # fmt: skip
+              help='For pip, beside the wheel; repeatable, e.g. "numpy<2.3".')  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 def main(bundle: Path, install: bool, requirements: tuple[str, ...], as_json: bool) -> None:
     """Measure and compare with the limits."""
