@@ -57,14 +57,17 @@ def find_parts(folder: Path) -> list[Part]:
         DataError: the folder is missing or holds no picture of a part.
     """
     inside = folder.absolute()
-    parts = [
-        Part(path, defect_type_of(path)) for path in list_images(inside) if _MASK_FOLDER not in path.parts
-    ]
+    parts = [Part(path, defect_type_of(path)) for path in list_images(inside) if not _is_mask(path)]
     if not parts:
         raise DataError(
             f"{folder}: expected pictures of parts, found masks only; give the category's folder or its test folder"
         )
     return parts
+
+
+def _is_mask(path: Path) -> bool:
+    # Not any folder above: a whole data set may lie in one of that name.
+    return _MASK_FOLDER in (path.parent.name, path.parent.parent.name)
 
 
 def defect_type_of(path: Path) -> str:

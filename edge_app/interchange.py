@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +19,8 @@ from edge_app.store.schema import checked_id
 from runtime.errors import DataError, StoreError
 
 BATCH = 256
+# Enough to tell what is usual in a file.
+SAMPLED_LINES = 1000
 PARTS_FILE = "parts.jsonl"
 THUMBNAILS = "thumbnails"
 Open = Callable[[str, int], NeighbourStore]
@@ -158,7 +162,8 @@ def import_parts(
     file = source_file(source)
     with ExitStack() as stack:
         stores: dict[str, NeighbourStore] = {}
-        lengths: dict[str, int] = {}
+        # A damaged first line may not decide what a new store takes.
+        lengths = _usual_lengths(file)
         waiting: dict[str, dict[str, PartPoint]] = {}
         for number, line in _lines(file):
             if advance is not None:
@@ -183,11 +188,23 @@ def import_parts(
     return report
 
 
+def _usual_lengths(file: Path) -> dict[str, int]:
+    """The most frequent length of a descriptor by bundle, among the first lines."""
+    found: dict[str, Counter[int]] = {}
+    for _, line in islice(_lines(file), SAMPLED_LINES):
+        try:
+            point = _parsed(line, None)
+        except LineError:
+            continue
+        found.setdefault(point.bundle, Counter())[point.embedding.size] += 1
+    return {bundle: counts.most_common(1)[0][0] for bundle, counts in found.items()}
+
+
 def _check_length(point: PartPoint, lengths: dict[str, int]) -> None:
     expected = lengths.setdefault(point.bundle, point.embedding.size)
     if point.embedding.size != expected:
         raise LineError(
-            f"expected a descriptor of length {expected} as on the lines before, found {point.embedding.size}"
+            f"expected a descriptor of length {expected} as on other lines, found {point.embedding.size}"
         )
 
 
@@ -196,7 +213,7 @@ def _flush(store: NeighbourStore, points: dict[str, PartPoint], report: ImportRe
     points.clear()
 
 
-def _parsed(line: bytes, folder: Path) -> PartPoint:
+def _parsed(line: bytes, folder: Path | None) -> PartPoint:
     if len(line) > MAX_LINE:
         raise LineError(f"expected a line of at most {MAX_LINE} bytes, found a longer one")
     try:

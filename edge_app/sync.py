@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 
 from edge_app.store import NeighbourStore, PartPoint, SearchFilter
-from edge_app.store.words import newer
+from edge_app.store.words import newer, with_word_of
 
 # Parts in one request: some 700 kB with thumbnails, which a slow line sends within the time that a server is given.
 BATCH = 64
@@ -84,9 +84,9 @@ def expected_steps(box: NeighbourStore, server: NeighbourStore) -> int:
 def _exchange(mine: list[PartPoint], box: NeighbourStore, server: NeighbourStore, report: SyncReport) -> None:
     theirs = {point.point_id: point for point in server.fetch([point.point_id for point in mine], full=False)}
     push = [point for point in mine if point.point_id not in theirs or newer(point, theirs[point.point_id])]
-    # Descriptor and thumbnail are the box's own; only the word comes over.
+    # Descriptor and thumbnail are the box's own; only the word comes over, with the verdict that it is on.
     pull = [
-        replace(point, confirmed=other.confirmed, confirmed_at=other.confirmed_at)
+        with_word_of(point, other)
         for point in mine
         if (other := theirs.get(point.point_id)) is not None and newer(other, point)
     ]

@@ -21,6 +21,8 @@ BOX_PATH = CSS_PATH.with_name("box.html")
 # How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
 _UPLOADS_S = (3600, 24 * 3600)
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
+# The part that a word was on, the word if it was stored, and what to say.
+Answer = tuple[str, str, str]
 # What a handler shows: verdict, pictures, neighbours, the part to remember, its file, the last word, the two buttons.
 Shown = tuple[str, str, str, PartPoint | None, str, str, object, object]
 
@@ -36,7 +38,7 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
     with gr.Blocks(
         title="Lineside", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S
     ) as page:
-        current, looked_at = gr.State(None), gr.State("")
+        current, looked_at, answered = gr.State(None), gr.State(""), gr.State(None)
         with gr.Row(elem_id="ls-head"):
             gr.HTML('<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False)
             picker = gr.Dropdown(
@@ -85,26 +87,28 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
             ready = samples.get(label, [])
             return _judge_sample(station.lines[label], ready[0]) if ready else _nothing()
 
-        def on_word(label: str, point: PartPoint | None, word: str) -> tuple[str, object, object]:
-            return _record(station.lines[label], point, word)
+        def on_right(label: str, point: PartPoint | None) -> Answer:
+            return _record(station.lines[label], point, "right")
 
-        def on_right(label: str, point: PartPoint | None) -> tuple[str, object, object]:
-            return on_word(label, point, "right")
-
-        def on_wrong(label: str, point: PartPoint | None) -> tuple[str, object, object]:
-            return on_word(label, point, "wrong")
+        def on_wrong(label: str, point: PartPoint | None) -> Answer:
+            return _record(station.lines[label], point, "wrong")
 
         def on_box(label: str, file: str, text: str) -> Any:
             return _like_box(station.lines[label], file, text)
 
         # No public API: the page is for people, scripts have the command line.
         private = {"api_visibility": "private", "show_progress": "minimal"}
-        upload.upload(on_upload, [picker, upload], shown, **private)
-        upload.clear(_nothing, None, shown, **private)
+        # The field is empty again at once, so that the next picture can be dropped on it.
+        upload.upload(on_upload, [picker, upload], shown, **private).then(
+            lambda: None, None, upload, **private
+        )
         gallery.select(on_sample, [picker], shown, **private)
         picker.change(on_model, [picker], [gallery, upload, *shown], **private)
-        right.click(on_right, [picker, current], [said, right, wrong], **private)
-        wrong.click(on_wrong, [picker, current], [said, right, wrong], **private)
+        # In two steps: by the time that a slow store answers, another part may be on the page.
+        for button, on_word in ((right, on_right), (wrong, on_wrong)):
+            button.click(on_word, [picker, current], answered, **private).then(
+                _say, [current, answered], [said, right, wrong], **private
+            )
         box.change(on_box, [picker, looked_at, box], [around], **private)
         page.load(first, [picker], shown, **private)
     return page
@@ -141,7 +145,8 @@ def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defec
 def _shown(judged: Judged, file: Path) -> Shown:
     ready = gr.update(interactive=True)
     return (
-        render.verdict(judged), render.pictures(judged), render.neighbours(judged.neighbours), judged.point, str(file),
+        render.verdict(judged), render.pictures(judged), render.neighbours(judged.neighbours, judged.store_problem),
+        judged.point, str(file),
         "", ready, ready,
     )  # fmt: skip
 
@@ -173,14 +178,23 @@ def _nothing() -> Shown:
     return render.EMPTY, "", "", None, "", "", off, off
 
 
-def _record(line: Line, point: PartPoint | None, word: str) -> tuple[str, object, object]:
+def _record(line: Line, point: PartPoint | None, word: str) -> Answer:
     if point is None:
-        return render.problem("No part to remember; inspect one first."), gr.skip(), gr.skip()
+        return "", "", render.problem("No part to remember; inspect one first.")
     try:
         line.record(point, word)
-        said = render.recorded(point, word, line.remembered())
     except LinesideError as error:
         # The buttons stay active: the word can be given again once the store is back.
-        return render.problem(f"Not remembered: {error}"), gr.skip(), gr.skip()
-    off = gr.update(interactive=False)
-    return said, off, off
+        return point.point_id, "", render.problem(f"Not remembered: {Path(point.path).name}: {error}")
+    return point.point_id, word, render.recorded(point, word, line.remembered())
+
+
+def _say(point: PartPoint | None, answer: Answer | None) -> tuple[object, object, object]:
+    """Show what became of a word; on another part's page only that it was lost."""
+    if answer is None:
+        return gr.skip(), gr.skip(), gr.skip()
+    point_id, word, text = answer
+    if point is not None and point.point_id == point_id:
+        # The other button stays active, for a slip of the finger.
+        return text, gr.update(interactive=word != "right"), gr.update(interactive=word != "wrong")
+    return gr.skip() if word else text, gr.skip(), gr.skip()

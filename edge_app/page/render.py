@@ -67,14 +67,20 @@ def pictures(judged: Judged) -> str:
     )
 
 
-def neighbours(found: Sequence[Neighbour], *, of_box: bool = False) -> str:
+def neighbours(found: Sequence[Neighbour], problem: str = "", *, of_box: bool = False) -> str:
     """Cards of the most similar earlier parts.
 
     Args:
         found: best first.
+        problem: why the store could not be asked.
         of_box: whether they look like the box on the part instead of the whole part.
     """
     heading = "Earlier parts like the box" if of_box else "Earlier parts like this one"
+    if problem:
+        return (
+            f'<div class="ls-neighbours"><h3>{heading}</h3>'
+            f'<div class="ls-warning" role="alert">Earlier parts cannot be shown: {escape(problem)}</div></div>'
+        )
     if not found:
         text = "No earlier part to compare with yet. Parts are remembered when you give your word on them."
         return f'<div class="ls-neighbours"><h3>{heading}</h3><p>{text}</p></div>'
@@ -82,12 +88,19 @@ def neighbours(found: Sequence[Neighbour], *, of_box: bool = False) -> str:
     return f'<div class="ls-neighbours"><h3>{heading}</h3><div class="ls-cards">{cards}</div></div>'
 
 
-def recorded(point: PartPoint, word: str, total: int) -> str:
-    """One line that says what was stored."""
+def recorded(point: PartPoint, word: str, total: int | None) -> str:
+    """One line that says what was stored.
+
+    Args:
+        point: the part.
+        word: ``right`` or ``wrong``.
+        total: number of parts in memory, or None where it is not known.
+    """
     said = "right" if word == "right" else "wrong"
+    memory = "" if total is None else f" {total} parts in memory."
     return (
         f'<div class="ls-recorded" role="status">Remembered: verdict “{escape(VERDICTS[point.verdict][1])}” is '
-        f"<b>{said}</b>. {total} parts in memory.</div>"
+        f"<b>{said}</b>.{memory} The other button changes that.</div>"
     )
 
 

@@ -38,7 +38,8 @@ class Judged:
         neighbours: earlier parts, best first.
         point: the part as it will be stored once the operator has given a word.
         drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
-        warning: what went wrong beside the verdict, e.g. a store that cannot be reached; empty if nothing did.
+        warning: what went wrong beside the verdict, e.g. a damaged file of thresholds; empty if nothing did.
+        store_problem: why there are no neighbours to show; empty if the store has answered.
     """
 
     image_rgb: npt.NDArray[np.uint8]
@@ -47,6 +48,7 @@ class Judged:
     point: PartPoint
     drift: str = ""
     warning: str = ""
+    store_problem: str = ""
 
 
 class Line:
@@ -107,13 +109,14 @@ class Line:
             path=path if path is not None else name, defect_type=defect_type,
         )  # fmt: skip
         neighbours: tuple[Neighbour, ...] = ()
+        store_problem = ""
         try:
             neighbours = self._like(prediction, point.point_id)
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
-            warning = f"{warning} {error}".strip()
+            store_problem = str(error)
         drift = "" if alarm is None else alarm.sentence()
-        return Judged(image_rgb, prediction, neighbours, point, drift, warning)
+        return Judged(image_rgb, prediction, neighbours, point, drift, warning, store_problem)
 
     def like_box(self, content: bytes, shares: tuple[float, float, float, float]) -> tuple[Neighbour, ...]:
         """Earlier parts like a box on a part, the part itself left out.
@@ -158,9 +161,12 @@ class Line:
             self._store.upsert([shown])
         self._store.set_confirmed(point.point_id, word)
 
-    def remembered(self) -> int:
-        """Number of stored parts."""
-        return self._store.count()
+    def remembered(self) -> int | None:
+        """Number of stored parts; None where the store cannot be asked just now."""
+        try:
+            return self._store.count()
+        except StoreError:
+            return None
 
     def close(self) -> None:
         """Release the engine and flush the store."""

@@ -41,6 +41,7 @@ from runtime.progress import say
 
 # The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an exception.
 RESERVE_MIB = 128
+OPEN_RESERVE_MIB = 16
 # From this share of deleted parts on a shard is written anew; the engine's own cleaning has the same threshold.
 REWRITE_SHARE = 0.2
 
@@ -80,10 +81,12 @@ class EdgeStore:
         self._closed = False
         self._durable = durable
         self._on_close = on_close
+        is_new = not (folder / SHARD_FOLDER).exists()
         prepare(folder, bundle, embedding_length, create=create)
         self._lock = FolderLock(folder)
         try:
-            self._check_space()
+            # Reading needs next to none: a disk that has filled up must not keep the page and an export from starting.
+            self._check_space(self._reserve_mib if is_new else min(self._reserve_mib, OPEN_RESERVE_MIB))
             self._shard = open_shard(folder / SHARD_FOLDER, embedding_length)
             self._log = DurableLog(self._shard, folder / SHARD_FOLDER)
             self._search_params = search_params(self.count())
@@ -285,7 +288,7 @@ class EdgeStore:
         """Give operations to the engine while holding the lock; returns a ticket for :meth:`_sync`."""
         if not operations:
             return 0
-        self._check_space()
+        self._check_space(self._reserve_mib)
         for operation in operations:
             self._shard.update(operation)
         return self._log.wrote(size) if self._durable else 0
@@ -295,11 +298,11 @@ class EdgeStore:
         if ticket:
             self._log.sync(ticket)
 
-    def _check_space(self) -> None:
+    def _check_space(self, least_mib: int) -> None:
         free_mib = shutil.disk_usage(self.folder).free >> 20
-        if free_mib < self._reserve_mib:
+        if free_mib < least_mib:
             raise StoreError(
-                f"{self.folder}: expected at least {self._reserve_mib} MiB free on the disk, found {free_mib} MiB; free some space"
+                f"{self.folder}: expected at least {least_mib} MiB free on the disk, found {free_mib} MiB; free some space"
             )
 
     @contextmanager

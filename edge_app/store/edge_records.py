@@ -9,7 +9,7 @@ import qdrant_edge as qe
 
 from edge_app.store.base import Merged, PartPoint
 from edge_app.store.schema import VECTOR_NAME, Embedding, point_of
-from edge_app.store.words import newer
+from edge_app.store.words import WORD_FIELDS, newer
 
 # Everything but the descriptor and the thumbnail.
 _LIGHT = qe.PayloadSelector.Exclude(["thumbnail"])
@@ -82,8 +82,8 @@ def merge(
 
 
 def word_of(payload: dict[str, Any]) -> dict[str, Any]:
-    """The part of a payload that is the operator's."""
-    return {name: payload[name] for name in ("confirmed", "confirmed_at")}
+    """The part of a payload that is the operator's, and the verdict that the word is on."""
+    return {name: payload[name] for name in WORD_FIELDS}
 
 
 def _vector(vectors: Any) -> Any:

@@ -10,6 +10,7 @@ from qdrant_client import models
 
 from edge_app.store.base import PartPoint, SearchFilter
 from edge_app.store.schema import VECTOR_NAME, Embedding, point_of
+from edge_app.store.words import WORD_FIELDS
 
 Checked = tuple[str, Embedding, dict[str, Any]]
 _WITH_WORD = models.FieldCondition(key="confirmed", match=models.MatchAny(any=["right", "wrong"]))
@@ -39,7 +40,7 @@ def structs(checked: Iterable[Checked]) -> list[models.PointStruct]:
 
 
 def word_operation(identifier: str, payload: dict[str, Any]) -> models.SetPayloadOperation:
-    """Set the operator's word on a point, unless it has a newer one by then: the server decides.
+    """Set the operator's word on a point and the verdict that it is on, unless it has a newer one by then: the server decides.
 
     Args:
         identifier: the point.
@@ -56,7 +57,7 @@ def word_operation(identifier: str, payload: dict[str, Any]) -> models.SetPayloa
         older.append(models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(lte=moment)))
     return models.SetPayloadOperation(
         set_payload=models.SetPayload(
-            payload={name: payload[name] for name in ("confirmed", "confirmed_at")},
+            payload={name: payload[name] for name in WORD_FIELDS},
             filter=models.Filter(must=[same], should=older),
         )
     )

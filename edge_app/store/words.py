@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from edge_app.store.base import PartPoint
 
+# A word is on a verdict, which another threshold would have made another one: they are kept and travel together.
+WORD_FIELDS = ("confirmed", "confirmed_at", "verdict", "raw_score", "normalized_score")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -25,6 +28,11 @@ def after(earlier: str) -> str:
     return max(datetime.now(UTC), moment(earlier, _NEVER) + timedelta(microseconds=1)).isoformat(
         timespec="microseconds"
     )
+
+
+def with_word_of(point: PartPoint, other: PartPoint) -> PartPoint:
+    """A part with the word of another record of it, and the verdict that the word is on."""
+    return replace(point, **{name: getattr(other, name) for name in WORD_FIELDS})
 
 
 def newer(one: PartPoint, other: PartPoint) -> bool:

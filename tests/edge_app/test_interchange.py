@@ -321,3 +321,16 @@ def test_a_newer_word_comes_in_and_an_older_does_not(tmp_path: Path) -> None:
             found = store.get(point.point_id)
             assert found is not None
             assert found.confirmed == word
+
+
+def test_a_damaged_first_line_does_not_decide_the_length(tmp_path: Path) -> None:
+    file, lines = exported(tmp_path)
+    first = json.loads(lines[0])
+    first["embedding"] = first["embedding"][:-3]
+    file.write_text("\n".join([json.dumps(first), *lines[1:]]), encoding="utf-8")
+    code, text, errors = run(import_command, file.parent, tmp_path / "store", "--json")
+    found = json.loads(text)
+    assert (code, found["added"], [entry["line"] for entry in found["skipped"]]) == (1, 5, [1])
+    assert f"descriptor of length {LENGTH} as on other lines" in errors
+    with opened(str(tmp_path / "store")) as store:
+        assert store.count() == 5

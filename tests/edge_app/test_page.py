@@ -63,10 +63,7 @@ def window(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def upload(window: webdriver.Chrome, path: Path) -> None:
-    clear = find(window, "#ls-upload button[aria-label*='lear'], #ls-upload button[aria-label*='emove']")
-    if clear:
-        clear[0].click()
-        wait_until(window, lambda: find(window, ".ls-empty"))
+    # The field is empty again after each picture, so the next one needs no click before it.
     wait_until(window, lambda: find(window, "#ls-upload input[type=file]"))
     find(window, "#ls-upload input[type=file]")[0].send_keys(str(path))
 
@@ -174,6 +171,12 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
     total = re.search(r"(\d+) parts in memory", find(window, ".ls-recorded")[0].text)
     assert total is not None
     assert int(total.group(1)) == 27
+    # A slip of the finger: the other word can still be given, and counts.
+    assert not find(window, "#ls-right")[0].is_enabled()
+    find(window, "#ls-wrong")[0].click()
+    wait_until(window, lambda: "is wrong" in find(window, ".ls-recorded")[0].text)
+    assert "27 parts in memory" in find(window, ".ls-recorded")[0].text
+    assert find(window, "#ls-right")[0].is_enabled()
 
     subprocess.run(
         [sys.executable, "-m", "runtime.cli", "thresholds", str(running.bundle), "set", "--image-threshold", "99999"],
@@ -182,6 +185,8 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
     try:
         upload(window, picture)
         wait_until(window, lambda: find(window, ".ls-verdict.ls-good"))
+        # The word was on the part as it was shown before.
+        assert not find(window, ".ls-recorded")
         assert "99999" in find(window, ".ls-verdict")[0].text
     finally:
         subprocess.run(

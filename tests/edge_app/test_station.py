@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 
 import cv2
+import gradio as gr
 import numpy as np
 import pytest
 
+from edge_app.page import render
+from edge_app.page.layout import _record, _say
 from edge_app.page.samples import load_samples
 from edge_app.page.station import Station
 from runtime.bundle import Bundle
+from runtime.errors import StoreError
 from runtime.thresholds import THRESHOLDS_FILE, write_thresholds
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
@@ -58,6 +62,45 @@ def test_a_word_is_stored_with_the_verdict_that_was_shown(tmp_path):
         stored = line._store.get(first.point_id)
     assert (stored.verdict, stored.confirmed, stored.defect_type) == ("good", "wrong", "dark")
     assert stored.normalized_score == pytest.approx(second.normalized_score)
+
+
+def test_a_lost_store_is_named_where_the_neighbours_would_be_and_a_stored_word_is_not_denied(
+    tmp_path, monkeypatch
+):
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    with Station.open([bundle], "memory:", ENGINE) as station:
+        (line,) = station.lines.values()
+
+        def lost(*_arguments, **_options):
+            raise StoreError("expected an answer, found none; check the server")
+
+        monkeypatch.setattr(line._store, "search", lost)
+        judged = line.judge(picture(28), "a.png")
+        assert judged.prediction.verdict == "anomalous"
+        html = render.neighbours(judged.neighbours, judged.store_problem)
+        assert "check the server" in html
+        assert "No earlier part" not in html
+        monkeypatch.setattr(line._store, "count", lost)
+        point_id, word, text = _record(line, judged.point, "right")
+        assert (point_id, word) == (judged.point.point_id, "right")
+        assert "Remembered" in text
+        assert "in memory" not in text
+
+
+def test_an_answer_that_comes_late_is_not_shown_as_the_next_parts(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    with Station.open([bundle], "memory:", ENGINE) as station:
+        (line,) = station.lines.values()
+        first, second = (line.judge(picture(level), f"{level}.png").point for level in (20, 28))
+        answer = _record(line, first, "right")
+        text, right, wrong = _say(first, answer)
+        assert (text, right["interactive"], wrong["interactive"]) == (answer[2], False, True)
+        assert _say(second, answer) == (gr.skip(), gr.skip(), gr.skip())
+        # But that it was lost is told wherever the operator is by then.
+        station.close()
+        lost = _record(line, first, "right")
+        assert lost[1] == ""
+        assert "Not remembered: 20.png" in str(_say(second, lost)[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")

@@ -388,6 +388,18 @@ def test_newest_word_wins_in_whatever_order_they_come(
     assert ends.pop()[0] == (coming if wins else there)[0]
 
 
+def test_a_word_brings_the_verdict_that_it_is_on(store: NeighbourStore) -> None:
+    """Another box had another threshold: "wrong" was said of its verdict, not of this one's."""
+    (point,) = make_points(1)
+    store.upsert([replace(point, verdict="anomalous", raw_score=9.0, normalized_score=0.9)])
+    other = replace(point, verdict="good", raw_score=8.5, normalized_score=0.4, path="/other/box")
+    assert store.merge([replace(other, confirmed="wrong", confirmed_at=LATE)]).words == 1
+    found = store.get(point.point_id)
+    assert found is not None
+    assert (found.verdict, found.raw_score, found.normalized_score) == ("good", 8.5, 0.4)
+    assert (found.confirmed, found.path) == ("wrong", point.path)
+
+
 def test_merge_refuses_unusable_points_and_writes_nothing(store: NeighbourStore) -> None:
     points = make_points(3)
     with pytest.raises(StoreError, match="finite raw_score"):

@@ -254,6 +254,11 @@ def test_full_disk_is_refused_before_the_engine_meets_it(disk: Path) -> None:
             store.upsert(make_points(20, seed=1))
         assert store.count() == 20
         assert len(store.search(make_points(1)[0].embedding)) == 5
+    # What is there can still be read by whoever starts now.
+    with open_store(str(disk), bundle=BUNDLE, embedding_length=LENGTH) as store:
+        assert len(store.search(make_points(1)[0].embedding)) == 5
+        with pytest.raises(StoreError, match="at least 128 MiB free"):
+            store.upsert(make_points(20, seed=1))
         (disk / "ballast").unlink()
         store.upsert(make_points(20, seed=1))
         assert store.count() == 40

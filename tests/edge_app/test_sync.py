@@ -65,6 +65,16 @@ def with_word(point: PartPoint, word: str, day: int) -> PartPoint:
     return replace(point, confirmed=word, confirmed_at=DAY.format(day))
 
 
+def test_a_pulled_word_brings_the_verdict_that_it_is_on(tmp_path: Path, url: str) -> None:
+    (point,) = make_points(1)
+    with opened(str(tmp_path)) as box, opened(url) as server:
+        box.merge([replace(point, verdict="anomalous", raw_score=9.0)])
+        server.merge([with_word(replace(point, verdict="good", raw_score=8.5), "wrong", 2)])
+        assert sync(box, server).words_pulled == 1
+        held = contents(box)[point.point_id]
+        assert (held.verdict, held.raw_score, held.confirmed) == ("good", 8.5, "wrong")
+
+
 def test_both_sides_get_what_they_lack(tmp_path: Path, url: str) -> None:
     points = make_points(30)
     with opened(str(tmp_path)) as box, opened(url) as server:
