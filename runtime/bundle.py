@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tempfile
@@ -71,6 +72,11 @@ class Bundle:
             shutil.rmtree(unpacked, ignore_errors=True)
             raise
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether this is the temporary copy of a packed bundle."""
+        return self._unpacked is not None
+
     def model_path(self, variant: Variant) -> Path:
         """Path of a variant's model file."""
         return self.root / variant.path
@@ -106,6 +112,16 @@ class Bundle:
         self.close()
 
 
+def is_unrecorded(name: str) -> bool:
+    """Whether a file may be in a bundle without being recorded; what an editor or a power cut left of such a file is never read.
+
+    Args:
+        name: relative to the bundle, with forward slashes.
+    """
+    edited = (THRESHOLDS_FILE, HEALTH_FILE)
+    return name in UNRECORDED or any(name == f"{one}~" or name.startswith(f".{one}.") for one in edited)
+
+
 def file_record(path: Path) -> FileRecord:
     """Size and sha256 of a file, read in pieces."""
     digest = hashlib.sha256()
@@ -120,17 +136,27 @@ def pack_archive(folder: Path, archive: Path) -> None:
 
     Args:
         folder: a bundle folder; it is verified first.
-        archive: target file.
+        archive: target file, outside of it.
 
     Raises:
-        BundleError: the folder is no valid bundle.
+        BundleError: no folder, no valid bundle, or a target inside it.
     """
-    Bundle.open(folder)
+    if folder.is_file():
+        raise BundleError(f"{folder}: expected a bundle folder, found a packed one; copy it as it is")
+    if archive.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{archive}: expected a file outside of the bundle {folder}; name another place")
+    if archive.is_dir():
+        raise BundleError(
+            f"{archive}: expected a file to write, found a folder; name one in it: {archive / folder.name}{ARCHIVE_SUFFIX}"
+        )
+    manifest = Bundle.open(folder).manifest
     temporary = archive.with_name(f".{archive.name}.part")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
-            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-                out.write(path, path.relative_to(folder).as_posix())
+        # A box without a clock may date files before 1980, which a zip cannot hold.
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, strict_timestamps=False) as out:
+            for name in sorted({*manifest.files, *UNRECORDED}):
+                if (folder / name).is_file():
+                    out.write(folder / name, name)
         temporary.replace(archive)
     finally:
         temporary.unlink(missing_ok=True)
@@ -166,7 +192,7 @@ def _verified_manifest(root: Path) -> Manifest:
                 f"{path}: expected plain files only, found a symbolic link; copy the bundle again"
             )
         name = path.relative_to(root).as_posix()
-        if path.is_file() and name not in manifest.files and name not in UNRECORDED:
+        if path.is_file() and name not in manifest.files and not is_unrecorded(name):
             raise BundleError(
                 f"{path}: expected only files that bundle.json lists, found one more; remove it"
             )
@@ -204,7 +230,17 @@ def _unpack(path: Path, target: Path) -> None:
                         f"{path}: expected plain files only, found a symbolic link; do not use this file"
                     )
             archive.extractall(target)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise _no_archive(path, error) from error
         raise BundleError(
-            f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); copy it again"
+            f"{path}: expected room in {target.parent} to unpack it, but {error.strerror}; free some, or set TMPDIR to another disk"
         ) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise _no_archive(path, error) from error
+
+
+def _no_archive(path: Path, error: Exception) -> BundleError:
+    return BundleError(
+        f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); copy it again"
+    )

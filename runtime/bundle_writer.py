@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from runtime import atomic
-from runtime.bundle import MANIFEST_FILE, UNRECORDED, Bundle, file_record
+from runtime.bundle import MANIFEST_FILE, Bundle, file_record, is_unrecorded
 from runtime.manifest import FileRecord, Manifest
 
 
@@ -14,7 +14,7 @@ def collect_records(root: Path) -> dict[str, FileRecord]:
     """Size and hash of every file that a manifest must list, by name with forward slashes, sorted."""
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     names = ((path.relative_to(root).as_posix(), path) for path in paths)
-    return {name: file_record(path) for name, path in names if name not in UNRECORDED}
+    return {name: file_record(path) for name, path in names if not is_unrecorded(name)}
 
 
 def seal(root: Path, manifest: Manifest) -> Manifest:

@@ -100,16 +100,16 @@ class Inspector:
     def refresh_thresholds(self) -> bool:
         """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
 
-        A damaged file leaves the last good state in force and is named in :attr:`threshold_problem`.
+        A packed bundle's cannot be edited: a clean-up of the temporary folder that it was unpacked to changes nothing. A damaged file leaves the last good state in force and is named in :attr:`threshold_problem`.
 
         Returns:
             Whether the file has changed since it was last read.
         """
-        return self._threshold.refresh()
+        return not self.bundle.is_packed and self._threshold.refresh()
 
     def refresh_health(self) -> bool:
         """The same for health.json and :attr:`health_problem`; a file that was deleted switches the check off."""
-        return self._health.refresh()
+        return not self.bundle.is_packed and self._health.refresh()
 
     def infer(self, image_rgb: UInt8Image) -> RawOutputs:
         """Run the graph.
@@ -126,13 +126,13 @@ class Inspector:
                 "use runtime.preprocess.resize first"
             )
         outputs = self._engine.run({"image": np.ascontiguousarray(image_rgb)[None]})
-        score = float(np.asarray(outputs["pred_score"]).reshape(-1)[0])
-        if not np.isfinite(score):
-            raise EngineError(
-                f"pred_score: expected a finite number, found {score}; run: lineside verify BUNDLE"
-            )
+        for name in ("pred_score", "anomaly_map", "embedding"):
+            if not np.isfinite(outputs[name]).all():
+                raise EngineError(
+                    f"{name}: expected finite numbers, found others; run: lineside verify BUNDLE"
+                )
         return RawOutputs(
-            pred_score=score,
+            pred_score=float(np.asarray(outputs["pred_score"]).reshape(-1)[0]),
             anomaly_map=np.asarray(outputs["anomaly_map"], dtype=np.float32)[0, 0],
             embedding=np.asarray(outputs["embedding"], dtype=np.float32)[0],
         )
@@ -160,10 +160,15 @@ class Inspector:
         if health is not None and (health.judge or health.drift):
             measured = measure(resized)
             reason = health.reason(measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score)
-        return self._judge(raw, measured, reason, start)
+        return self._judge(resized, raw, measured, reason, start)
 
     def _judge(
-        self, raw: RawOutputs, measured: dict[str, float] | None, reason: str, start: float
+        self,
+        picture: UInt8Image,
+        raw: RawOutputs,
+        measured: dict[str, float] | None,
+        reason: str,
+        start: float,
     ) -> Prediction:
         threshold = self.threshold
         flagged: Verdict = "anomalous" if raw.pred_score > threshold.image_threshold else "good"
@@ -182,6 +187,7 @@ class Inspector:
             device=self.device,
             reason=reason,
             statistics=measured,
+            picture=picture,
         )
 
     def close(self) -> None:

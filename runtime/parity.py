@@ -49,7 +49,8 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether the variant is within its bound, without a flip."""
-        near = max(self.max_score_difference, self.p99_map_difference) <= self.bound
+        # Each on its own: max() would pass over a difference that is no number.
+        near = self.max_score_difference <= self.bound and self.p99_map_difference <= self.bound
         return near and self.verdict_flips == 0
 
     def to_json(self) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Prediction:
         device: e.g. ``CPU``.
         reason: why the part cannot be judged; empty otherwise.
         statistics: of the picture, by name (:mod:`runtime.health.statistics`); None where the bundle has no health.json.
+        picture: what the model saw, uint8 (H, W, 3), RGB: the file may be gone by the time that one wants to look.
     """
 
     verdict: Verdict
@@ -65,6 +66,7 @@ class Prediction:
     device: str
     reason: str = ""
     statistics: dict[str, float] | None = None
+    picture: npt.NDArray[np.uint8] | None = None
 
     def heat_map(self) -> npt.NDArray[np.float32]:
         """Raw anomaly values at the model's input size, float32 (H, W); computed on demand."""

@@ -7,6 +7,7 @@ Here both sides call :func:`load_image`, and the graph's input is the very tenso
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 # Above this a picture is no photograph of a part but a mistake, and decoding it could exhaust the box's memory.
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
+# A marker with a segment behind it, or the end; not the stuffed zeros, restarts and fill bytes of entropy-coded data.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 UInt8Image = npt.NDArray[np.uint8]
 
@@ -125,12 +128,35 @@ def _check_pixels(name: str, width: int, height: int) -> None:
 
 
 def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end marker; the decoder would fill the rest with grey and say nothing."""
+    """Whether a JPEG or PNG lacks its end marker; the decoder would fill the rest with grey and say nothing.
+
+    What follows the end, as the film of a "motion photo" does, is nobody's business.
+    """
     if data.startswith(b"\xff\xd8"):
-        # Entropy-coded data cannot contain FFDA or FFD9, so the last end marker follows the last start of scan.
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+        return not _jpeg_ends(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" not in data[-64 * 1024 :]
+        return not _png_ends(data)
+    return False
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Walk the markers (ITU-T T.81, B.1.1): segments tell their length, entropy-coded data runs to the next marker."""
+    place = 2
+    while found := _JPEG_MARKER.search(data, place):
+        if found[0] == b"\xff\xd9":
+            return True
+        # Behind the segment, which may hold a thumbnail with markers of its own.
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    """Walk the chunks: length, name, content, checksum."""
+    place = 8
+    while place + 12 <= len(data):
+        if data[place + 4 : place + 8] == b"IEND":
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
     return False
 
 

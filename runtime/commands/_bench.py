@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def run(path: Path, wanted: Wanted, engine: dict[str, Any], *, as_json: bool) ->
         "input_hw": list(manifest.input.size_hw),
         **{name: round(value, 3) for name, value in summarize(times).items()},
         "cold_start_ms": round(cold_start_ms, 1),
-        "peak_rss_mib": round(peak_rss_mib, 1),
+        "peak_rss_mib": None if math.isnan(peak_rss_mib) else round(peak_rss_mib, 1),
     }
     if sustained is not None:
         result["sustained"] = sustained.to_json()
@@ -105,7 +106,8 @@ def print_result(result: dict[str, Any]) -> None:
         f"jitter {result['jitter_ms']:.2f} ms   {result['images_per_second']:.0f} images/s",
         f"  decode {result['decode_p50_ms']:.2f} ms   resize {result['resize_p50_ms']:.2f} ms   "
         f"infer {result['infer_p50_ms']:.2f} ms   (heat map, when somebody looks: {result['post_p50_ms']:.2f} ms)",
-        f"  cold start {result['cold_start_ms']:.0f} ms   peak memory {result['peak_rss_mib']:.0f} MiB",
+        f"  cold start {result['cold_start_ms']:.0f} ms   peak memory "
+        + ("not told here" if result["peak_rss_mib"] is None else f"{result['peak_rss_mib']:.0f} MiB"),
     ]
     if "sustained" in result:
         lines += _sustained_lines(result["sustained"])

@@ -9,21 +9,21 @@ from typing import Any
 
 import click
 import cv2
-import numpy as np
 
 from runtime import atomic
 from runtime.cli import emit_json
 from runtime.dataset import list_images
 from runtime.engines.base import available_cores
 from runtime.errors import ImageError
-from runtime.inspector import Inspector, Source
+from runtime.inspector import Inspector
 from runtime.pipeline import inspect_all
 from runtime.prediction import Prediction
-from runtime.preprocess import decode_rgb, resize
 from runtime.progress import say, track
 
 # Below this many pictures the second stream's start-up costs more than it brings.
 MANY = 16
+# A name may have 255 bytes; a temporary one needs some more than the final one.
+_LONGEST_STEM = 200
 
 
 @dataclass
@@ -57,7 +57,7 @@ def run(
             counts.cannot_judge += prediction.verdict == "cannot_judge"
             print_prediction(str(path), prediction, as_json=as_json)
             if save_maps is not None:
-                save_map(save_maps / f"{index:05d}_{path.stem}.png", path, prediction)
+                save_map(save_maps, f"{index:05d}_{path.stem}", prediction)
     if not as_json and len(pictures) > 1:
         say(
             f"{len(pictures)} pictures: {counts.anomalous} anomalous, {counts.cannot_judge} cannot be judged, "
@@ -92,10 +92,20 @@ def line_of(name: str, prediction: Prediction) -> str:
     )
 
 
-def save_map(target: Path, source: Source, prediction: Prediction) -> None:
-    """Write the part with its heat map over it as PNG, at the model's size."""
-    image_rgb = source if isinstance(source, np.ndarray) else decode_rgb(source)
-    picture = prediction.heat_overlay(resize(image_rgb, prediction.model_hw))
-    done, data = cv2.imencode(".png", picture[:, :, ::-1])
-    if done:
+def save_map(folder: Path, stem: str, prediction: Prediction) -> None:
+    """Write the part with its heat map over it as PNG, at the model's size; a map that cannot be written is told, no more.
+
+    Args:
+        folder: where to.
+        stem: the file's name without its suffix, cut where it is too long for a disk.
+        prediction: of the part.
+    """
+    if prediction.picture is None:
+        return
+    short = stem.encode(errors="surrogateescape")[:_LONGEST_STEM].decode(errors="ignore")
+    target = folder / f"{short}.png"
+    _, data = cv2.imencode(".png", prediction.heat_overlay(prediction.picture)[:, :, ::-1])
+    try:
         atomic.write_bytes(target, data.tobytes())
+    except OSError as error:
+        say(f"{target}: expected to write the heat map, but {error.strerror}; check the disk")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.progress import say
-from runtime.sources import Arrival
+from runtime.sources import Arrival, shown
 from runtime.watching import streams_for, watch_sources
 
 
@@ -32,16 +33,21 @@ def run(
     save_maps: Path | None,
     drift_state: Path | None,
     as_json: bool,
-) -> None:
+) -> Counter[str]:
     """Inspect until the sources end or Ctrl-C; a picture that cannot be read is named and skipped.
+
+    Returns:
+        Number of parts by verdict, and of ``unreadable`` ones.
 
     Raises:
         SourceError: there is no such source.
-        BundleError: the bundle is unusable.
+        BundleError: the bundle is unusable, or the file of the drift test is damaged.
     """
     verdicts: Counter[str] = Counter()
     stop = threading.Event()
-    title = ", ".join(sources)
+    title = ", ".join(map(shown, sources))
+    # Maps of an earlier run stay.
+    started = time.strftime("%Y%m%d-%H%M%S")
     # Each camera drifts on its own.
     drifts = {source: DriftWatch(drift_state) for source in sources}
     with Inspector(bundle, **engine, streams=streams_for(sources, engine, once=once)) as inspector:
@@ -50,6 +56,8 @@ def run(
         )
         if save_maps is not None:
             save_maps.mkdir(parents=True, exist_ok=True)
+        for drift in drifts.values():
+            drift.begin(inspector)
         say(f"watching {title}; Ctrl-C ends it")
         try:
             for (source, part), prediction in found:
@@ -57,11 +65,14 @@ def run(
                     say(f"skipped: {prediction}")
                     verdicts["unreadable"] += 1
                     continue
-                if save_maps is not None and prediction.verdict == "anomalous":
-                    _save_map(save_maps, part, prediction, sum(verdicts.values()))
                 verdicts[prediction.verdict] += 1
-                alarm = _see(drifts[source], inspector, prediction, source if len(drifts) > 1 else "")
+                where = shown(source) if len(drifts) > 1 else ""
+                alarm = _see(drifts[source], inspector, prediction, where)
+                # First of all the verdict: the line waits for it.
                 _report(part, prediction, alarm, as_json=as_json)
+                if save_maps is not None and prediction.verdict == "anomalous":
+                    stem = f"{started}_{sum(verdicts.values()) - 1:06d}_{_stem(part)}"
+                    save_map(save_maps, stem, prediction)
         except KeyboardInterrupt:
             stop.set()
         finally:
@@ -72,6 +83,7 @@ def run(
     for drift in drifts.values():
         if drift.alarm is not None:
             say(drift.alarm.sentence())
+    return verdicts
 
 
 def _take_over_edits(inspector: Inspector) -> None:
@@ -84,12 +96,13 @@ def _take_over_edits(inspector: Inspector) -> None:
 
 
 def _see(drift: DriftWatch, inspector: Inspector, prediction: Prediction, source: str) -> Alarm | None:
-    before = drift.alarm
+    before, test = drift.alarm, drift.test
     alarm = drift.see(inspector, prediction)
     where = f"{source}: " if source else ""
     if alarm is not None and before is None:
         say(f"{where}{alarm.sentence()}")
-    if alarm is None and before is not None:
+    # Not where the test was switched off or begins anew: that says nothing about the pictures.
+    if alarm is None and before is not None and drift.test is test:
         say(f"{where}drift: over; the pictures look like the calibrated good parts again")
     return alarm
 
@@ -102,6 +115,9 @@ def _report(part: Arrival, prediction: Prediction, alarm: Alarm | None, *, as_js
         click.echo(line_of(part.name, prediction))
 
 
-def _save_map(folder: Path, part: Arrival, prediction: Prediction, index: int) -> None:
-    stem = Path(part.name.replace("#", "-")).stem or "part"
-    save_map(folder / f"{index:06d}_{stem}.png", part.source, prediction)
+def _stem(part: Arrival) -> str:
+    """The file's name without its suffix, or that of the recording, camera or stream with the frame's number."""
+    if isinstance(part.source, Path):
+        return part.source.stem
+    name, _, frame = part.name.rpartition("#")
+    return f"{Path(name).stem or 'part'}-{frame}"

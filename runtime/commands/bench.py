@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import engine_options, json_option
+from runtime.commands.options import FiniteRange, engine_options, json_option
 
 
 @click.command()
@@ -22,12 +22,12 @@ from runtime.commands.options import engine_options, json_option
 )
 @click.option(
     "--takt-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="The line's cycle time: pass or fail, by the 99th percentile; a failure exits with 1.",
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="A sustained run of so many minutes as well, which shows throttling.",
 )
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import json_option
+from runtime.commands.options import FiniteRange, json_option
 
 SWITCH = click.Choice(["on", "off"])
 
@@ -22,7 +22,7 @@ SWITCH = click.Choice(["on", "off"])
               help="New limits of one number, as the table shows it; an empty side has no limit.")  # fmt: skip
 @click.option("--parts-between-false-alarms", type=click.IntRange(min=100), metavar="N",
               help="Average distance of false drift alarms, at least.")  # fmt: skip
-@click.option("--tolerated-share", type=click.FloatRange(0.0, 0.5), metavar="SHARE",
+@click.option("--tolerated-share", type=FiniteRange(0.0, 0.5), metavar="SHARE",
               help="Share of parts that may look however they like without the drift test minding.")  # fmt: skip
 @json_option
 def command(bundle: Path, as_json: bool, **changes: Any) -> None:

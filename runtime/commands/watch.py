@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def command(
     """Inspect parts as they come: pictures that appear in a folder, a video file, a camera or an RTSP URL.
 
     Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts never lag behind the line. An
-    edited threshold is in force at the next part. Ctrl-C ends it with a summary. Several sources share one model.
+    edited threshold is in force at the next part. Ctrl-C ends it with a summary. Several sources share one model. A folder or
+    camera that goes away is told and tried again until it is back. With --once an unreadable picture makes it exit with 1.
 
     A picture that cannot be judged (out of focus, too dark, ...) says why. When the good parts no longer look like the
     calibrated ones, stderr says what has changed and since when, and with --json every line carries it as "drift".
@@ -55,7 +57,9 @@ def command(
         raise click.UsageError(
             "--drift-state: expected one SOURCE, found several; each needs a file of its own"
         )
-    run(
+    counts = run(
         bundle, sources, engine, existing=not new_only, once=once, save_maps=save_maps, drift_state=drift_state,
         as_json=as_json,
     )  # fmt: skip
+    if once and counts["unreadable"]:
+        sys.exit(1)

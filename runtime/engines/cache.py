@@ -25,3 +25,16 @@ def model_cache_dir() -> Path | None:
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+def empty_model_cache() -> bool:
+    """Delete the compiled models; they are made anew when they are needed.
+
+    Returns:
+        Whether there were any.
+    """
+    folder = model_cache_dir()
+    blobs = [] if folder is None else list(folder.glob("*.blob"))
+    for blob in blobs:
+        blob.unlink(missing_ok=True)
+    return bool(blobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from runtime.prediction import Prediction
 from runtime.progress import say
 
 STATE_VERSION = 1
-# A crash loses at most this many parts of what the test has learnt.
-SAVE_EVERY = 25
+# A crash loses at most what the test has learnt in this time; the file may have a megabyte, and small boxes have flash.
+SAVE_EVERY_S = 60.0
 
 
 class DriftWatch:
@@ -36,6 +37,12 @@ class DriftWatch:
         self._state = state
         self._health: Health | None = None
         self._monitor: DriftMonitor | None = None
+        self._saved_at = time.monotonic()
+
+    @property
+    def test(self) -> DriftMonitor | None:
+        """The test that is running, or None."""
+        return self._monitor
 
     @property
     def alarm(self) -> Alarm | None:
@@ -43,7 +50,7 @@ class DriftWatch:
         return None if self._monitor is None else self._monitor.alarm
 
     def see(self, inspector: Inspector, prediction: Prediction) -> Alarm | None:
-        """Take in a part; not safe to call from several threads at once.
+        """Take in a part, and save now and then; not safe to call from several threads at once.
 
         Args:
             inspector: whose baseline is in force.
@@ -55,23 +62,35 @@ class DriftWatch:
         Raises:
             HealthError: the file of the state is damaged, or no such file.
         """
-        health = inspector.health
-        if health is None or not health.drift or prediction.statistics is None:
+        self.begin(inspector)
+        if self._monitor is None or prediction.statistics is None:
             return None
-        if self._monitor is None or health is not self._health:
-            self._monitor = self._renewed(health, inspector.variant.key)
-            self._health = health
         alarm = self._monitor.update(prediction.statistics, prediction.pred_score)
-        if self._monitor.parts % SAVE_EVERY == 0:
+        if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
             self.save()
         return alarm
+
+    def begin(self, inspector: Inspector) -> None:
+        """Make the test ready for the baseline in force, or drop it where there is none or it is switched off.
+
+        Raises:
+            HealthError: the file of the state is damaged, or no such file.
+        """
+        health = inspector.health
+        if health is None or not health.drift:
+            self._monitor = None
+        elif self._monitor is None or health is not self._health:
+            self._monitor = self._renewed(health, inspector.variant.key)
+        self._health = health
 
     def save(self) -> None:
         """Write the state; a file that cannot be written is told and costs nothing but the memory of this run."""
         if self._state is None or self._monitor is None:
             return
         try:
-            atomic.write_json(self._state, state_of(self._monitor))
+            self._saved_at = time.monotonic()
+            text = json.dumps(state_of(self._monitor), separators=(",", ":"), allow_nan=False)
+            atomic.write_bytes(self._state, text.encode())
         except OSError as error:
             say(
                 f"{self._state}: expected to write it, but {error.strerror}; check the disk and the folder's owner"

@@ -181,3 +181,10 @@ def test_a_run_of_one_interval_can_be_drawn() -> None:
     times = times_of([4.0, 5.0])
     drawn = latency_plot("one", times, None, Sustained([Interval(1.0, 2, 4.5, 5.0, None)], times, None, True))
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
+
+
+@pytest.mark.parametrize("options", [("--takt-ms", "inf"), ("--takt-ms", "nan"), ("--minutes", "nan")])
+def test_what_is_no_finite_number_is_refused_before_measuring(bundle: Path, options: tuple[str, str]) -> None:
+    done = run(bundle, *options, "--json")
+    assert done.returncode == 2
+    assert "expected a finite number" in done.stderr

@@ -15,12 +15,15 @@ import pytest
 from click.testing import CliRunner
 
 from runtime.bundle import Bundle, pack_archive
+from runtime.commands._watch import _see
 from runtime.commands.health import command as health_command
 from runtime.commands.inspect import command as inspect_command
 from runtime.errors import BundleError, HealthError
 from runtime.health.baseline import HEALTH_FILE, Health, Limit
 from runtime.health.file import read_health, write_health
+from runtime.health.state import DriftWatch, read_state
 from runtime.inspector import Inspector
+from runtime.manifest import Variant
 from tests.runtime.tiny import ENGINES, random_image, reference, write_bundle
 from tests.runtime.unwell import CAMERA, FAULTS, photograph, tiny_health, write_healthy_bundle
 
@@ -268,3 +271,53 @@ def test_watch_refuses_a_file_that_is_no_state_and_leaves_it_alone(bundle: Path,
     assert "expected the state of a drift test" in done.stderr
     assert "Traceback" not in done.stderr
     assert mine.read_text() == '{"mine": 1}'
+
+
+class Scripted:
+    """An inspector whose health file is edited while the line runs."""
+
+    def __init__(self, health: Health | None) -> None:
+        self.health = health
+        self.variant = Variant("openvino", "fp32", "model.xml")
+
+
+def test_switching_the_drift_test_off_is_not_the_end_of_a_change(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health = read_health(bundle / HEALTH_FILE)
+    scripted = Scripted(health)
+    drift = DriftWatch(tmp_path / "state.json")
+    with Inspector(bundle) as inspector:
+        dark = [inspector.inspect((photograph(1000 + seed) * 0.8).astype(np.uint8)) for seed in range(60)]
+
+    def see() -> object:
+        return _see(drift, scripted, dark[0], "")  # type: ignore[arg-type]
+
+    for prediction in dark:
+        _see(drift, scripted, prediction, "")  # type: ignore[arg-type]
+    assert drift.alarm is not None
+    assert "drift: since" in capsys.readouterr().err
+    for other in (replace(health, drift=False), None):
+        scripted.health = other
+        assert see() is None
+        assert drift.alarm is None
+        assert see() is None
+    assert "over" not in capsys.readouterr().err
+    drift.save()
+    assert not (tmp_path / "state.json").exists()
+
+
+def test_the_state_of_the_drift_test_is_written_now_and_then_and_at_the_end(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state.json"
+    drift = DriftWatch(state)
+    with Inspector(bundle) as inspector:
+        part = inspector.inspect(photograph(1000))
+        for _ in range(30):
+            drift.see(inspector, part)
+        assert not state.exists()
+        monkeypatch.setattr("runtime.health.state.SAVE_EVERY_S", 0.0)
+        drift.see(inspector, part)
+        assert json.loads(state.read_text())["parts"] == 31
+        assert read_state(state, inspector.health, "openvino/fp32") is not None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from runtime.bundle import Bundle, pack_archive
 from runtime.commands.pack import command
 from runtime.errors import BundleError
 from runtime.inspector import Inspector
 from tests.runtime.tiny import random_image, write_bundle
+from tests.runtime.unwell import CAMERA, write_healthy_bundle
 
 
 def test_a_packed_bundle_gives_the_same_score(tmp_path: Path) -> None:
@@ -31,3 +37,66 @@ def test_a_damaged_bundle_or_a_wrong_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="expected sha256"):
         CliRunner().invoke(command, [str(bundle), str(tmp_path / "t.lineside")], catch_exceptions=False)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_what_would_destroy_a_bundle_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    packed = tmp_path / "tiny.lineside"
+    assert CliRunner().invoke(command, [str(bundle), str(packed)]).exit_code == 0
+    before = packed.read_bytes()
+    for arguments, expected in (
+        ((packed, packed), "found a packed one"),
+        ((bundle, bundle / "x.lineside"), "outside of the bundle"),
+    ):
+        with pytest.raises(BundleError, match=expected):
+            CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+    assert packed.read_bytes() == before
+    Bundle.open(bundle)
+
+
+def test_files_from_a_box_without_a_clock_are_packed(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    os.utime(bundle / "thresholds.json", (0, 0))
+    packed = tmp_path / "tiny.lineside"
+    assert CliRunner().invoke(command, [str(bundle), str(packed)], catch_exceptions=False).exit_code == 0
+    with Bundle.open(packed) as opened:
+        assert opened.thresholds() == Bundle.open(bundle).thresholds()
+
+
+@pytest.mark.parametrize(
+    "left", [".thresholds.json.k3j2h1", ".health.json.abc", "thresholds.json~", ".thresholds.json.swp"]
+)
+def test_what_an_editor_or_a_power_cut_left_is_neither_read_nor_packed(tmp_path: Path, left: str) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    (bundle / left).write_bytes(b"{")
+    packed = tmp_path / "tiny.lineside"
+    pack_archive(bundle, packed)
+    with Bundle.open(packed) as opened:
+        assert not (opened.root / left).exists()
+    (bundle / "more.json").write_bytes(b"{}")
+    with pytest.raises(BundleError, match="found one more"):
+        Bundle.open(bundle)
+
+
+def test_a_clean_up_of_the_temporary_folder_changes_no_verdict(tmp_path: Path) -> None:
+    packed = tmp_path / "tiny.lineside"
+    pack_archive(write_healthy_bundle(tmp_path / "bundle"), packed)
+    dark = np.zeros((CAMERA, CAMERA, 3), np.uint8)
+    with Inspector(packed) as inspector:
+        for name in ("thresholds.json", "health.json"):
+            (inspector.bundle.root / name).unlink()
+        assert not inspector.refresh_thresholds()
+        assert not inspector.refresh_health()
+        assert inspector.inspect(dark).verdict == "cannot_judge"
+
+
+def test_no_room_to_unpack_is_not_a_damaged_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = tmp_path / "tiny.lineside"
+    pack_archive(write_bundle(tmp_path / "bundle"), packed)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    with pytest.raises(BundleError, match=r"expected room in .* set TMPDIR"):
+        Bundle.open(packed)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from runtime.bundle import Bundle
-from runtime.errors import BundleError
+from runtime.engines.base import Arrays
+from runtime.errors import BundleError, EngineError
 from runtime.golden import REFERENCE_FILE, record_golden, replay_golden
 from runtime.inspector import Inspector
 from runtime.parity import Compared, Parity, compare
@@ -56,6 +60,32 @@ def test_a_verdict_flip_fails_however_small_the_difference() -> None:
 
 def test_a_score_that_is_no_number_never_holds() -> None:
     assert not compare("openvino/fp32", "CPU", compared([0, 5, 10]), compared([0, float("nan"), 10])).holds
+
+
+def test_a_map_that_is_no_number_never_holds() -> None:
+    broken = compared([0, 5, 10], shift=float("nan"))
+    assert not compare("openvino/fp32", "CPU", compared([0, 5, 10]), broken).holds
+
+
+@pytest.mark.parametrize("name", ["pred_score", "anomaly_map", "embedding"])
+def test_an_output_that_is_no_number_is_no_verdict(tmp_path: Path, name: str) -> None:
+    with Inspector(write_bundle(tmp_path / "bundle")) as inspector:
+        run = inspector._engine.run
+
+        class Broken:
+            def run(self, inputs: Arrays) -> Arrays:
+                outputs = run(inputs)
+                outputs[name].flat[0] = np.nan
+                return outputs
+
+            def close(self) -> None:
+                """Nothing."""
+
+            description = inspector._engine.description
+
+        inspector._engine = Broken()
+        with pytest.raises(EngineError, match=f"{name}: expected finite numbers"):
+            inspector.inspect(np.zeros((32, 32, 3), np.uint8))
 
 
 def test_a_smaller_map_is_brought_to_the_references_size() -> None:
@@ -142,3 +172,28 @@ def alter_scores(path: Path) -> None:
         arrays = dict(stored)
     arrays["scores"] = arrays["scores"] + 0.01 * float(arrays["score_range"])
     np.savez(path, **arrays)
+
+
+def test_a_damaged_model_cache_is_found_and_made_anew(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINESIDE_CACHE_DIR", str(tmp_path / "cache"))
+    command = [sys.executable, "-m", "runtime.cli", "verify", str(bundle), "--engine", "openvino"]
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    assert verify().returncode == 0
+    (blob,) = (tmp_path / "cache" / "openvino").glob("*.blob")
+    # The mid grey that the graph subtracts, which OpenVINO adds.
+    grey, other = struct.pack("<f", -128.0), struct.pack("<f", -100.0)
+    assert grey in blob.read_bytes()
+    blob.write_bytes(blob.read_bytes().replace(grey, other))
+    done = verify()
+    assert "compiled anew" in done.stderr
+    assert done.stdout.startswith("ok")
+    assert done.returncode == 0
+    # And it stays mended.
+    done = verify()
+    assert "compiled anew" not in done.stderr
+    assert done.returncode == 0

@@ -167,6 +167,19 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail_is_refused() -> None:
         decode_rgb(whole[: int(len(whole) * 0.8)])
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_follows_the_end_of_a_picture_is_left_aside(kind: str, progressive: bool) -> None:
+    extra = {"progressive": True} if progressive and kind == "JPEG" else {}
+    whole = encode(Image.fromarray(NOISE), kind, **extra)
+    expected = decode_rgb(whole)
+    # A film, say, with bytes that look like the start of another scan.
+    film = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes() + b"\xff\xda\x00\x02"
+    np.testing.assert_array_equal(decode_rgb(whole + film), expected)
+    with pytest.raises(ImageError):
+        decode_rgb(whole[: int(len(whole) * 0.8)])
+
+
 def test_a_png_with_a_changed_byte_is_refused() -> None:
     data = bytearray(encode(Image.fromarray(NOISE), "PNG"))
     data[len(data) // 2] ^= 0xFF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -15,11 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime.commands import _watch
 from runtime.errors import SourceError
 from runtime.inspector import Inspector
-from runtime.sources import arrivals
+from runtime.sources import Arrival, arrivals
 from runtime.watching import streams_for
 from tests.runtime.tiny import random_image, write_bundle
+
+ENGINE = {"engine": "openvino", "precision": "fp32", "device": "CPU", "threads": None}
 
 
 @pytest.fixture
@@ -186,3 +190,90 @@ def test_a_file_that_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(SourceError, match="can be decoded"):
         arrivals(str(tmp_path / "text.mp4"), threading.Event())
+
+
+def flagged(bundle: Path) -> None:
+    """Make every part an anomalous one."""
+    thresholds = json.loads((bundle / "thresholds.json").read_text())
+    for threshold in thresholds["variants"].values():
+        threshold["image_threshold"] = 0.5
+    (bundle / "thresholds.json").write_text(json.dumps(thresholds))
+
+
+def watch_to_the_end(bundle: Path, source: Path, maps: Path) -> list[str]:
+    found = _watch.run(
+        bundle,
+        [str(source)],
+        ENGINE,
+        existing=True,
+        once=True,
+        save_maps=maps,
+        drift_state=None,
+        as_json=False,
+    )
+    assert set(found) == {"anomalous"}
+    return sorted(path.name for path in maps.iterdir())
+
+
+def test_maps_of_an_earlier_run_stay_and_are_named_by_frame(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flagged(bundle)
+    video = write_video(tmp_path / "line.avi", range(0, 75, 25))
+    for hour in range(2):
+        monkeypatch.setattr(_watch.time, "strftime", lambda _, hour=hour: f"20261127-1{hour}0000")
+        names = watch_to_the_end(bundle, video, tmp_path / "maps")
+    assert names == [
+        f"20261127-1{hour}0000_{index:06d}_line-{index}.png" for hour in range(2) for index in range(3)
+    ]
+
+
+def test_a_map_shows_the_part_that_was_judged_wherever_its_file_is_by_then(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flagged(bundle)
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    # As long as a name may be.
+    long = "x" * 251 + ".png"
+    for seed, name in enumerate(("0.png", long)):
+        write_picture(folder / name, seed)
+    report = _watch._report
+
+    def sorted_out(part: Arrival, *arguments: object, **options: bool) -> None:
+        """The sorter takes the file away as soon as it has the verdict."""
+        Path(part.name).unlink()
+        report(part, *arguments, **options)
+
+    monkeypatch.setattr(_watch, "_report", sorted_out)
+    names = watch_to_the_end(bundle, folder, tmp_path / "maps")
+    assert len(names) == 2
+    assert all(cv2.imread(str(tmp_path / "maps" / name)) is not None for name in names)
+    assert capsys.readouterr().out.count("anomalous") == 2
+
+
+def test_a_map_that_cannot_be_written_costs_no_verdict(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flagged(bundle)
+    video = write_video(tmp_path / "line.avi", range(0, 75, 25))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("runtime.commands._inspect.atomic.write_bytes", full)
+    assert watch_to_the_end(bundle, video, tmp_path / "maps") == []
+    told = capsys.readouterr()
+    assert told.out.count("anomalous") == 3
+    assert told.err.count("expected to write the heat map, but No space left on device") == 3
+
+
+def test_a_folder_read_once_fails_like_inspect_where_a_picture_cannot_be_read(
+    bundle: Path, tmp_path: Path
+) -> None:
+    write_picture(tmp_path / "0.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    command = [sys.executable, "-m", "runtime.cli", "watch", str(bundle), str(tmp_path), "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "1 unreadable" in done.stderr

@@ -1,0 +1,126 @@
+"""A camera or stream: a line does not wait, so the newest frame is inspected and older ones are dropped, never queued."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import cv2
+
+from runtime.progress import say
+from runtime.sources.arrival import Arrival, shown
+from runtime.sources.capture import frame_count, open_capture, read_rgb
+
+POLL_S = 0.2
+# Reads that fail in a row before the camera is opened anew.
+_RETRIES = 5
+_LONGEST_PAUSE_S = 10.0
+# How long a camera that hangs may hold up the end.
+_PATIENCE_S = 2.0
+
+
+def newest_frames(source: str, capture: cv2.VideoCapture, stop: threading.Event) -> Iterator[Arrival]:
+    """Frames until ``stop`` is set; a camera that goes away is opened again when it is back.
+
+    A URL of a recording, which says how many frames it has, ends with it.
+
+    Args:
+        source: the number or device file of a camera, or a URL.
+        capture: of it, open, and released at the end.
+        stop: set it to end the iteration.
+    """
+    newest = _Newest(source, capture, stop)
+    try:
+        while not stop.is_set():
+            arrival = newest.take()
+            if arrival is None:
+                return
+            yield arrival
+    finally:
+        newest.close()
+
+
+class _Newest:
+    """Reads a camera in a thread of its own and keeps one frame."""
+
+    def __init__(self, source: str, capture: cv2.VideoCapture, stop: threading.Event) -> None:
+        self._source, self._name, self._stop = source, shown(source), stop
+        self._capture: cv2.VideoCapture | None = capture
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._frame: Arrival | None = None
+        self._ended = False
+        self._problem: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="lineside-camera", daemon=True)
+        self._thread.start()
+
+    def take(self) -> Arrival | None:
+        """The newest frame not taken yet, waiting for one if need be; None when there is none to come.
+
+        Raises:
+            Exception: whatever ended the reading.
+        """
+        with self._changed:
+            while self._frame is None and not self._ended and not self._stop.is_set():
+                self._changed.wait(POLL_S)
+            frame, self._frame = self._frame, None
+            if frame is None and self._problem is not None:
+                raise self._problem
+            return frame
+
+    def close(self) -> None:
+        """Stop reading; the thread releases the camera, which is never done while it is being read."""
+        self._closed.set()
+        self._thread.join(timeout=_PATIENCE_S)
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except BaseException as problem:
+            self._problem = problem
+        finally:
+            if self._capture is not None:
+                self._capture.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+
+    def _is_over(self) -> bool:
+        return self._closed.is_set() or self._stop.is_set()
+
+    def _read(self) -> None:
+        index = failures = 0
+        while not self._is_over():
+            image = None if self._capture is None else read_rgb(self._capture)
+            if image is not None:
+                failures = 0
+                with self._changed:
+                    self._frame = Arrival(f"{self._name}#{index}", image)
+                    self._changed.notify()
+                index += 1
+                continue
+            failures += 1
+            if failures < _RETRIES:
+                self._closed.wait(POLL_S)
+            elif self._capture is not None and frame_count(self._capture):
+                return
+            else:
+                self._open_again()
+                failures = 0
+
+    def _open_again(self) -> None:
+        """Until it is back, or all is over."""
+        say(f"warning: {self._name}: no frames any more; trying again until they come")
+        if self._capture is not None:
+            self._capture.release()
+        self._capture, pause = None, POLL_S
+        while not self._is_over():
+            capture = open_capture(self._source)
+            if capture is not None and read_rgb(capture) is not None:
+                self._capture = capture
+                say(f"{self._name}: frames again")
+                return
+            if capture is not None:
+                capture.release()
+            self._closed.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)

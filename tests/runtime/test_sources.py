@@ -1,0 +1,274 @@
+"""Sources that misbehave: cameras that go away, folders that do, files that are not whole yet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.sources import Arrival, arrivals, folder, shown
+from runtime.sources.camera import newest_frames
+from runtime.sources.capture import read_rgb
+from tests.runtime.tiny import random_image
+
+PATIENCE_S = 30.0
+
+
+class Collected:
+    """What a source yields, gathered in a thread."""
+
+    def __init__(self, parts: Iterator[Arrival], stop: threading.Event) -> None:
+        self.parts: list[Arrival] = []
+        self.problem: BaseException | None = None
+        self._stop = stop
+        self._thread = threading.Thread(target=self._run, args=(parts,))
+        self._thread.start()
+
+    def _run(self, parts: Iterator[Arrival]) -> None:
+        try:
+            self.parts.extend(parts)
+        except BaseException as problem:
+            self.problem = problem
+
+    @property
+    def names(self) -> list[str]:
+        return [Path(part.name).name for part in self.parts]
+
+    def wait_for(self, count: int) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while len(self.parts) < count and time.monotonic() < end:
+            time.sleep(0.02)
+        assert len(self.parts) >= count
+
+    def finish(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=PATIENCE_S)
+        assert not self._thread.is_alive()
+
+
+@contextmanager
+def watching(source: Path | str, **options: bool) -> Iterator[Collected]:
+    stop = threading.Event()
+    found = Collected(arrivals(str(source), stop, **options), stop)
+    try:
+        yield found
+    finally:
+        found.finish()
+
+
+def write_picture(path: Path, seed: int = 0) -> None:
+    assert cv2.imwrite(str(path), random_image(seed)[:, :, ::-1])
+
+
+@contextmanager
+def mjpeg_server(frames_at_first: int) -> Iterator[str]:
+    """A camera on the network whose first connection breaks off after so many frames; later ones last."""
+    connections = []
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            connections.append(self.path)
+            left = frames_at_first if len(connections) == 1 else 10_000
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            data = cv2.imencode(".jpg", np.full((64, 64, 3), 100, np.uint8))[1].tobytes()
+            try:
+                for _ in range(left):
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    self.wfile.write(head.encode() + data + b"\r\n")
+                    time.sleep(0.01)
+            except OSError:
+                return
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://operator:secret@127.0.0.1:{server.server_port}/line.mjpg"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_camera_that_goes_away_is_told_and_watched_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with mjpeg_server(frames_at_first=30) as url, watching(url) as found:
+        found.wait_for(35)
+        numbers = [int(name.rpartition("#")[2]) for name in found.names]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] >= 30
+    told = capsys.readouterr().err
+    assert told.index("no frames any more") < told.index("frames again")
+    assert "secret" not in told
+    assert all("secret" not in part.name for part in found.parts)
+
+
+@pytest.mark.parametrize(
+    ("source", "printed"),
+    [
+        ("rtsp://operator:secret@camera/stream", "rtsp://camera/stream"),
+        ("rtsp://operator:p@ss:word@camera:554/a?x=1@2", "rtsp://camera:554/a?x=1@2"),
+        ("http://camera/a@b", "http://camera/a@b"),
+        ("incoming/p@rts", "incoming/p@rts"),
+        ("0", "0"),
+    ],
+)
+def test_passwords_are_not_shown(source: str, printed: str) -> None:
+    assert shown(source) == printed
+
+
+@given(st.from_regex(r"[a-zA-Z0-9:@._-]{1,20}", fullmatch=True))
+def test_whatever_the_password_is(password: str) -> None:
+    assert shown(f"rtsp://operator:{password}@camera/1") == "rtsp://camera/1"
+
+
+class FakeCapture:
+    """What OpenCV answers, one after the other; the last answer for ever."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.released = False
+
+    def read(self) -> object:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def get(self, _: int) -> float:
+        return -1.0
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_frames_of_every_kind_become_rgb() -> None:
+    grey = np.full((4, 6), 50, np.uint8)
+    bgr = np.zeros((4, 6, 3), np.uint8)
+    bgr[:, :, 0] = 200
+    for frame, expected in ((grey, (50, 50, 50)), (grey[:, :, None], (50, 50, 50)), (bgr, (0, 0, 200))):
+        found = read_rgb(FakeCapture((True, frame)))  # type: ignore[arg-type]
+        assert found is not None
+        assert found.shape == (4, 6, 3)
+        assert tuple(found[0, 0]) == expected
+    assert read_rgb(FakeCapture((False, None))) is None  # type: ignore[arg-type]
+    assert read_rgb(FakeCapture(cv2.error("driver"))) is None  # type: ignore[arg-type]
+
+
+def test_what_ends_the_reading_of_a_camera_is_raised_where_it_is_watched() -> None:
+    stop = threading.Event()
+    capture = FakeCapture((True, np.zeros((4, 4, 3), np.uint8)), MemoryError("no room"))
+    found = Collected(newest_frames("0", capture, stop), stop)  # type: ignore[arg-type]
+    end = time.monotonic() + PATIENCE_S
+    while found.problem is None and time.monotonic() < end:
+        time.sleep(0.02)
+    found.finish()
+    assert isinstance(found.problem, MemoryError)
+    assert capture.released
+
+
+def test_a_recording_that_breaks_off_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for level in range(40):
+        writer.write(np.full((64, 64, 3), level, np.uint8))
+    writer.release()
+    assert len(list(arrivals(str(whole), threading.Event()))) == 40
+    assert "warning" not in capsys.readouterr().err
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert len(list(arrivals(str(cut), threading.Event()))) < 40
+    assert "cut.avi: expected 40 frames, found " in capsys.readouterr().err
+
+
+def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    for index in range(3):
+        write_picture(incoming / f"{index}.png", index)
+    with watching(incoming) as found:
+        found.wait_for(3)
+        incoming.rename(tmp_path / "away")
+        time.sleep(0.5)
+        # A share that is not mounted is an empty folder, or none.
+        incoming.mkdir()
+        time.sleep(0.5)
+        incoming.rmdir()
+        (tmp_path / "away").rename(incoming)
+        write_picture(incoming / "new.png", 9)
+        found.wait_for(4)
+        time.sleep(0.5)
+    assert found.names == ["0.png", "1.png", "2.png", "new.png"]
+    told = capsys.readouterr().err
+    assert told.index("cannot be read; trying again") < told.index("can be read again")
+
+
+def test_a_file_whose_size_is_there_before_its_content_is_left_until_it_is_whole(tmp_path: Path) -> None:
+    write_picture(tmp_path / "whole.bmp")
+    content = (tmp_path / "whole.bmp").read_bytes()
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    with watching(incoming) as found:
+        with (incoming / "part.bmp").open("wb") as file:
+            file.truncate(len(content))
+            for start in range(0, len(content), len(content) // 10):
+                file.write(content[start : start + len(content) // 10])
+                file.flush()
+                time.sleep(0.1)
+                assert found.parts == []
+        found.wait_for(1)
+        time.sleep(0.5)
+    assert found.names == ["part.bmp"]
+
+
+def test_a_picture_written_anew_under_its_old_name_is_a_new_part(tmp_path: Path) -> None:
+    write_picture(tmp_path / "latest.png", 0)
+    with watching(tmp_path) as found:
+        found.wait_for(1)
+        write_picture(tmp_path / "latest.png", 1)
+        found.wait_for(2)
+    assert found.names == ["latest.png", "latest.png"]
+
+
+def test_only_new_pictures(tmp_path: Path) -> None:
+    write_picture(tmp_path / "old.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    with watching(tmp_path, existing=False) as found:
+        write_picture(tmp_path / "NEW.PNG", 1)
+        found.wait_for(1)
+    assert found.names == ["NEW.PNG"]
+
+
+def test_what_is_gone_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
+    known = folder._Known()
+    for day in range(5):
+        now[0] = day * 2.0 * folder.FORGET_S
+        there = {f"{day}-{index}.png": (1, day) for index in range(100)}
+        known.add(known.new_among(there))
+        assert known.new_among(there) == {}
+        now[0] += 1.0
+        assert known.new_among({}) == {}
+        assert len(known._written) <= 200
+    assert known.new_among({"4-0.png": (1, 4)}) == {}
+    assert known.new_among({"0-0.png": (1, 0)}) == {"0-0.png": (1, 0)}
