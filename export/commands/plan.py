@@ -9,14 +9,16 @@ from typing import Any
 
 import click
 
+from runtime.commands.options import FiniteRange
+
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True,
               help="MVTec-style root, one category's folder, or a plain folder of good parts.")  # fmt: skip
 @click.option("--category", help="Name of the category below --data.")
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True),
+@click.option("--max-latency-ms", type=FiniteRange(min=0, min_open=True),
               help="Budget for the 95th percentile from file to verdict.  [default: no limit]")  # fmt: skip
-@click.option("--max-memory-mib", type=click.FloatRange(min=0, min_open=True),
+@click.option("--max-memory-mib", type=FiniteRange(min=0, min_open=True),
               help="Budget for the peak memory of the process.  [default: no limit]")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
 @click.option("--name", help="The bundle's name.  [default: CATEGORY-MODEL]")

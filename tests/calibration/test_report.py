@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import cv2
@@ -17,7 +18,9 @@ from calibration.commands.report import command
 from calibration.evaluate import evaluate
 from calibration.report.charts import curve, histogram, ticks
 from calibration.report.neighbours import neighbours
-from calibration.report.page import summary_table
+from calibration.report.page import Chapter, render, summary_table
+from calibration.report.pictures import gallery
+from calibration.words import percent
 from runtime.dataset import load_category
 from runtime.errors import DataError
 from runtime.inspector import Inspector
@@ -182,3 +185,34 @@ def test_neighbours_are_those_of_a_plain_loop(bundle, tmp_path):
         "good",
         *(seen.parts[i].defect_type for i in flagged),
     }
+
+
+def test_parts_that_cannot_be_judged_are_counted_apart_everywhere(bundle, tmp_path):
+    root = data_root(tmp_path / "data")
+    with Inspector(bundle) as inspector:
+        whole = evaluate(inspector, load_category(root, "tile"))
+        # The highest good part, which is passed, a miss and a hit.
+        out = {"good/005.png", "scratch/0.png", "dent/2.png"}
+        reasons = tuple(
+            "too dark" if f"{part.path.parent.name}/{part.path.name}" in out else "" for part in whole.parts
+        )
+        found = replace(whole, reasons=reasons)
+        groups = gallery(found, inspector, 9)
+    assert sum(map(bool, reasons)) == 3
+    assert {group.title.split(",")[0]: group.total for group in groups} == {
+        "Misses": 0,
+        "False alarms": 0,
+        "Hits": 4,
+    }
+    assert not {shown.name for group in groups for shown in group.pictures} & out
+    near = neighbours(found, 9)
+    assert near.n_flagged == 4
+    assert not {row[0].name for row in near.rows} & out
+    page = render([Chapter(found, groups, near)], "data")
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert "3 that cannot be judged" in text
+    assert "3 whose pictures cannot be judged are shown to a person" in text
+    # Of five good parts none, of four bad ones none: the rates are over those that got a verdict.
+    bounds = [1 - 0.05 ** (1 / count) for count in (5, 4)]
+    for bound in bounds:
+        assert f"0%, at most {percent(bound)}" in text
