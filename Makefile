@@ -29,10 +29,10 @@ $(STAMP): pyproject.toml
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
 
-test: install
-	$(BIN)/python -m pytest
+test: fast
+	$(BIN)/python -m pytest -m slow
 
-# In parallel: slow tests would train a model each.
+# In parallel; of the slow tests every process would train the models anew.
 fast: install
 	$(BIN)/python -m pytest -m "not slow" -n auto
 
