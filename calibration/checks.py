@@ -84,7 +84,6 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
     Raises:
         DataError: the pictures look like another part.
     """
-    key, found = next(iter(good.by_variant.items()))
     for copy, original in good.duplicates:
         say(f"warning: {copy} is a copy of {original.name} and counts once")
     if good.learnt:
@@ -94,11 +93,12 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
             f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found {len(good.paths)}; the threshold will "
             "be rough, add more"
         )
-    old = last_from_good_parts(recorded, key)
-    if old is None or force:
+    if force:
         return
     refuse_another_part(folder, good, recorded)
-    if look_trained_on(found.scores, old):
+    key, found = next(iter(good.by_variant.items()))
+    old = last_from_good_parts(recorded, key)
+    if old is not None and look_trained_on(found.scores, old):
         say(
             f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than the good parts that set "
             f"the threshold before ({old.median_good_score:.4g}); if the model was trained on them, the threshold is too low: "

@@ -100,7 +100,7 @@ def load_category(root: Path, category: str | None = None) -> Category:
             raise DataError(
                 f"{folder}: expected train/good beside test, found test alone; put good parts there"
             )
-        return Category(name, tuple(list_images(folder)), ())
+        return Category(category or _part_name(folder), tuple(list_images(folder)), ())
     good = folder / "train" / GOOD
     train = list_images(good if good.is_dir() else folder / "train")
     return Category(name, tuple(train), tuple(_test_parts(folder)))
@@ -129,7 +129,7 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
         mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error):
         mask = None
-    if mask is None:
+    if mask is None or mask.dtype.kind != "u":
         raise DataError(
             f"{part.mask_path}: expected a mask picture, found something unreadable; export it again as PNG"
         )
@@ -139,6 +139,14 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     if defective.any() and not resized.any():
         resized = cv2.resize(defective, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
     return np.asarray(resized > 0.0, dtype=np.bool_)
+
+
+def _part_name(folder: Path) -> str:
+    """What a plain folder of good parts shows: its name, or that of the folder above where it says no more than "good"."""
+    path = folder.absolute()
+    while path.name in (GOOD, "train") and path.parent.name:
+        path = path.parent
+    return path.name
 
 
 def _category_folder(root: Path, category: str | None) -> Path:

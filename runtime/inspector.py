@@ -100,7 +100,8 @@ class Inspector:
     def refresh_thresholds(self) -> bool:
         """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
 
-        A packed bundle's cannot be edited: a clean-up of the temporary folder that it was unpacked to changes nothing. A damaged file leaves the last good state in force and is named in :attr:`threshold_problem`.
+        A damaged file leaves the last good state in force and is named in :attr:`threshold_problem`. A packed bundle's cannot
+        be edited: a clean-up of the temporary folder that it was unpacked to changes nothing.
 
         Returns:
             Whether the file has changed since it was last read.

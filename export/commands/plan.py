@@ -9,19 +9,16 @@ from typing import Any
 
 import click
 
+from export.commands.options import training_options
 from runtime.commands.options import FiniteRange
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="MVTec-style root, one category's folder, or a plain folder of good parts.")  # fmt: skip
-@click.option("--category", help="Name of the category below --data.")
+@training_options
 @click.option("--max-latency-ms", type=FiniteRange(min=0, min_open=True),
               help="Budget for the 95th percentile from file to verdict.  [default: no limit]")  # fmt: skip
 @click.option("--max-memory-mib", type=FiniteRange(min=0, min_open=True),
               help="Budget for the peak memory of the process.  [default: no limit]")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
-@click.option("--name", help="The bundle's name.  [default: CATEGORY-MODEL]")
 @click.option("--model", "models", type=click.Choice(["patchcore", "efficientad"]), multiple=True,
               help="Model to try; repeatable.  [default: patchcore]")  # fmt: skip
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE",
@@ -34,13 +31,6 @@ from runtime.commands.options import FiniteRange
 @click.option("--steps", type=click.IntRange(min=1), help="EfficientAD: training steps.  [default: 300]")
 @click.option("--accuracy-on", type=click.Choice(["labelled", "synthetic"]),
               help="What accuracy is measured on.  [default: labelled test parts if there are any]")  # fmt: skip
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of everything random.",
-)
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]")
 @click.option(

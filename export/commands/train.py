@@ -8,24 +8,15 @@ from typing import Any
 
 import click
 
+from export.commands.options import training_options
+
 
 @click.command()
 @click.option("--model", type=click.Choice(["patchcore", "efficientad"]), help="Which model to train.")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE",
               help="Settings in TOML, see docs/recipes.md; flags win over them.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="MVTec-style root, one category's folder, or a plain folder of good parts.")  # fmt: skip
-@click.option("--category", help="Name of the category below --data.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
-@click.option("--name", help="The bundle's name.  [default: CATEGORY-MODEL]")
+@training_options
 @click.option("--size", type=int, help="Input height and width in pixels.  [default: 256]")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of everything random.",
-)
 @click.option("--backbone", help="Any timm backbone by name.  [default: tf_efficientnet_lite0]")
 @click.option("--backbone-weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The backbone's state dict, for machines without a model hub.")  # fmt: skip

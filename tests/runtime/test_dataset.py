@@ -118,6 +118,16 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
             load_category(path)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"), [("screws/good", "screws"), ("tile/train/good", "tile"), ("screws", "screws")]
+)
+def test_a_plain_folder_is_named_after_the_part(tmp_path: Path, folder: str, name: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "0.png").write_bytes(b"0")
+    assert load_category(tmp_path / folder).name == name
+    assert load_category(tmp_path / folder, Path(folder).name).name == Path(folder).name
+
+
 def test_an_empty_train_folder_is_named(root: Path) -> None:
     for path in (root / "grid" / "train" / "good").iterdir():
         path.unlink()
