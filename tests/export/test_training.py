@@ -143,7 +143,7 @@ def test_the_same_seed_exports_the_same_files(tmp_path: Path, sample_root: Path)
 def test_a_plain_folder_with_bad_files_in_it_trains_and_records_them(
     tmp_path: Path, sample_root: Path
 ) -> None:
-    folder = tmp_path / "good"
+    folder = tmp_path / "brackets" / "good"
     shutil.copytree(sample_root / "tile" / "train" / "good", folder)
     (folder / "zero.png").write_bytes(b"")
     (folder / "text.jpg").write_text("no picture")
@@ -156,7 +156,7 @@ def test_a_plain_folder_with_bad_files_in_it_trains_and_records_them(
     assert done.stderr.count("skipped:") == 3
     with Bundle.open(tmp_path / "mine") as bundle:
         assert sorted(bundle.manifest.provenance["skipped_images"]) == ["cut.png", "text.jpg", "zero.png"]
-        assert bundle.manifest.category == "good"
+        assert bundle.manifest.category == "brackets"
 
 
 @pytest.mark.parametrize(("count", "warning"), [(5, "only 5 good parts"), (1, "only 1 good part,")])
