@@ -199,7 +199,8 @@ def _inspected(
 def _write(store: NeighbourStore, waiting: dict[str, PartPoint], report: IndexReport) -> None:
     if not waiting:
         return
-    store.upsert(list(waiting.values()))
+    # Not upsert: an operator may have given a word on one of them meanwhile, at another box on the same server.
+    store.merge(list(waiting.values()))
     for point in waiting.values():
         report.stored[point.verdict] = report.stored.get(point.verdict, 0) + 1
     # Last, so that an interruption in the middle writes the same points once more rather than never.

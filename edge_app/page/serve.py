@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 
 from edge_app.page.layout import BOX_PATH, CSS_PATH, theme
 from edge_app.page.same_origin import LOOPBACK, SameOrigin
+from edge_app.page.slow_login import SlowLogin
 from runtime.errors import PageError
 
 PASSWORD_VARIABLE = "LINESIDE_PASSWORD"
@@ -70,7 +71,7 @@ def serve(page: gr.Blocks, host: str, port: int, password: str | None, *, any_na
             server_name=host, server_port=port or None, share=False, quiet=True, prevent_thread_lock=True,
             auth=(USER, password) if password else None, theme=theme(), css_paths=CSS_PATH, head_paths=BOX_PATH, footer_links=[],
             show_error=True, max_file_size=_MAX_UPLOAD, ssr_mode=False, enable_monitoring=False, run_history=False,
-            app_kwargs={"middleware": [Middleware(SameOrigin, loopback_only=loopback_only)]},
+            app_kwargs={"middleware": [Middleware(SameOrigin, loopback_only=loopback_only), Middleware(SlowLogin)]},
         )  # fmt: skip
     except OSError as error:
         raise PageError(

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.region import Region
-from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, open_store
+from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
 from runtime.errors import BundleError, StoreError
 from runtime.health.state import DriftWatch
@@ -146,20 +146,7 @@ class Line:
         Raises:
             StoreError: it cannot be written.
         """
-        stored = self._store.get(point.point_id)
-        if stored is None:
-            self._store.upsert([replace(point, confirmed=word)])
-            return
-        if stored.verdict != point.verdict:
-            # The threshold has changed since: the word is on the verdict that was shown.
-            shown = replace(
-                stored,
-                verdict=point.verdict,
-                raw_score=point.raw_score,
-                normalized_score=point.normalized_score,
-            )
-            self._store.upsert([shown])
-        self._store.set_confirmed(point.point_id, word)
+        give_word(self._store, point, word)
 
     def remembered(self) -> int | None:
         """Number of stored parts; None where the store cannot be asked just now."""
@@ -211,7 +198,8 @@ class Station:
                     )
                 fingerprints[fingerprint] = path
                 length = inspector.bundle.manifest.outputs.embedding_length
-                store = open_store(location, bundle=fingerprint, embedding_length=length)
+                # A server that is not up yet after a power cut must not keep the operator from verdicts.
+                store = open_store(location, bundle=fingerprint, embedding_length=length, later=True)
                 undo.callback(store.close)
                 # Now, while nobody waits for the page: it stops everything for as long as it takes.
                 store.optimize()

@@ -2,5 +2,6 @@
 
 from edge_app.store.base import Merged, Neighbour, NeighbourStore, PartPoint, SearchFilter
 from edge_app.store.location import open_store
+from edge_app.store.words import give_word
 
-__all__ = ["Merged", "Neighbour", "NeighbourStore", "PartPoint", "SearchFilter", "open_store"]
+__all__ = ["Merged", "Neighbour", "NeighbourStore", "PartPoint", "SearchFilter", "give_word", "open_store"]

@@ -115,7 +115,8 @@ class NeighbourStore(Protocol):
     def upsert(self, points: Sequence[PartPoint]) -> None:
         """Add points or replace those with the same id; on return they are on disk or acknowledged by the server.
 
-        A word that comes without its time is taken to be given now.
+        A word that comes without its time is taken to be given now. The operator's word on a part that may be there already
+        goes through :func:`edge_app.store.give_word`, which no other box's word is lost to.
         """
 
     def merge(self, points: Sequence[PartPoint]) -> Merged:
@@ -147,9 +148,6 @@ class NeighbourStore(Protocol):
 
     def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
         """Remove parts; unknown ids do not matter. With ``keep_confirmed`` those with an operator's word stay."""
-
-    def set_confirmed(self, point_id: str, word: str) -> None:
-        """Record the operator's word (``right``, ``wrong`` or ``""``) on a stored part, and when it was given."""
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts."""

@@ -32,10 +32,8 @@ from edge_app.store.schema import (
     checked_id,
     checked_number,
     checked_point,
-    checked_word,
     point_of,
 )
-from edge_app.store.words import after
 from runtime.errors import StoreError
 from runtime.progress import say
 
@@ -176,25 +174,6 @@ class EdgeStore:
                     self._shard.update(records.delete(wanted, keep_confirmed=keep_confirmed))
                     ticket = self._log.wrote(len(wanted)) if self._durable else 0
                 self._sync(ticket)
-
-    def set_confirmed(self, point_id: str, word: str) -> None:
-        """Record the operator's word on a stored part; on return it survives a power cut.
-
-        Raises:
-            StoreError: no such part, or an unknown word.
-        """
-        payload = {"confirmed": checked_word(word)}
-        identifier = checked_id(point_id)
-        with self._engine("write"):
-            with self._writing:
-                found = records.read(self._shard, [identifier], full=False)
-                if not found:
-                    raise StoreError(
-                        f"{self.folder}: expected the stored part {point_id}, found none; index it first"
-                    )
-                payload["confirmed_at"] = after(found[0].confirmed_at)
-                ticket = self._apply([qe.UpdateOperation.set_payload([identifier], payload)], 1)
-            self._sync(ticket)
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""

@@ -28,6 +28,7 @@ def open_store(
     pauses_s: Sequence[float] = (),
     timeout_s: int | None = None,
     reserve_mib: int | None = None,
+    later: bool = False,
 ) -> NeighbourStore:
     """Open a neighbour store.
 
@@ -41,6 +42,7 @@ def open_store(
         create: False to refuse a store that does not exist yet, for commands that only read.
         pauses_s: a server only: seconds before each further attempt when it cannot be reached.
         timeout_s: a server only: seconds to wait for any answer.
+        later: a server only: open although it cannot be reached just now, see :class:`edge_app.store.remote.RemoteStore`.
         reserve_mib: a folder only: free space in MiB that writing leaves on the disk.
 
     Raises:
@@ -63,6 +65,7 @@ def open_store(
             create=create,
             pauses_s=pauses_s,
             timeout_s=patience_s,
+            later=later,
         )
     if "://" in location or not location.strip():
         raise StoreError(

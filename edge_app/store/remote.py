@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,11 +30,11 @@ from edge_app.store.schema import (
     checked_id,
     checked_number,
     checked_point,
-    checked_word,
     point_of,
 )
-from edge_app.store.words import after, newer
+from edge_app.store.words import newer
 from runtime.errors import StoreError
+from runtime.progress import say
 
 Answer = TypeVar("Answer")
 # Keeps a request under the server's limit of 32 MiB, thumbnails of 10 kB included.
@@ -52,9 +53,10 @@ class RemoteStore:
         pauses_s: seconds to wait before each further attempt when the server cannot be reached; every request may be
             repeated without harm. Empty for one attempt, so that an operator never waits.
         timeout_s: the client's, for messages.
+        later: open, and say so, although the server cannot be reached just now; every request asks it anew.
 
     Raises:
-        StoreError: the server cannot be reached or refuses, or the collection holds other vectors.
+        StoreError: the server cannot be reached (not with ``later``) or refuses, or the collection holds other vectors.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RemoteStore:
         create: bool = True,
         pauses_s: Sequence[float] = (),
         timeout_s: int = TIMEOUT_S,
+        later: bool = False,
     ) -> None:
         self.bundle = bundle
         self.embedding_length = embedding_length
@@ -76,9 +79,15 @@ class RemoteStore:
         self._closed = False
         self._pauses_s = tuple(pauses_s)
         self._timeout_s = timeout_s
+        self._create = create
+        self._prepared = False
+        self._preparing = threading.Lock()
         try:
-            self._ask("open a collection", lambda: self._prepare(create))
-        except BaseException:
+            self._prepare()
+        except BaseException as error:
+            if later and isinstance(error, StoreUnreachableError):
+                say(f"{error}; going on without it, it is asked again at every part")
+                return
             client.close()
             raise
 
@@ -104,18 +113,24 @@ class RemoteStore:
         checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
         there = {found.point_id: found for found in self.fetch([entry[0] for entry in checked], full=False)}
         missing = [entry for entry in checked if entry[0] not in there]
+        renewed = {
+            identifier
+            for point, (identifier, _, _) in zip(points, checked, strict=True)
+            if identifier in there and newer(point, there[identifier])
+        }
+        self._upsert(missing, models.UpdateMode.INSERT_ONLY)
+        # Another box may have added a missing part in between, and the server then took nothing of ours.
         words = [
             records.word_operation(identifier, payload)
-            for point, (identifier, _, payload) in zip(points, checked, strict=True)
-            if identifier in there and newer(point, there[identifier])
+            for identifier, _, payload in checked
+            if identifier in renewed or (identifier not in there and payload["confirmed_at"])
         ]
-        self._upsert(missing, models.UpdateMode.INSERT_ONLY)
         if words:
             self._ask(
                 "store the operator's words",
                 lambda: self._client.batch_update_points(self.collection, words, wait=True),
             )
-        return Merged(len(missing), len(words), len(checked) - len(missing) - len(words))
+        return Merged(len(missing), len(renewed), len(checked) - len(missing) - len(renewed))
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
@@ -181,22 +196,6 @@ class RemoteStore:
             selector = records.deletion(wanted, keep_confirmed=keep_confirmed)
             self._ask("delete parts", lambda: self._client.delete(self.collection, selector, wait=True))
 
-    def set_confirmed(self, point_id: str, word: str) -> None:
-        """Record the operator's word on a stored part; on return the server has acknowledged it.
-
-        Raises:
-            StoreError: no such part, an unknown word, or the server cannot be reached or refuses.
-        """
-        payload = {"confirmed": checked_word(word)}
-        found = self.fetch([point_id], full=False)
-        if not found:
-            raise StoreError(f"{self.name}: expected the stored part {point_id}, found none; index it first")
-        payload["confirmed_at"] = after(found[0].confirmed_at)
-        self._ask(
-            "store the operator's word",
-            lambda: self._client.set_payload(self.collection, payload, points=[found[0].point_id], wait=True),
-        )
-
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
         self._check_open()
@@ -227,9 +226,15 @@ class RemoteStore:
         if self._closed:
             raise StoreError(f"{self.name}: expected an open store, found a closed one; open it again")
 
-    def _prepare(self, create: bool) -> None:
+    def _prepare(self) -> None:
+        with self._preparing:
+            if not self._prepared:
+                self._patiently("open a collection", self._open_collection)
+                self._prepared = True
+
+    def _open_collection(self) -> None:
         if not self._client.collection_exists(self.collection):
-            if not create:
+            if not self._create:
                 raise StoreError(
                     f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found no collection "
                     f"{self.collection}; type: lineside index BUNDLE --images DIR --store {self.name}"
@@ -262,6 +267,10 @@ class RemoteStore:
         )
 
     def _ask(self, doing: str, request: Callable[[], Answer]) -> Answer:
+        self._prepare()
+        return self._patiently(doing, request)
+
+    def _patiently(self, doing: str, request: Callable[[], Answer]) -> Answer:
         """Send a request, and again after a pause if the server cannot be reached."""
         for pause_s in self._pauses_s:
             try:

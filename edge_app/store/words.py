@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from edge_app.store.base import PartPoint
+from edge_app.store.base import NeighbourStore, PartPoint
 
 # A word is on a verdict, which another threshold would have made another one: they are kept and travel together.
 WORD_FIELDS = ("confirmed", "confirmed_at", "verdict", "raw_score", "normalized_score")
@@ -15,6 +15,24 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 def now() -> str:
     """The time as stored with a word: UTC, ISO 8601, microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def give_word(store: NeighbourStore, point: PartPoint, word: str) -> None:
+    """Store the operator's word on a part and the verdict that it is on, and the part itself where it is missing.
+
+    Safe while other boxes write to the same store: the newest word on a part wins.
+
+    Args:
+        store: an open store.
+        point: the part as the operator saw it.
+        word: ``right``, ``wrong``, or ``""`` to take a word back.
+
+    Raises:
+        StoreError: an unknown word, an unusable part, or the store cannot be read or written.
+    """
+    stored = store.fetch([point.point_id], full=False)
+    given_at = after(stored[0].confirmed_at if stored else "")
+    store.merge([replace(point, confirmed=word, confirmed_at=given_at)])
 
 
 def after(earlier: str) -> str:

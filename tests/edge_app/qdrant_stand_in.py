@@ -61,6 +61,14 @@ def _count(client: QdrantClient, _: str, name: str, body: Any) -> Any:
     return client.count(name, count_filter=models.CountRequest(**body).filter, exact=True)
 
 
+def _query(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    asked = models.QueryRequest(**body)
+    return client.query_points(
+        name, query=asked.query, using=asked.using, query_filter=asked.filter, limit=asked.limit,
+        with_payload=asked.with_payload,
+    )  # fmt: skip
+
+
 ROUTES: dict[str, Callable[[QdrantClient, str, str, Any], Any]] = {
     "": _collection,
     "/exists": lambda client, _, name, __: {"exists": client.collection_exists(name)},
@@ -71,6 +79,7 @@ ROUTES: dict[str, Callable[[QdrantClient, str, str, Any], Any]] = {
     "/points/batch": _batch,
     "/points/delete": _delete,
     "/points/count": _count,
+    "/points/query": _query,
 }
 
 

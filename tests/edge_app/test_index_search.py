@@ -22,14 +22,15 @@ from click.testing import CliRunner
 from edge_app.commands.index import command as index_command
 from edge_app.commands.search import command as search_command
 from edge_app.fingerprint import bundle_fingerprint
-from edge_app.indexing import defect_type_of, find_parts, index_parts
+from edge_app.indexing import defect_type_of, find_parts, index_parts, make_point
 from edge_app.search import find_neighbours
-from edge_app.store import NeighbourStore, SearchFilter, open_store
+from edge_app.store import NeighbourStore, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import MAX_BYTES, thumbnail
 from runtime.dataset import Part
 from runtime.errors import DataError, ImageError, StoreError
 from runtime.inspector import Inspector
+from runtime.preprocess import decode_rgb
 from tests.edge_app.tiny_bundle import LENGTH, write_tiny_bundle
 
 
@@ -133,7 +134,9 @@ def test_indexing_twice_changes_nothing_not_even_the_operators_word(
     fingerprint = bundle_fingerprint(inspector.bundle)
     index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
     identifiers = [point_id(part.path.read_bytes(), fingerprint) for part in find_parts(parts)]
-    store.set_confirmed(identifiers[0], "wrong")
+    first = store.get(identifiers[0])
+    assert first is not None
+    give_word(store, first, "wrong")
     before = [store.get(identifier) for identifier in identifiers]
     again = index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
     assert (again.stored_total, again.unchanged) == (0, 24)
@@ -142,6 +145,35 @@ def test_indexing_twice_changes_nothing_not_even_the_operators_word(
         assert old is not None
         assert new is not None
         assert new.payload() == old.payload()
+
+
+def test_a_word_given_while_it_indexes_counts(
+    inspector: Inspector, store: NeighbourStore, parts: Path
+) -> None:
+    fingerprint = bundle_fingerprint(inspector.bundle)
+    found = find_parts(parts)[:4]
+    content = found[0].path.read_bytes()
+    image_rgb = decode_rgb(content)
+    seen = make_point(
+        inspector.inspect(image_rgb),
+        content,
+        image_rgb,
+        bundle=fingerprint,
+        category="tile",
+        path=found[0].path,
+    )
+
+    def meanwhile() -> Iterator[Part]:
+        yield from found[:2]
+        # Another box on the same server; the first two wait to be written.
+        give_word(store, seen, "wrong")
+        yield from found[2:]
+
+    index_parts(inspector, meanwhile(), store, bundle=fingerprint)
+    assert store.count() == 4
+    point = store.get(seen.point_id)
+    assert point is not None
+    assert point.confirmed == "wrong"
 
 
 def test_unreadable_pictures_are_named_and_skipped(

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from edge_app.commands.prune import command as prune_command
 from edge_app.retention import Entry, Limits, choose, prune
-from edge_app.store import NeighbourStore, PartPoint, open_store
+from edge_app.store import NeighbourStore, PartPoint, give_word, open_store
 from edge_app.store.edge import EdgeStore
 from edge_app.store.edge_rewrite import size_bytes
 from runtime.errors import StoreError
@@ -111,9 +111,9 @@ def test_oldest_of_each_category_go_and_words_stay(location: str) -> None:
     points = dated(40)
     with opened(location) as store:
         store.upsert(points)
-        store.set_confirmed(points[39].point_id, "wrong")
-        store.set_confirmed(points[38].point_id, "right")
-        store.set_confirmed(points[38].point_id, "")
+        give_word(store, points[39], "wrong")
+        give_word(store, points[38], "right")
+        give_word(store, points[38], "")
         report = prune(store, Limits(max_parts=5), now=NOW, batch=4)
         # Points 0, 3, 6, ... are grid (14 of them, among them 39), the others tile.
         grid, tile = ([i for i in range(40) if (i % 3 == 0) == is_grid] for is_grid in (True, False))
@@ -153,7 +153,7 @@ def test_a_word_given_while_it_prunes_counts(location: str) -> None:
         store.upsert(points)
 
         def say(_: int) -> None:
-            store.set_confirmed(points[9].point_id, "wrong")
+            give_word(store, points[9], "wrong")
 
         prune(store, Limits(max_parts=2), now=NOW, advance=say)
         assert ids(store) == {points[i].point_id for i in (0, 1, 9)}
@@ -220,7 +220,7 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
     with EdgeStore(folder, bundle=BUNDLE, embedding_length=LENGTH, durable=False) as store:
         for start in range(0, 1500, 250):
             store.upsert(points[start : start + 250])
-        store.set_confirmed(points[1400].point_id, "wrong")
+        give_word(store, points[1400], "wrong")
     before = size_bytes(folder)
     assert before > 1500 * 8000
     found = json.loads(run(str(disk_path), "--max-parts", "100", "--json")[1])
@@ -238,7 +238,7 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
                 assert kept.thumbnail == point.thumbnail
                 np.testing.assert_array_equal(kept.embedding, point.embedding)
             before_word = store.fetch([points[0].point_id], full=False)[0].confirmed_at
-            store.set_confirmed(points[0].point_id, "right")
+            give_word(store, points[0], "right")
             assert store.fetch([points[0].point_id], full=False)[0].confirmed_at > before_word
             store.upsert([replace(points[1], path="/elsewhere")])
     with opened(str(disk_path)) as store:
@@ -280,7 +280,7 @@ def test_a_crash_while_the_shard_is_exchanged(tmp_path: Path, state: str) -> Non
         shutil.copytree(shard, replaced)
     with opened(str(tmp_path)) as store:
         assert store.count() == 12
-        store.set_confirmed(make_points(1)[0].point_id, "wrong")
+        give_word(store, make_points(1)[0], "wrong")
     assert sorted(path.name for path in folder.iterdir()) == ["lock", "shard", "store.json"]
 
 
@@ -326,7 +326,7 @@ def test_a_lost_log_makes_no_later_change_vanish(tmp_path: Path) -> None:
         file.write_bytes(b"\x13" * 4096)
     with opened(str(tmp_path)) as store:
         assert store.count() == 30
-        store.set_confirmed(points[0].point_id, "wrong")
+        give_word(store, points[0], "wrong")
         store.delete([points[1].point_id])
     with opened(str(tmp_path)) as store:
         found = store.get(points[0].point_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,8 @@ from edge_app.page.station import Station
 from runtime.bundle import Bundle
 from runtime.errors import StoreError
 from runtime.thresholds import THRESHOLDS_FILE, write_thresholds
+from tests.edge_app.faulty_proxy import BUSY, PASS, proxied
+from tests.edge_app.qdrant_stand_in import qdrant
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
 ENGINE = {"engine": "openvino", "precision": "fp32", "device": "CPU", "threads": None}
@@ -85,6 +88,28 @@ def test_a_lost_store_is_named_where_the_neighbours_would_be_and_a_stored_word_i
         assert (point_id, word) == (judged.point.point_id, "right")
         assert "Remembered" in text
         assert "in memory" not in text
+
+
+def test_the_page_starts_before_its_server_and_finds_it_once_it_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    is_up = threading.Event()
+    with (
+        qdrant() as url,
+        proxied(url, lambda *_: PASS if is_up.is_set() else BUSY) as server,
+        Station.open([bundle], server.url, ENGINE) as station,
+    ):
+        assert f"{server.url}: expected to open a collection" in capsys.readouterr().err
+        (line,) = station.lines.values()
+        judged = line.judge(picture(28), "a.png")
+        assert judged.prediction.verdict == "anomalous"
+        assert "503" in judged.store_problem
+        with pytest.raises(StoreError, match="503"):
+            line.record(judged.point, "right")
+        is_up.set()
+        line.record(judged.point, "right")
+        assert line.remembered() == 1
+        assert line.judge(picture(29), "b.png").neighbours[0].point.point_id == judged.point.point_id
 
 
 def test_an_answer_that_comes_late_is_not_shown_as_the_next_parts(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from edge_app.store import Merged, NeighbourStore, PartPoint, SearchFilter, open_store
+from edge_app.store import Merged, NeighbourStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.connect import connect
 from edge_app.store.remote import RemoteStore
 from edge_app.store.schema import point_id
@@ -166,10 +166,10 @@ def test_exclude_ids(store: NeighbourStore) -> None:
 def test_operators_word(store: NeighbourStore) -> None:
     points = make_points(12)
     store.upsert(points)
-    store.set_confirmed(points[2].point_id, "wrong")
-    store.set_confirmed(points[7].point_id, "right")
-    store.set_confirmed(points[8].point_id, "right")
-    store.set_confirmed(points[8].point_id, "")
+    give_word(store, points[2], "wrong")
+    give_word(store, points[7], "right")
+    give_word(store, points[8], "right")
+    give_word(store, points[8], "")
     assert store.count(SearchFilter(confirmed_only=True)) == 2
     found = store.get(points[2].point_id)
     assert found is not None
@@ -181,14 +181,16 @@ def test_operators_word(store: NeighbourStore) -> None:
     assert {hit.point.point_id for hit in hits} == {points[2].point_id, points[7].point_id}
 
 
-def test_operators_word_needs_a_part_and_a_known_word(store: NeighbourStore) -> None:
+def test_operators_word_brings_the_part_and_must_be_known(store: NeighbourStore) -> None:
     point = make_points(1)[0]
-    with pytest.raises(StoreError, match="found none"):
-        store.set_confirmed(point.point_id, "right")
-    assert store.count() == 0
-    store.upsert([point])
     with pytest.raises(StoreError, match="'right', 'wrong'"):
-        store.set_confirmed(point.point_id, "maybe")
+        give_word(store, point, "maybe")
+    assert store.count() == 0
+    give_word(store, point, "right")
+    found = store.get(point.point_id)
+    assert found is not None
+    assert found.confirmed == "right"
+    np.testing.assert_allclose(found.embedding, point.embedding, atol=1e-6)
 
 
 def test_a_zero_descriptor_is_like_nothing(store: NeighbourStore) -> None:
@@ -300,9 +302,9 @@ def test_scroll_while_parts_are_deleted(store: NeighbourStore) -> None:
 def test_delete_removes_what_is_named(store: NeighbourStore) -> None:
     points = make_points(20)
     store.upsert(points)
-    store.set_confirmed(points[3].point_id, "wrong")
-    store.set_confirmed(points[4].point_id, "right")
-    store.set_confirmed(points[4].point_id, "")
+    give_word(store, points[3], "wrong")
+    give_word(store, points[4], "right")
+    give_word(store, points[4], "")
     named = [point.point_id for point in points[:6]]
     store.delete([], keep_confirmed=True)
     store.delete([*named, point_id(b"unknown", BUNDLE)], keep_confirmed=True)
@@ -332,7 +334,7 @@ def test_a_word_is_later_than_the_one_it_replaces(store: NeighbourStore) -> None
     ahead = "2999-01-01T00:00:00+00:00"
     point = replace(make_points(1)[0], confirmed="right", confirmed_at=ahead)
     store.upsert([point])
-    store.set_confirmed(point.point_id, "wrong")
+    give_word(store, point, "wrong")
     found = store.get(point.point_id)
     assert found is not None
     assert datetime.fromisoformat(found.confirmed_at) - datetime.fromisoformat(ahead) == timedelta(
@@ -418,7 +420,7 @@ def test_eight_threads(store: NeighbourStore, request: pytest.FixtureRequest) ->
         wrong = 0
         for point in mine:
             store.upsert([point])
-            store.set_confirmed(point.point_id, "right")
+            give_word(store, point, "right")
             found = store.search(point.embedding, 3)
             wrong += found[0].point.point_id != point.point_id or found[0].similarity < 0.999
         return wrong

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.store import open_store
+from edge_app.store import give_word, open_store
 from edge_app.store.edge import EdgeStore
 from runtime.errors import StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
@@ -267,13 +267,14 @@ def test_full_disk_is_refused_before_the_engine_meets_it(disk: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
+from edge_app.store import give_word
 from edge_app.store.edge import EdgeStore
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
 with EdgeStore(Path(sys.argv[1]), bundle=BUNDLE, embedding_length=LENGTH) as store:
     for number in range(1000):
         points = make_points(3, seed=int(sys.argv[2]) * 1000 + number)
         store.upsert(points)
-        store.set_confirmed(points[0].point_id, "wrong")
+        give_word(store, points[0], "wrong")
         print(*(point.point_id for point in points), flush=True)
 """
 
@@ -383,7 +384,7 @@ def test_power_cut_loses_no_acknowledged_write(tmp_path: Path, share: float, see
         store.upsert(new[:20])
         for point in new[20:]:
             store.upsert([point])
-        store.set_confirmed(new[0].point_id, "wrong")
+        give_word(store, new[0], "wrong")
         shutil.copytree(folder / "shard", tmp_path / "now")
     shutil.rmtree(folder / "shard")
     _after_power_cut(tmp_path / "flushed", tmp_path / "now", folder / "shard", share, seed)

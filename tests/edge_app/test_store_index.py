@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import qdrant_edge as qe
 
-from edge_app.store import SearchFilter, edge_index
+from edge_app.store import SearchFilter, edge_index, give_word
 from edge_app.store.base import PartPoint
 from edge_app.store.edge import EdgeStore
 from edge_app.store.folder import SHARD_FOLDER
@@ -61,7 +61,7 @@ def test_an_indexed_store_finds_what_brute_force_finds(
         late = make_points(3, seed=77)
         store.upsert(late)
         assert store.search(late[1].embedding, 1)[0].point.point_id == late[1].point_id
-        store.set_confirmed(points[5].point_id, "wrong")
+        give_word(store, points[5], "wrong")
     with opened(tmp_path / "s") as store:
         assert store.count() == 6003
         found = store.get(points[5].point_id)

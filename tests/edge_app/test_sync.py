@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_app.commands.sync import command as sync_command
-from edge_app.store import NeighbourStore, PartPoint, open_store
+from edge_app.store import NeighbourStore, PartPoint, give_word, open_store
 from edge_app.store.connect import StoreUnreachableError
 from edge_app.store.inventory import held_at
 from edge_app.sync import SyncReport, sync
@@ -201,11 +201,35 @@ def test_a_late_copy_of_a_push_takes_no_word_back(tmp_path: Path, url: str) -> N
             assert sync(box, through).pushed == 4
         # The copy is due after some requests more, and these go past the proxy.
         assert len(proxy.waiting) == 1
-        server.set_confirmed(points[2].point_id, "wrong")
+        give_word(server, points[2], "wrong")
         proxy.deliver_late()
         found = server.get(points[2].point_id)
         assert found is not None
         assert found.confirmed == "wrong"
+
+
+@pytest.mark.parametrize("mine_is_later", [True, False])
+def test_two_boxes_give_a_word_on_the_same_new_part_at_once(
+    url: str, monkeypatch: pytest.MonkeyPatch, mine_is_later: bool
+) -> None:
+    """Each sees that the server lacks the part before the other has written it: the later word counts all the same."""
+    point = make_points(1)[0]
+    theirs = with_word(replace(point, verdict="anomalous"), "right", 1 if mine_is_later else 3)
+    mine = with_word(replace(point, verdict="good"), "wrong", 2)
+    with opened(url) as one, opened(url) as other:
+        read = one.fetch
+
+        def fetch(identifiers: Sequence[str], *, full: bool = True) -> list[PartPoint]:
+            found = read(identifiers, full=full)
+            other.merge([theirs])
+            return found
+
+        monkeypatch.setattr(one, "fetch", fetch)
+        one.merge([mine])
+        (found,) = contents(other).values()
+    assert (found.confirmed, found.verdict) == (
+        ("wrong", "good") if mine_is_later else ("right", "anomalous")
+    )
 
 
 def test_server_that_stays_away_is_one_line_and_the_box_keeps_its_parts(tmp_path: Path, url: str) -> None:
