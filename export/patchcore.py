@@ -167,7 +167,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
     def _prototypes(self, patches: int) -> int:
         """How many of so many patches become prototypes."""
         count = min(math.ceil(patches * self.recipe.coreset_ratio), self.recipe.max_prototypes)
-        # With fewer prototypes than neighbours the re-weighting would have nothing to compare; with one, every score is 0.
+        # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
         return min(max(count, self.recipe.num_neighbors + 1), patches)
 
     def _select(self, patches: torch.Tensor, count: int, start: torch.Tensor | None = None) -> None:

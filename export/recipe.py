@@ -65,8 +65,10 @@ class PatchCoreRecipe:
         _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
         _require(0.0 <= self.score_share <= 1.0, "--score-share", "a share in [0, 1]", self.score_share)
         _require(0.0 <= self.score_blur <= 8.0, "score_blur", "a number in [0, 8]", self.score_blur)
-        _require(self.max_prototypes >= 1, "--max-prototypes", "at least 1", self.max_prototypes)
         _require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
+        # With fewer the re-weighting would have nothing to compare; with one, every score is 0.
+        _require(self.max_prototypes > self.num_neighbors, "--max-prototypes",
+                 f"more than --num-neighbors, {self.num_neighbors}", self.max_prototypes)  # fmt: skip
         _require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
         # With more prototypes a mean of distances can only fall, and the promise of the threshold holds; the re-weighting may rise.
         _require(self.score_share > 0.0 or not self.learn_held_out, "--score-share",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.indexing import find_parts
-from runtime.dataset import Part
+from runtime.dataset import Part, list_categories
 from runtime.errors import ImageError
 from runtime.preprocess import decode_rgb
 from runtime.text import readable
@@ -43,12 +43,14 @@ def load_samples(folder: Path, category: str, most: int = MOST) -> list[Sample]:
 
     Args:
         folder: an MVTec-style root, a category's folder, or any folder of pictures.
-        category: kind of part; its own folder is used where there is one.
+        category: kind of part; its own folder is used where there is one. A root of other categories has no pictures of it.
         most: number of pictures.
 
     Raises:
         DataError: the folder is missing or holds no picture.
     """
+    if not (folder / category).is_dir() and category != folder.name and list_categories(folder):
+        return []
     inside = folder / category if (folder / category).is_dir() else folder
     parts = find_parts(inside / "test" if (inside / "test").is_dir() else inside)
     kinds: dict[str, list[Part]] = {}

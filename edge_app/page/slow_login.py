@@ -12,8 +12,7 @@ from weakref import WeakValueDictionary
 from edge_app.page.asgi import App, Message, Receive, Send
 
 PAUSE_S = 1.0
-# A form that never arrives must not keep the address's turn.
-_PATIENCE_S = 10.0
+PATIENCE_S = 10.0
 _PATH = "/login"
 
 
@@ -23,11 +22,13 @@ class SlowLogin:
     Args:
         app: what it guards; it answers 4xx to a wrong password.
         pause_s: seconds that the address's next attempt waits after a wrong one.
+        patience_s: seconds after which a form that has not arrived loses the address's turn.
     """
 
-    def __init__(self, app: App, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, app: App, pause_s: float = PAUSE_S, patience_s: float = PATIENCE_S) -> None:
         self._app = app
         self._pause_s = pause_s
+        self._patience_s = patience_s
         # An address is forgotten once nobody of it waits.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -47,7 +48,12 @@ class SlowLogin:
         address = (scope.get("client") or ("", 0))[0]
         turn = self._turns.setdefault(address, asyncio.Lock())
         async with turn:
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._app(scope, receive, watched)
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await self._app(scope, receive, watched)
+            except TimeoutError:
+                if not status:
+                    await watched({"type": "http.response.start", "status": 408, "headers": []})
+                    await watched({"type": "http.response.body", "body": b""})
             if status >= 400:
                 await asyncio.sleep(self._pause_s)

@@ -88,11 +88,16 @@ def recipe_from(options: dict[str, Any]) -> Recipe:
         )
     foreign = sorted(given.keys() - {field.name for field in fields(RECIPES[model])})
     if foreign:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        flags = ", ".join(_flag(name, given[name]) for name in foreign)
         raise TrainingError(
             f"{flags}: expected settings of {model}, found one of the other model; leave it out"
         )
     return make_recipe({**settings, **given})
+
+
+def _flag(name: str, value: object) -> str:
+    """An option as it was typed."""
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
 def require_writable(out: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomalib.data.datamodules.image.mvtecad import DOWNLOAD_INFO
+from anomalib.data.datasets.image.mvtecad import CATEGORIES
 from anomalib.data.utils import DownloadInfo, download_and_extract
 from anomalib.data.utils.download import check_hash, extract
 
@@ -40,15 +41,26 @@ def fetch(
         the wanted categories that are there now, sorted.
 
     Raises:
-        DataError: the download failed, the archive is damaged, or a category is not in it.
+        DataError: the download failed, the archive is damaged, a category is not in it, or something else lies in its place.
     """
-    there = list_categories(out)
-    if categories and set(categories) <= set(there):
-        return sorted(categories)
+    wanted = categories or CATEGORIES
+    if set(wanted) <= set(list_categories(out)):
+        return sorted(wanted)
+    _require_free(out, wanted)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".get-data-", dir=out) as staging:
         _unpack(Path(staging), archive, info)
         return sorted(_keep(Path(staging), out, categories))
+
+
+def _require_free(out: Path, names: Sequence[str]) -> None:
+    """Say before the download what lies where a category is to go."""
+    there = list_categories(out)
+    for name in names:
+        if (out / name).exists() and name not in there:
+            raise DataError(
+                f"{out / name}: expected nothing or a category with pictures in train/good, found something else; move it away"
+            )
 
 
 def _unpack(staging: Path, archive: Path | None, info: DownloadInfo) -> None:

@@ -26,10 +26,12 @@ async def door(scope, receive, send):
 
 
 async def attempt(guarded, address, body, path="/login"):
-    """One request; returns its status and the moment of its answer."""
+    """One request, whose body never comes if it is None; returns its status and the moment of its answer."""
     answers = []
 
     async def receive():
+        if body is None:
+            await asyncio.Event().wait()
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message):
@@ -68,6 +70,16 @@ def test_other_addresses_other_pages_and_right_passwords_do_not_wait():
     assert found[1][1] >= PAUSE * 0.99
     assert [status for status, _ in found] == [400, 400, 400, 200, 200]
     assert max(moment for _, moment in found[2:]) < found[1][1]
+
+
+def test_a_form_that_never_arrives_does_not_keep_the_turn():
+    async def run():
+        guarded = SlowLogin(door, pause_s=PAUSE, patience_s=PAUSE)
+        return await asyncio.gather(
+            attempt(guarded, "10.0.0.9", None), attempt(guarded, "10.0.0.9", b"right")
+        )
+
+    assert [status for status, _ in asyncio.run(run())] == [408, 200]
 
 
 @pytest.mark.slow

@@ -128,6 +128,19 @@ def test_an_answer_that_comes_late_is_not_shown_as_the_next_parts(tmp_path):
         assert "Not remembered: 20.png" in str(_say(second, lost)[0])
 
 
+def test_samples_are_of_the_bundles_own_category(tmp_path):
+    for name in ("tile", "grid"):
+        (tmp_path / name / "train" / "good").mkdir(parents=True)
+        (tmp_path / name / "test" / "dark").mkdir(parents=True)
+        (tmp_path / name / "test" / "dark" / f"{name}.png").write_bytes(picture(0))
+    found = {
+        name: [sample.caption for sample in load_samples(tmp_path, name)] for name in ("tile", "leather")
+    }
+    assert found == {"tile": ["dark tile"], "leather": []}
+    # A folder that is no such root has no categories to tell apart.
+    assert [sample.caption for sample in load_samples(tmp_path / "grid", "tile")] == ["dark grid"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
 def test_a_file_name_that_is_no_utf8_is_indexed_searched_and_shown(tmp_path):
     bundle = write_tiny_bundle(tmp_path / "tile")

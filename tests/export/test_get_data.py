@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anomalib.data.datasets.image.mvtecad import CATEGORIES
 from anomalib.data.utils import DownloadInfo
 
 from export.data.mvtec import fetch
@@ -67,6 +68,27 @@ def test_one_category_and_a_second_call_that_fetches_nothing(tmp_path: Path, inf
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["grid"]
     gone = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
     assert fetch(tmp_path / "data", ["grid"], info=gone) == ["grid"]
+
+
+def test_all_of_it_is_there_and_nothing_is_fetched(tmp_path: Path, info: DownloadInfo) -> None:
+    for name in CATEGORIES:
+        (tmp_path / "data" / name / "train" / "good").mkdir(parents=True)
+    gone = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
+    assert fetch(tmp_path / "data", info=gone) == sorted(CATEGORIES)
+
+
+def test_what_lies_in_a_categorys_place_is_named_before_the_download(
+    tmp_path: Path, info: DownloadInfo
+) -> None:
+    kept = tmp_path / "data" / "tile" / "notes.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    gone = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
+    for categories in ([], ["tile"]):
+        with pytest.raises(DataError, match=r"tile: expected nothing or a category .* move it away"):
+            fetch(tmp_path / "data", categories, info=gone)
+    assert fetch(tmp_path / "data", ["grid"], info=info) == ["grid"]
+    assert kept.read_text() == "mine"
 
 
 def test_an_archive_at_hand_is_used_and_kept(tmp_path: Path, info: DownloadInfo, archive: Path) -> None:

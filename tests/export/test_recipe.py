@@ -87,6 +87,16 @@ def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
         recipe_from(options())
     with pytest.raises(TrainingError, match="--steps: expected settings of patchcore"):
         recipe_from(options(model="patchcore", steps=3))
+    with pytest.raises(TrainingError, match="--no-learn-held-out: expected settings of efficientad"):
+        recipe_from(options(model="efficientad", learn_held_out=False))
+
+
+def test_fewer_prototypes_than_neighbours_are_refused():
+    assert PatchCoreRecipe(max_prototypes=10).num_neighbors == 9
+    with pytest.raises(
+        TrainingError, match="--max-prototypes: expected more than --num-neighbors, 9, found 9"
+    ):
+        PatchCoreRecipe(max_prototypes=9)
 
 
 def test_a_student_of_features_has_its_own_layers_and_steps_and_needs_a_backbone():
