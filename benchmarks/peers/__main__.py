@@ -1,6 +1,6 @@
 """Lineside beside anomalib's own OpenVINOInferencer, its torch model and plain ONNX Runtime, on one checkpoint.
 
-    python -m benchmarks.peers                              all cases (some minutes)
+    python -m benchmarks.peers                              all cases (some thirty minutes)
     python -m benchmarks.peers --case lite0-2048 --rounds 30 --json
     python -m benchmarks.peers --growth growth.png          how cost grows with bank, input size and cameras
 
