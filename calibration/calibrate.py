@@ -16,8 +16,9 @@ from calibration.guarantee import Promise, promise
 from calibration.labelled import Costs, LabelledThreshold, cost_threshold, f1_threshold
 from calibration.metrics import Labels
 from calibration.scoring import ScoredPictures, VariantScores, learnt_digests, score_pictures
+from calibration.thresholds_file import DAMAGED
 from runtime.bundle import Bundle
-from runtime.errors import EngineError, MissingExtraError
+from runtime.errors import EngineError, MissingExtraError, ThresholdError
 from runtime.inspector import Inspector
 from runtime.manifest import Variant
 from runtime.progress import say
@@ -123,11 +124,11 @@ def calibrate(bundle: Bundle, request: Request, chosen: Sequence[Variant]) -> Ca
 
     Raises:
         DataError: a folder is missing, holds nothing readable, or shows other parts.
-        ThresholdError: a rate or a cost makes no sense, or thresholds.json is damaged.
+        ThresholdError: a rate or a cost makes no sense.
         EngineError: no variant can be run.
     """
     good, bad = _score(bundle, request, chosen)
-    recorded = bundle.thresholds()
+    recorded = _recorded(bundle)
     check_good(request.good, good, recorded, force=request.force)
     outcomes = tuple(_one(key, good, bad, request, recorded) for key in good.by_variant)
     thresholds = recorded
@@ -144,9 +145,20 @@ def check(bundle: Bundle, request: Request) -> None:
     Raises:
         DataError, ThresholdError, EngineError: as there.
     """
+    # Of a damaged file, whose repair is a calibration without a new variant.
+    recorded = bundle.thresholds()
     good, _ = _score(bundle, request, [one for one in bundle.manifest.variants if one.precision == "fp32"])
     if not request.force:
-        refuse_another_part(request.good, good, bundle.thresholds())
+        refuse_another_part(request.good, good, recorded)
+
+
+def _recorded(bundle: Bundle) -> Thresholds:
+    """The thresholds in force; none where the file is missing or damaged, which is said."""
+    try:
+        return bundle.thresholds()
+    except ThresholdError as problem:
+        say(f"the damaged thresholds are replaced, and kept as {DAMAGED}: {problem}")
+        return Thresholds({})
 
 
 def _score(
@@ -170,7 +182,9 @@ def _open(bundle: Bundle, chosen: Sequence[Variant]) -> list[Inspector]:
     # fp32 first: the other precisions are compared with it.
     for variant in sorted(chosen, key=lambda one: one.precision != "fp32"):
         try:
-            opened.append(Inspector(bundle, engine=variant.engine, precision=variant.precision))
+            opened.append(
+                Inspector(bundle, engine=variant.engine, precision=variant.precision, scores_only=True)
+            )
         except (EngineError, MissingExtraError) as problem:
             problems.append(problem)
             say(f"{variant.key} is left as it is: {problem}")

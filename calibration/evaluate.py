@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from calibration.evaluation import Evaluation
 from calibration.pixel_metrics import PixelScores
+from calibration.scoring import digest_of, learnt_digests
 from runtime.dataset import Category, Part, list_categories, load_category, load_mask
 from runtime.errors import DataError, ImageError
 from runtime.inspector import Inspector
@@ -32,13 +34,20 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
             f"{category.name}: expected labelled test pictures in test/good and test/<defect>, found none; "
             "arrange them like that, or use 'lineside inspect' on pictures without labels"
         )
-    run = _Run(with_masks=any(part.mask_path for part in category.test))
+    run = _Run(
+        learnt=learnt_digests(inspector.bundle), with_masks=any(part.mask_path for part in category.test)
+    )
     for part in track(category.test, f"evaluating {inspector.bundle.manifest.name}"):
         run.add(inspector, part)
     if not run.parts:
         raise DataError(
             f"{category.name}: expected readable test pictures, found {len(run.skipped)} unreadable ones; "
             f"the first: {run.skipped[0][1]}"
+        )
+    if run.n_learnt:
+        say(
+            f"warning: {run.n_learnt} of {len(run.parts)} test pictures are among those that training or calibration has learnt, "
+            "so the figures are too good; take them out"
         )
     has_masks = run.pixels is not None and run.n_masks > 0
     return Evaluation(
@@ -58,13 +67,16 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
         n_masks=run.n_masks,
         p50_latency_ms=float(np.median(run.latencies_ms)),
         embeddings=np.stack(run.embeddings),
+        n_learnt=run.n_learnt,
     )
 
 
 class _Run:
     """What gathers while the parts are inspected one by one; no map outlives its part."""
 
-    def __init__(self, *, with_masks: bool) -> None:
+    def __init__(self, *, learnt: Collection[str], with_masks: bool) -> None:
+        self.learnt = learnt
+        self.n_learnt = 0
         self.parts: list[Part] = []
         self.scores: list[float] = []
         self.latencies_ms: list[float] = []
@@ -82,6 +94,8 @@ class _Run:
             say(f"skipped: {error}")
             return
         self.parts.append(part)
+        if prediction.picture is not None:
+            self.n_learnt += digest_of(prediction.picture) in self.learnt
         self.scores.append(prediction.pred_score)
         self.reasons.append(prediction.reason)
         self.latencies_ms.append(prediction.latency_ms)

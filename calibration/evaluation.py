@@ -59,6 +59,7 @@ class Evaluation:
         n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
         p50_latency_ms: decode to verdict.
         embeddings: descriptors of the parts, float32 (n, D), each of length 1.
+        n_learnt: parts whose pictures training or calibration has learnt, exact repeats alone; the figures are too good then.
     """
 
     manifest: Manifest
@@ -77,6 +78,7 @@ class Evaluation:
     p50_latency_ms: float
     embeddings: npt.NDArray[np.float32]
     reasons: tuple[str, ...] = ()
+    n_learnt: int = 0
 
     @property
     def judged(self) -> Labels:
@@ -142,6 +144,7 @@ class Evaluation:
             "n_anomalous": self.n_anomalous,
             "n_skipped": len(self.skipped),
             "skipped": [str(path) for path, _ in self.skipped],
+            "n_learnt": self.n_learnt,
             "n_cannot_judge": int((~judged).sum()),
             "n_cannot_judge_good": int((~judged & ~self.labels).sum()),
             "cannot_judge": [
@@ -204,7 +207,7 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "n_bundles": len(mine),
                 **{
                     key: sum(row[key] for row in mine)
-                    for key in ("n_good", "n_anomalous", "n_skipped", "n_cannot_judge")
+                    for key in ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge")
                 },
                 **{key: _mean([row[key] for row in mine]) for key in AVERAGED},
                 **{key: sum(row[key] for row in mine) for key in ("false_rejects", "misses")},

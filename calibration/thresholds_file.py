@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from runtime.bundle import ARCHIVE_SUFFIX, Bundle
 from runtime.errors import BundleError, ThresholdError
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds, write_thresholds
 
+# A name that a bundle may hold beside thresholds.json.
+DAMAGED = f".{THRESHOLDS_FILE}.damaged"
 # Marks a state in the history that was rolled back, so that a second rollback goes further back.
 UNDONE = "undone"
 # Methods that look at good parts alone.
@@ -33,19 +36,28 @@ def require_folder(path: Path) -> None:
 
 
 def save(bundle: Bundle, thresholds: Thresholds) -> None:
-    """Write thresholds.json whole or not at all.
+    """Write thresholds.json whole or not at all; a damaged one is kept under another name.
 
     Raises:
         ThresholdError: the folder cannot be written; the old file is then untouched.
     """
     path = bundle.root / THRESHOLDS_FILE
     try:
+        _keep_damaged(path)
         write_thresholds(path, thresholds)
     except OSError as error:
         raise ThresholdError(
             f"{path}: expected to write it, but {error.strerror}; the old thresholds stay in force. "
             "Check the disk and the folder's owner"
         ) from error
+
+
+def _keep_damaged(path: Path) -> None:
+    try:
+        read_thresholds(path)
+    except ThresholdError:
+        if path.exists():
+            shutil.copy2(path, path.with_name(DAMAGED))
 
 
 def roll_back(thresholds: Thresholds, variant_key: str) -> Thresholds:

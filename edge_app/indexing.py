@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edge_app.store.base import NeighbourStore, PartPoint
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import thumbnail
-from runtime.dataset import GOOD, Part, list_images
+from runtime.dataset import GOOD, Part, is_good, list_images
 from runtime.errors import DataError, ImageError
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
@@ -80,7 +80,9 @@ def defect_type_of(path: Path) -> str:
         the defect, ``"good"``, or ``""`` where the layout does not tell.
     """
     kind, split = path.parent.name, path.parent.parent.name
-    if split == "test" or (split == "train" and kind == GOOD):
+    if split in ("test", "train") and is_good(kind):
+        return GOOD
+    if split == "test":
         return kind
     return ""
 

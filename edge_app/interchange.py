@@ -15,8 +15,9 @@ from typing import TextIO
 
 from edge_app.interchange_line import MAX_LINE, LineError, decoded_thumbnail, format_line, parse_line
 from edge_app.store import Merged, NeighbourStore, PartPoint
-from edge_app.store.schema import checked_id
+from edge_app.store.schema import checked_id, checked_point
 from runtime.errors import DataError, StoreError
+from runtime.text import readable
 
 BATCH = 256
 # Enough to tell what is usual in a file.
@@ -34,11 +35,13 @@ class ExportReport:
         parts: number of lines.
         thumbnails: number of pictures.
         without_thumbnail: ids of parts whose thumbnail is damaged and was left out.
+        skipped: (id, reason) of parts that another program wrote and that are none.
     """
 
     parts: int = 0
     thumbnails: int = 0
     without_thumbnail: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -70,8 +73,13 @@ class Export:
         self._prefix = prefix
 
     def write(self, points: list[PartPoint]) -> None:
-        """Add parts."""
+        """Add parts; what a server gives is not believed."""
         for point in points:
+            try:
+                checked_point(point, point.bundle, point.embedding.size)
+            except StoreError as error:
+                self.report.skipped.append((readable(point.point_id), str(error)))
+                continue
             name = ""
             if point.thumbnail:
                 data = decoded_thumbnail(point)

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
 from edge_app.store import NeighbourStore, PartPoint, SearchFilter
+from edge_app.store.schema import checked_id, checked_point
 from edge_app.store.words import newer, with_word_of
+from runtime.errors import StoreError
+from runtime.progress import say
 
 # Parts in one request: some 700 kB with thumbnails, which a slow line sends within the time that a server is given.
 BATCH = 64
@@ -25,6 +28,7 @@ class SyncReport:
         words_pushed: parts whose word was older on the server.
         words_pulled: parts whose word was older on the box.
         unchanged: parts of the box that were alike on both sides.
+        unusable: parts on the server that are none of ours, which are left alone.
     """
 
     pushed: int = 0
@@ -32,6 +36,7 @@ class SyncReport:
     words_pushed: int = 0
     words_pulled: int = 0
     unchanged: int = 0
+    unusable: int = 0
 
     def __add__(self, other: SyncReport) -> SyncReport:
         return SyncReport(
@@ -68,12 +73,36 @@ def sync(
         if advance is not None:
             advance(len(mine))
     for theirs in server.scroll(SearchFilter(confirmed_only=True), batch, full=False):
-        known = {point.point_id for point in box.fetch([point.point_id for point in theirs], full=False)}
-        missing = [point.point_id for point in theirs if point.point_id not in known]
-        report.pulled += box.merge(server.fetch(missing)).added
+        ours = [point.point_id for point in theirs if _is_id(point.point_id)]
+        report.unusable += len(theirs) - len(ours)
+        known = {point.point_id for point in box.fetch(ours, full=False)}
+        missing = server.fetch([identifier for identifier in ours if identifier not in known])
+        report.pulled += box.merge(_usable(missing, box, report)).added
         if advance is not None:
             advance(len(theirs))
     return report
+
+
+def _is_id(text: str) -> bool:
+    try:
+        checked_id(text)
+    except StoreError:
+        return False
+    return True
+
+
+def _usable(points: list[PartPoint], box: NeighbourStore, report: SyncReport) -> list[PartPoint]:
+    """Those that the box can store; the others, of another program, must not keep the rest from coming."""
+    found = []
+    for point in points:
+        try:
+            checked_point(point, box.bundle, box.embedding_length)
+        except StoreError as error:
+            report.unusable += 1
+            say(f"left on the server: {error}")
+            continue
+        found.append(point)
+    return found
 
 
 def expected_steps(box: NeighbourStore, server: NeighbourStore) -> int:
@@ -95,5 +124,5 @@ def _exchange(mine: list[PartPoint], box: NeighbourStore, server: NeighbourStore
         report.pushed += pushed.added
         report.words_pushed += pushed.words
     if pull:
-        report.words_pulled += box.merge(pull).words
+        report.words_pulled += box.merge(_usable(pull, box, report)).words
     report.unchanged += len(mine) - len(push) - len(pull)

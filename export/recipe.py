@@ -73,6 +73,9 @@ class PatchCoreRecipe:
         # With more prototypes a mean of distances can only fall, and the promise of the threshold holds; the re-weighting may rise.
         _require(self.score_share > 0.0 or not self.learn_held_out, "--score-share",
                  "more than 0 with --learn-held-out", self.score_share)  # fmt: skip
+        _require(
+            len(set(self.layers)) == len(self.layers), "--layers", "different layers", ",".join(self.layers)
+        )
         if self.tile:
             self._check_tiles()
 
@@ -140,6 +143,11 @@ class EfficientAdRecipe:
         _require(self.student in STEPS, "--student", " or ".join(STEPS), self.student)
         _require(self.student == "pixels" or self.teacher == "backbone",
                  "--student features", "--teacher backbone, whose features it reads", f"--teacher {self.teacher}")  # fmt: skip
+        _require(
+            len(set(self.layers)) == len(self.layers), "--layers", "different layers", ",".join(self.layers)
+        )
+        _require(self.imagenet_dir is None or self.imagenet_dir.is_dir(), "--imagenet-dir",
+                 "a folder of folders of everyday pictures", f"no folder at {self.imagenet_dir}")  # fmt: skip
         _require(self.crop >= 64 and self.crop % 4 == 0, "--crop", "a multiple of 4, at least 64", self.crop)
         _require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
         _require(0.0 < self.learning_rate <= 0.1, "learning_rate", "a number in (0, 0.1]", self.learning_rate)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from runtime.text import readable
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader, a crash or a full disk never sees half of it.
@@ -37,15 +39,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON (UTF-8, indented, no NaN) atomically."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    """Write JSON (UTF-8, indented, no NaN) atomically; a file name in it that is no UTF-8 stays readable."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{readable(text)}\n".encode())
 
 
 @contextmanager
 def folder(target: Path) -> Iterator[Path]:
     """Build a folder under a temporary name beside ``target`` and rename it when the block ends without an error.
 
-    An existing ``target`` is replaced only at the end; if the block fails or is interrupted it stays as it was.
+    An existing ``target`` is replaced only at the end, and keeps its permissions; if the block fails or is interrupted it
+    stays as it was. Of a link, the folder that it points to is replaced.
 
     Args:
         target: final folder.
@@ -53,12 +57,15 @@ def folder(target: Path) -> Iterator[Path]:
     Yields:
         The temporary folder to write into, on the same file system as ``target``.
     """
-    target = target.absolute()
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    building.chmod(0o755)
+    # mkdtemp makes folders private; a bundle is meant to be read by the service's user.
+    mode = target.stat().st_mode & 0o7777 if target.exists() else 0o755
     try:
         yield building
+        # Last, for copying a tree into a folder gives it the tree's permissions.
+        building.chmod(mode)
         replaced = None
         if target.exists():
             replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))

@@ -80,7 +80,7 @@ def list_categories(root: Path) -> list[str]:
     """Names of the folders under ``root`` that look like MVTec AD categories."""
     if not root.is_dir():
         return []
-    return sorted(path.name for path in root.iterdir() if (path / "train" / GOOD).is_dir())
+    return sorted(path.name for path in root.iterdir() if _good_folder(path / "train") is not None)
 
 
 def load_category(root: Path, category: str | None = None) -> Category:
@@ -94,16 +94,42 @@ def load_category(root: Path, category: str | None = None) -> Category:
         DataError: the folder is missing or empty, or the category is not there; the message lists what is.
     """
     folder = _category_folder(root, category)
-    name = category or folder.absolute().name
+    name = folder.absolute().name
     if not (folder / "train").is_dir():
         if (folder / "test").is_dir():
             raise DataError(
                 f"{folder}: expected train/good beside test, found test alone; put good parts there"
             )
-        return Category(category or _part_name(folder), tuple(list_images(folder)), ())
-    good = folder / "train" / GOOD
-    train = list_images(good if good.is_dir() else folder / "train")
-    return Category(name, tuple(train), tuple(_test_parts(folder)))
+        return Category(name if category else _part_name(folder), tuple(_learnable(folder)), ())
+    train = folder / "train"
+    return Category(name, tuple(list_images(_good_folder(train) or train)), tuple(_test_parts(folder)))
+
+
+def _learnable(folder: Path) -> list[Path]:
+    """Pictures of a plain folder of good parts.
+
+    Raises:
+        DataError: it has a folder ``good`` and other pictures beside it, which it takes a person to sort.
+    """
+    good = _good_folder(folder)
+    others = {path.relative_to(folder).parts[0] for path in list_images(folder)}
+    if good is not None and (beside := sorted(others - {good.name})):
+        more = f" and {len(beside) - 3} more" if len(beside) > 3 else ""
+        raise DataError(
+            f"{folder}: expected good parts alone, found '{good.name}' beside {', '.join(beside[:3])}{more}; give {good}"
+        )
+    return list_images(good or folder)
+
+
+def _good_folder(folder: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    return next((path for path in sorted(folder.iterdir()) if is_good(path.name) and path.is_dir()), None)
+
+
+def is_good(name: str) -> bool:
+    """Whether a folder of that name holds good parts: ``good``, however it is written."""
+    return name.casefold() == GOOD
 
 
 def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -144,7 +170,7 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
 def _part_name(folder: Path) -> str:
     """What a plain folder of good parts shows: its name, or that of the folder above where it says no more than "good"."""
     path = folder.absolute()
-    while path.name in (GOOD, "train") and path.parent.name:
+    while (is_good(path.name) or path.name == "train") and path.parent.name:
         path = path.parent
     return path.name
 
@@ -172,8 +198,10 @@ def _test_parts(folder: Path) -> list[Part]:
     parts: list[Part] = []
     for kind in sorted(path for path in test.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for path in list_images(kind):
-            mask = None if kind.name == GOOD else _mask_of(folder / "ground_truth" / kind.name, path)
-            parts.append(Part(path, kind.name, mask))
+            if is_good(kind.name):
+                parts.append(Part(path, GOOD))
+                continue
+            parts.append(Part(path, kind.name, _mask_of(folder / "ground_truth" / kind.name, path)))
     return parts
 
 

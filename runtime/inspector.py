@@ -22,6 +22,7 @@ from runtime.thresholds import THRESHOLDS_FILE, Threshold
 UInt8Image = npt.NDArray[np.uint8]
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
 Source = Path | bytes | UInt8Image
+_NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
 
 
 class Inspector:
@@ -34,6 +35,8 @@ class Inspector:
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists what there is.
         threads: CPU threads, or None for the engine's own choice.
         streams: number of threads that will call :meth:`inspect` at once: 1 for latency, more for throughput.
+        scores_only: for calibration, which makes both anew: thresholds.json and health.json are not read, and verdicts mean
+            nothing.
 
     Raises:
         BundleError: the bundle is unusable or lacks the variant.
@@ -49,6 +52,7 @@ class Inspector:
         device: str = "CPU",
         threads: int | None = None,
         streams: int = 1,
+        scores_only: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.streams = streams
@@ -56,9 +60,15 @@ class Inspector:
         try:
             self.variant = self.bundle.manifest.variant(engine, precision)
             self._threshold = EditedFile(
-                self.bundle.root / THRESHOLDS_FILE, lambda: self.bundle.thresholds().of(self.variant.key), "threshold"
-            )  # fmt: skip
-            self._health = EditedFile(self.bundle.root / HEALTH_FILE, self.bundle.health, "check of pictures")
+                self.bundle.root / THRESHOLDS_FILE,
+                lambda: _NO_THRESHOLD if scores_only else self.bundle.thresholds().of(self.variant.key),
+                "threshold",
+            )
+            self._health = EditedFile(
+                self.bundle.root / HEALTH_FILE,
+                lambda: None if scores_only else self.bundle.health(),
+                "check of pictures",
+            )
             self._engine: Engine = open_engine(
                 self.variant.engine, self.bundle.model_path(self.variant), device, threads, streams
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from calibration.variants import choose_variants
 from calibration.words import figure, percent
 from runtime.bundle import Bundle
 from runtime.cli import emit_json
+from runtime.manifest import Variant
 from runtime.progress import say
 
 # Image AUROC of fp32 from which on synthetic defects tell one variant from another.
@@ -28,11 +31,13 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
     request = _request(options)
     if options["int8"] or options["int8_search"]:
         with Bundle.open(path) as bundle:
+            _choose(bundle, options, also_int8=True)
             check(bundle, request)
         _add_int8(path, request, search_alone=options["int8_search"])
+        if options["keeps_promise"]:
+            request = dataclasses.replace(request, bad=None)
     with Bundle.open(path) as bundle:
-        chosen = choose_variants(bundle.manifest, options["engine"], options["precision"])
-        found = calibrate(bundle, request, chosen)
+        found = calibrate(bundle, request, _choose(bundle, options))
         save(bundle, found.thresholds)
         refresh_health(bundle, found.good)
     _tell(found, request)
@@ -54,6 +59,17 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
         )
 
 
+def _choose(bundle: Bundle, options: dict[str, Any], *, also_int8: bool = False) -> Sequence[Variant]:
+    """The variants to calibrate; with ``also_int8`` of the bundle as it will be."""
+    manifest = bundle.manifest
+    if also_int8:
+        from calibration.int8.variant import INT8
+
+        others = (one for one in manifest.variants if one.key != INT8.key)
+        manifest = dataclasses.replace(manifest, variants=(*others, INT8))
+    return choose_variants(manifest, options["engine"], options["precision"])
+
+
 def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
     from calibration.int8.variant import INT8, add_int8
 
@@ -70,7 +86,7 @@ def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
         little = ", which hardly stand out among these parts" if gate.auroc_fp32 < _TELLING else ""
         say(
             "no bad part has judged it: give pictures of some with --bad DIR, they say more than synthetic "
-            f"defects{little}"
+            f"defects{little}; together with --max-false-rejects RATE they judge it alone, and the promise stays"
         )
 
 

@@ -19,6 +19,7 @@ from runtime.dataset import Category
 from runtime.errors import DataError
 from runtime.inspector import Inspector
 from runtime.progress import say
+from runtime.text import readable
 
 
 def run(bundles: Sequence[Path], options: dict[str, Any]) -> None:
@@ -31,7 +32,8 @@ def run(bundles: Sequence[Path], options: dict[str, Any]) -> None:
         )
     chapters = [_chapter(path, options) for path in bundles]
     try:
-        atomic.write_bytes(out, render(chapters, options["data"].absolute().name).encode())
+        page = render(chapters, options["data"].absolute().name)
+        atomic.write_bytes(out, readable(page).encode())
     except OSError as error:
         raise DataError(f"{out}: expected to write it, but {error.strerror}; choose another --out") from error
     say(f"{out}: {len(chapters)} bundles, {out.stat().st_size / 2**20:.1f} MiB")

@@ -10,6 +10,8 @@ from click.core import ParameterSource
 
 from runtime.commands.options import json_option
 
+_PROMISE = ("max_false_rejects", "confidence", "on_average")
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -22,7 +24,7 @@ from runtime.commands.options import json_option
 @click.option("--on-average", is_flag=True,
               help="Promise the rate on average over many calibrations, not with a confidence: needs fewer pictures.")  # fmt: skip
 @click.option("--bad", type=click.Path(path_type=Path), metavar="DIR",
-              help="Bad parts, if there are any: the threshold with the best F1, or the least cost.")  # fmt: skip
+              help="Bad parts, if there are any: the threshold with the best F1, or the least cost. With --int8 and a rate they judge the variant alone.")  # fmt: skip
 @click.option(
     "--cost-false-reject", type=float, metavar="X", help="With --bad: cost of rejecting a good part."
 )
@@ -63,8 +65,11 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     if options["int8"]:
         require_extra("calibrate", "nncf")
     _check(options)
-    given = click.get_current_context().get_parameter_source("confidence")
-    if options["on_average"] and given is ParameterSource.COMMANDLINE:
+    source = click.get_current_context().get_parameter_source
+    typed = {name for name in _PROMISE if source(name) is ParameterSource.COMMANDLINE}
+    # Bad parts are needed for the gate; who asks for a promise as well does not want it to be given up for them.
+    options["keeps_promise"] = bool(typed) and options["cost_missed"] is None
+    if options["on_average"] and "confidence" in typed:
         raise click.UsageError(
             "expected one of --confidence and --on-average, found both: an average has none"
         )

@@ -6,6 +6,9 @@ quantised: |x|^2 + |y|^2 - 2xy is a small difference of large numbers.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import openvino as ov
@@ -27,9 +30,25 @@ def feature_model(onnx_path: Path) -> ov.Model:
     Raises:
         BundleError: an older export, which did not name the features.
     """
-    model = ov.convert_model(onnx_path)
+    with _torch_says_nothing():
+        model = ov.convert_model(onnx_path)
     results = [opset13.result(output) for output in feature_outputs(model)]
     return ov.Model(results, model.get_parameters(), "features")
+
+
+@contextmanager
+def _torch_says_nothing() -> Iterator[None]:
+    """OpenVINO first offers every file to torch, where that is installed, which logs a stack trace of its refusal."""
+
+    def refuse(_: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("torch.export")
+    logger.addFilter(refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(refuse)
 
 
 def graft(model: ov.Model, features: ov.Model) -> ov.Model:

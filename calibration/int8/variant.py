@@ -18,9 +18,10 @@ import openvino as ov
 
 from calibration.guarantee import promise
 from calibration.int8.gate import Bounds, GateResult, Scores, compare
-from calibration.int8.graph_parts import feature_model
+from calibration.int8.graph_parts import feature_model, memory_bank
 from calibration.int8.model import around_networks, quantized_networks
 from calibration.int8.pictures import Roles, share_out
+from calibration.int8.search import MIN_ROWS
 from calibration.int8.sensitivity import sensitive_layers, shallowest_first
 from calibration.int8.synthetic import synthetic_defects
 from calibration.scoring import learnt_digests
@@ -106,14 +107,26 @@ def add_int8(
 def _attempts(bundle: Bundle, *, search_alone: bool) -> tuple[float, ...]:
     """Shares of the networks to leave in fp32, in turn."""
     attempts = ATTEMPTS[bundle.manifest.model]
+    if SEARCH_ALONE in attempts and (rows := _bank_rows(bundle)) < MIN_ROWS:
+        # The search would stay as it is, and a copy of fp32 would pass any gate.
+        attempts = tuple(attempt for attempt in attempts if attempt != SEARCH_ALONE)
+        found = f"{rows} prototypes, whose search takes no time"
+    else:
+        found = bundle.manifest.model
     if not search_alone:
         return attempts
     if SEARCH_ALONE not in attempts:
         raise DataError(
-            f"{bundle.source}: expected PatchCore, which has a search, found {bundle.manifest.model}; "
+            f"{bundle.source}: expected PatchCore with {MIN_ROWS} prototypes or more to search, found {found}; "
             "quantise its networks with: lineside calibrate --int8"
         )
     return (SEARCH_ALONE,)
+
+
+def _bank_rows(bundle: Bundle) -> int:
+    graph = ov.Core().read_model(bundle.model_path(bundle.manifest.variant("openvino", "fp32")))
+    bank = memory_bank(graph)
+    return 0 if bank is None else int(bank.get_output_shape(0)[0])
 
 
 def _best(

@@ -50,6 +50,7 @@ def command(
     from edge_app.retention import Limits
     from edge_app.store.inventory import held_at
     from runtime.cli import emit_json
+    from runtime.text import printable
 
     limits = Limits(max_parts, max_days, max_mib)
     if any(value is not None and not math.isfinite(value) for value in (max_days, max_mib)):
@@ -77,7 +78,7 @@ def command(
         return
     for row in rows:
         click.echo(
-            f"{row['category']} ({str(row['bundle'])[:8]}): {row['removed']} removed, {row['kept']} kept, "
+            f"{printable(str(row['category']))} ({str(row['bundle'])[:8]}): {row['removed']} removed, {row['kept']} kept, "
             f"{row['confirmed']} of them with an operator's word"
         )
     would = "would be " if dry_run else ""

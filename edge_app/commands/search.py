@@ -106,6 +106,8 @@ def _print(found: Found) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from runtime.text import printable
+
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         # Nobody wraps a file or a pipe: give paths all the room they need.
@@ -119,5 +121,8 @@ def _print(found: Found) -> None:
     table.add_column("part", overflow="fold")
     for neighbour in found.neighbours:
         point = neighbour.point
-        table.add_row(f"{neighbour.similarity:.3f}", point.verdict, point.defect_type or "-", point.path)
+        table.add_row(
+            f"{neighbour.similarity:.3f}",
+            *(printable(text) for text in (point.verdict, point.defect_type or "-", point.path)),
+        )
     console.print(table)

@@ -42,8 +42,11 @@ def command(store: str, out: Path, category: str | None, bundle: str | None, as_
     report = export.report
     for identifier in report.without_thumbnail:
         say(f"part {identifier}: its thumbnail is damaged and was left out")
+    for identifier, reason in report.skipped:
+        say(f"part {identifier} is left out: {reason}")
     if as_json:
         emit_json({"store": store, "out": str(out), "parts": report.parts, "thumbnails": report.thumbnails,
-                   "without_thumbnail": report.without_thumbnail})  # fmt: skip
+                   "without_thumbnail": report.without_thumbnail,
+                   "skipped": [identifier for identifier, _ in report.skipped]})  # fmt: skip
         return
     click.echo(f"{out}: {report.parts} parts and {report.thumbnails} thumbnails written")

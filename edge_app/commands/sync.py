@@ -89,4 +89,5 @@ def _summary(store: str, url: str, reports: Iterable[SyncReport]) -> str:
     return (
         f"{store} and {url}: {total.pushed} parts pushed, {total.pulled} pulled, {total.words_pushed} words pushed, "
         f"{total.words_pulled} pulled, {total.unchanged} alike"
+        + (f", {total.unusable} on the server that are no parts of ours" if total.unusable else "")
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import gradio as gr
 
 from edge_app.page import render
 from edge_app.page.samples import Sample
-from edge_app.page.station import Judged, Line, Station
+from edge_app.page.screen import Screen
+from edge_app.page.station import Line, Station
 from edge_app.store import PartPoint
 from runtime.errors import LinesideError
 from runtime.preprocess import IMAGE_SUFFIXES
@@ -23,8 +25,27 @@ _UPLOADS_S = (3600, 24 * 3600)
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 # The part that a word was on, the word if it was stored, and what to say.
 Answer = tuple[str, str, str]
-# What a handler shows: verdict, pictures, neighbours, the part to remember, its file, the last word, the two buttons.
-Shown = tuple[str, str, str, PartPoint | None, str, str, object, object]
+# What a handler shows: verdict, pictures, neighbours, what became of the last word, the two buttons.
+Shown = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A part, or why there is none, as it will be shown.
+
+    Attributes:
+        verdict: HTML.
+        pictures: HTML.
+        neighbours: HTML.
+        point: the part, if there is one.
+        file: its picture.
+    """
+
+    verdict: str
+    pictures: str = ""
+    neighbours: str = ""
+    point: PartPoint | None = None
+    file: str = ""
 
 
 def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Blocks:
@@ -38,7 +59,7 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
     with gr.Blocks(
         title="Lineside", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S
     ) as page:
-        current, looked_at, answered = gr.State(None), gr.State(""), gr.State(None)
+        screen = gr.State(Screen())
         with gr.Row(elem_id="ls-head"):
             gr.HTML('<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False)
             picker = gr.Dropdown(
@@ -69,48 +90,48 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
                 # Written by the script: a box as shares of the picture.
                 box = gr.Textbox(elem_id="ls-box", show_label=False, container=False)
 
-        shown = [banner, pictures, around, current, looked_at, said, right, wrong]
+        shown = [banner, pictures, around, said, right, wrong]
 
-        def on_upload(label: str, path: str | None) -> Shown:
+        def on_upload(label: str, path: str | None, screen: Screen) -> Shown:
             if path is None:
-                return _nothing()
+                return show(screen, lambda: View(render.EMPTY))
             file = Path(path)
-            return _judge(station.lines[label], file, name=file.name)
+            return show(screen, lambda: _judge(station.lines[label], file, name=file.name))
 
-        def on_sample(label: str, event: gr.SelectData) -> Shown:
-            return _judge_sample(station.lines[label], samples[label][event.index])
+        def on_sample(label: str, screen: Screen, event: gr.SelectData) -> Shown:
+            return show(screen, lambda: _judge_sample(station.lines[label], samples[label][event.index]))
 
-        def on_model(label: str) -> tuple[object, ...]:
-            return (_thumbnails(samples, label), None, *first(label))
+        def on_model(label: str, screen: Screen) -> Shown:
+            return (_thumbnails(samples, label), None, *first(label, screen))
 
-        def first(label: str) -> Shown:
+        def first(label: str, screen: Screen) -> Shown:
             ready = samples.get(label, [])
-            return _judge_sample(station.lines[label], ready[0]) if ready else _nothing()
+            line = station.lines[label]
+            return show(screen, lambda: _judge_sample(line, ready[0]) if ready else View(render.EMPTY))
 
-        def on_right(label: str, point: PartPoint | None) -> Answer:
-            return _record(station.lines[label], point, "right")
+        def on_right(label: str, screen: Screen) -> Shown:
+            return give(station.lines[label], screen, "right")
 
-        def on_wrong(label: str, point: PartPoint | None) -> Answer:
-            return _record(station.lines[label], point, "wrong")
+        def on_wrong(label: str, screen: Screen) -> Shown:
+            return give(station.lines[label], screen, "wrong")
 
-        def on_box(label: str, file: str, text: str) -> Any:
-            return _like_box(station.lines[label], file, text)
+        def on_box(label: str, text: str, screen: Screen) -> Any:
+            return around_box(station.lines[label], text, screen)
 
-        # No public API: the page is for people, scripts have the command line.
-        private = {"api_visibility": "private", "show_progress": "minimal"}
+        # No public API: the page is for people, scripts have the command line. Whatever is asked while another answer is
+        # under way counts too, in the order of asking.
+        private = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "multiple"}
+        asking = {**private, "concurrency_id": "parts"}
         # The field is empty again at once, so that the next picture can be dropped on it.
-        upload.upload(on_upload, [picker, upload], shown, **private).then(
+        upload.upload(on_upload, [picker, upload, screen], shown, **asking).then(
             lambda: None, None, upload, **private
         )
-        gallery.select(on_sample, [picker], shown, **private)
-        picker.change(on_model, [picker], [gallery, upload, *shown], **private)
-        # In two steps: by the time that a slow store answers, another part may be on the page.
+        gallery.select(on_sample, [picker, screen], shown, **asking)
+        picker.change(on_model, [picker, screen], [gallery, upload, *shown], **asking)
         for button, on_word in ((right, on_right), (wrong, on_wrong)):
-            button.click(on_word, [picker, current], answered, **private).then(
-                _say, [current, answered], [said, right, wrong], **private
-            )
-        box.change(on_box, [picker, looked_at, box], [around], **private)
-        page.load(first, [picker], shown, **private)
+            button.click(on_word, [picker, screen], [said, right, wrong], **private)
+        box.change(on_box, [picker, box, screen], [around], **private)
+        page.load(first, [picker, screen], shown, **asking)
     return page
 
 
@@ -126,29 +147,55 @@ def _thumbnails(samples: Mapping[str, list[Sample]], label: str) -> list[tuple[o
     return [(sample.thumbnail_rgb, sample.caption) for sample in samples.get(label, [])]
 
 
-def _judge_sample(line: Line, sample: Sample) -> Shown:
+def show(screen: Screen, look: Callable[[], View]) -> Shown:
+    """Look at a part and show it, unless another has been asked for by then."""
+    part = screen.ask()
+    view = look()
+    if not screen.awaits(part):
+        return (gr.skip(),) * 6
+    screen.put(view.point, view.file)
+    words = gr.update(interactive=view.point is not None)
+    return view.verdict, view.pictures, view.neighbours, "", words, words
+
+
+def give(line: Line, screen: Screen, word: str) -> Shown:
+    """Store the word on the part that is shown; by the time that a slow store answers, another may be."""
+    answer = _record(line, screen.point, word)
+    return _say(screen.point, answer)
+
+
+def around_box(line: Line, text: str, screen: Screen) -> Any:
+    """Show the neighbours of a box, unless another box or part has been asked for by then."""
+    box = screen.ask_box()
+    found = _like_box(line, screen.file, text)
+    return found if screen.awaits_box(box) else gr.skip()
+
+
+def _judge_sample(line: Line, sample: Sample) -> View:
     part = sample.part
     return _judge(line, part.path, name=part.path.name, path=part.path, defect_type=part.defect_type)
 
 
-def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defect_type: str = "") -> Shown:
+def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defect_type: str = "") -> View:
     try:
         content = file.read_bytes()
     except OSError as error:
-        return _failed(f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick another")
+        return View(
+            render.problem(
+                f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick another"
+            )
+        )
     try:
-        return _shown(line.judge(content, name, path=path, defect_type=defect_type), file)
+        judged = line.judge(content, name, path=path, defect_type=defect_type)
     except LinesideError as error:
-        return _failed(f"{name}: {str(error).removeprefix('picture: ')}")
-
-
-def _shown(judged: Judged, file: Path) -> Shown:
-    ready = gr.update(interactive=True)
-    return (
-        render.verdict(judged), render.pictures(judged), render.neighbours(judged.neighbours, judged.store_problem),
-        judged.point, str(file),
-        "", ready, ready,
-    )  # fmt: skip
+        return View(render.problem(f"{name}: {str(error).removeprefix('picture: ')}"))
+    return View(
+        render.verdict(judged),
+        render.pictures(judged),
+        render.neighbours(judged.neighbours, judged.store_problem),
+        judged.point,
+        str(file),
+    )
 
 
 def _like_box(line: Line, file: str, text: str) -> Any:
@@ -168,16 +215,6 @@ def _like_box(line: Line, file: str, text: str) -> Any:
     return render.neighbours(found, of_box=bool(drawn))
 
 
-def _failed(text: str) -> Shown:
-    off = gr.update(interactive=False)
-    return render.problem(text), "", "", None, "", "", off, off
-
-
-def _nothing() -> Shown:
-    off = gr.update(interactive=False)
-    return render.EMPTY, "", "", None, "", "", off, off
-
-
 def _record(line: Line, point: PartPoint | None, word: str) -> Answer:
     if point is None:
         return "", "", render.problem("No part to remember; inspect one first.")
@@ -189,10 +226,8 @@ def _record(line: Line, point: PartPoint | None, word: str) -> Answer:
     return point.point_id, word, render.recorded(point, word, line.remembered())
 
 
-def _say(point: PartPoint | None, answer: Answer | None) -> tuple[object, object, object]:
+def _say(point: PartPoint | None, answer: Answer) -> tuple[object, object, object]:
     """Show what became of a word; on another part's page only that it was lost."""
-    if answer is None:
-        return gr.skip(), gr.skip(), gr.skip()
     point_id, word, text = answer
     if point is not None and point.point_id == point_id:
         # The other button stays active, for a slip of the finger.

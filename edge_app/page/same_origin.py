@@ -7,11 +7,13 @@ or for another name, is refused before it reaches anything. Programs that are no
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import urlsplit
 
 from edge_app.page.asgi import App, Message, Receive, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_NO_FRAMES = ((b"content-security-policy", b"frame-ancestors 'self'"), (b"x-frame-options", b"SAMEORIGIN"))
 _DEFAULT_PORTS = frozenset({80, 443})
 
 
@@ -36,7 +38,14 @@ class SameOrigin:
                 await send({"type": "http.response.start", "status": 403, "headers": headers})
                 await send({"type": "http.response.body", "body": refused.encode()})
                 return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, partial(_send_unframed, send))
+
+
+async def _send_unframed(send: Send, message: Message) -> None:
+    """Add to every answer that no other page may lay this one in a frame, under a click that is meant for something else."""
+    if message["type"] == "http.response.start":
+        message = {**message, "headers": [*message.get("headers", []), *_NO_FRAMES]}
+    await send(message)
 
 
 def refusal(host: str, origin: str | None, loopback_only: bool) -> str | None:

@@ -112,6 +112,9 @@ class NeighbourStore(Protocol):
     bundle or length are refused with a :class:`runtime.errors.StoreError` that says what to do.
     """
 
+    bundle: str
+    embedding_length: int
+
     def upsert(self, points: Sequence[PartPoint]) -> None:
         """Add points or replace those with the same id; on return they are on disk or acknowledged by the server.
 

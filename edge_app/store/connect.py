@@ -21,6 +21,7 @@ _REST_PORT = 6333
 _GRPC_PORT = 6334
 # Answers of a proxy or a server that is busy or starting.
 _PASSING = frozenset({429, 502, 503, 504})
+_NOT_FOUND = 404
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -56,7 +57,7 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
         # qdrant-client warns of the key over plain http with a stack trace's worth of text; said above in one line.
         warnings.simplefilter("ignore")
         return QdrantClient(
-            host=host,
+            host=f"[{host}]" if ":" in host else host,
             port=_REST_PORT if only_grpc else port or _REST_PORT,
             grpc_port=(port or _GRPC_PORT) if only_grpc else grpc_port,
             prefer_grpc=only_grpc or prefer == "1",
@@ -70,6 +71,10 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
 
 class StoreUnreachableError(StoreError):
     """The server did not answer, or something on the way answered in its place; later it may."""
+
+
+class CollectionMissingError(StoreError):
+    """The server has no such collection, any more."""
 
 
 @contextmanager
@@ -88,8 +93,7 @@ def server_errors(name: str, doing: str, timeout_s: int = TIMEOUT_S) -> Iterator
     try:
         yield
     except UnexpectedResponse as error:
-        kind = StoreUnreachableError if error.status_code in _PASSING else StoreError
-        raise kind(_refused(name, doing, error)) from error
+        raise _kind(error.status_code)(_refused(name, doing, error)) from error
     except (ResponseHandlingException, ApiException, OSError) as error:
         raise StoreUnreachableError(_unreachable(name, doing, _first_line(error), timeout_s)) from error
     except grpc.RpcError as error:
@@ -99,6 +103,12 @@ def server_errors(name: str, doing: str, timeout_s: int = TIMEOUT_S) -> Iterator
         raise StoreError(
             f"{name}: expected a Qdrant server to {doing}, found '{_first_line(error)}'; check the address"
         ) from error
+
+
+def _kind(status: int | None) -> type[StoreError]:
+    if status == _NOT_FOUND:
+        return CollectionMissingError
+    return StoreUnreachableError if status in _PASSING else StoreError
 
 
 def _refused(name: str, doing: str, error: UnexpectedResponse) -> str:
@@ -119,8 +129,9 @@ def _of_grpc(name: str, doing: str, error: grpc.RpcError, timeout_s: int) -> Sto
         return StoreError(_wrong_key(name, code.name))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return StoreUnreachableError(_unreachable(name, doing, code.name, timeout_s))
+    kind = CollectionMissingError if code is grpc.StatusCode.NOT_FOUND else StoreError
     details = str(error.details()) if isinstance(error, grpc.Call) else _first_line(error)
-    return StoreError(
+    return kind(
         f"{name}: expected to {doing}, but the server answered '{details[:200]}'; check that it is healthy"
     )
 

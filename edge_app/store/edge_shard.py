@@ -28,6 +28,7 @@ _NOT_DAMAGE = {
     "Read-only file system": "choose another folder with --store",
     "No space left": "free some space",
     "Cannot allocate memory": "close other programs",
+    "Resource temporarily unavailable": "raise the limit of processes and threads (ulimit -u, TasksMax)",
     "Too many open files": "raise the limit: ulimit -n 4096",
 }
 

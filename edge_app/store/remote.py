@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,11 +14,12 @@ from qdrant_client import QdrantClient, models
 
 from edge_app.store import remote_records as records
 from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
-from edge_app.store.connect import TIMEOUT_S, StoreUnreachableError, server_errors
+from edge_app.store.connect import TIMEOUT_S, CollectionMissingError, StoreUnreachableError, server_errors
 from edge_app.store.remote_collection import (
     COLLECTION_PREFIX,
     SEARCH_PARAMS,
     check_vectors,
+    complete_indexes,
     create_collection,
 )
 from edge_app.store.schema import (
@@ -81,7 +81,6 @@ class RemoteStore:
         self._timeout_s = timeout_s
         self._create = create
         self._prepared = False
-        self._preparing = threading.Lock()
         try:
             self._prepare()
         except BaseException as error:
@@ -227,10 +226,10 @@ class RemoteStore:
             raise StoreError(f"{self.name}: expected an open store, found a closed one; open it again")
 
     def _prepare(self) -> None:
-        with self._preparing:
-            if not self._prepared:
-                self._patiently("open a collection", self._open_collection)
-                self._prepared = True
+        # Two threads at once do the same twice, which does no harm; one that waited for the other would keep its part waiting.
+        if not self._prepared:
+            self._patiently("open a collection", self._open_collection)
+            self._prepared = True
 
     def _open_collection(self) -> None:
         if not self._client.collection_exists(self.collection):
@@ -241,6 +240,8 @@ class RemoteStore:
                 )
             create_collection(self._client, self.collection, self.embedding_length)
         check_vectors(self._client, self.collection, self.embedding_length, self.name)
+        if self._create:
+            complete_indexes(self._client, self.collection)
 
     def _upsert(self, checked: Sequence[records.Checked], mode: models.UpdateMode) -> None:
         for start in range(0, len(checked), _UPSERT_BATCH):
@@ -268,7 +269,15 @@ class RemoteStore:
 
     def _ask(self, doing: str, request: Callable[[], Answer]) -> Answer:
         self._prepare()
-        return self._patiently(doing, request)
+        try:
+            return self._patiently(doing, request)
+        except CollectionMissingError:
+            if not self._create:
+                raise
+            # The server has come back with an empty disk.
+            self._prepared = False
+            self._prepare()
+            return self._patiently(doing, request)
 
     def _patiently(self, doing: str, request: Callable[[], Answer]) -> Answer:
         """Send a request, and again after a pause if the server cannot be reached."""

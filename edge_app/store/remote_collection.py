@@ -27,7 +27,7 @@ def read_collection(client: QdrantClient, collection: str) -> tuple[str, int] | 
 
 
 def create_collection(client: QdrantClient, collection: str, embedding_length: int) -> None:
-    """Make a collection with its indexes; one that another box has made meanwhile is as good."""
+    """Make a collection; one that another box has made meanwhile is as good."""
     params = models.VectorParams(
         size=embedding_length,
         distance=models.Distance.COSINE,
@@ -44,11 +44,17 @@ def create_collection(client: QdrantClient, collection: str, embedding_length: i
         # Another box may have been quicker; if not, the error stands.
         if not client.collection_exists(collection):
             raise
+
+
+def complete_indexes(client: QdrantClient, collection: str) -> None:
+    """Make the payload indexes that a collection lacks: the network may have broken while it was made."""
+    there = client.get_collection(collection).payload_schema
     with warnings.catch_warnings():
         # qdrant-client's local mode has no payload indexes and warns; filters work there all the same.
         warnings.simplefilter("ignore")
         for field, kind in INDEXED_FIELDS.items():
-            client.create_payload_index(collection, field, _INDEX_TYPES[kind], wait=True)
+            if field not in there:
+                client.create_payload_index(collection, field, _INDEX_TYPES[kind], wait=True)
 
 
 def check_vectors(client: QdrantClient, collection: str, embedding_length: int, name: str) -> None:

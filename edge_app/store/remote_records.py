@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from qdrant_client import models
@@ -13,6 +13,8 @@ from edge_app.store.schema import VECTOR_NAME, Embedding, point_of
 from edge_app.store.words import WORD_FIELDS
 
 Checked = tuple[str, Embedding, dict[str, Any]]
+# Of a clock that has lost its battery.
+_FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _WITH_WORD = models.FieldCondition(key="confirmed", match=models.MatchAny(any=["right", "wrong"]))
 
 
@@ -51,7 +53,9 @@ def word_operation(identifier: str, payload: dict[str, Any]) -> models.SetPayloa
         models.IsEmptyCondition(is_empty=models.PayloadField(key="confirmed_at")),
         models.FieldCondition(key="confirmed_at", match=models.MatchValue(value="")),
     ]
-    older = list(without_time)
+    # What another program wrote there and is no time matches no range.
+    no_time = models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(gte=_FIRST_TIME))
+    older = [*without_time, models.Filter(must_not=[no_time])]
     if payload["confirmed_at"]:
         moment = datetime.fromisoformat(payload["confirmed_at"])
         older.append(models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(lte=moment)))

@@ -6,9 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from edge_app.store.base import NeighbourStore, PartPoint
+from runtime.errors import StoreError
 
 # A word is on a verdict, which another threshold would have made another one: they are kept and travel together.
 WORD_FIELDS = ("confirmed", "confirmed_at", "verdict", "raw_score", "normalized_score")
+_ATTEMPTS = 3
+_LAST = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -31,8 +34,17 @@ def give_word(store: NeighbourStore, point: PartPoint, word: str) -> None:
         StoreError: an unknown word, an unusable part, or the store cannot be read or written.
     """
     stored = store.fetch([point.point_id], full=False)
-    given_at = after(stored[0].confirmed_at if stored else "")
-    store.merge([replace(point, confirmed=word, confirmed_at=given_at)])
+    said = replace(point, confirmed=word, confirmed_at=after(stored[0].confirmed_at if stored else ""))
+    for _ in range(_ATTEMPTS):
+        store.merge([said])
+        # Another box may have removed the part between the store's own reading and writing.
+        found = store.fetch([point.point_id], full=False)
+        if found and not newer(said, found[0]):
+            return
+    raise StoreError(
+        f"{point.path}: expected the word '{word}' to be stored, found "
+        f"{'another' if found else 'the part removed meanwhile'}; give it again"
+    )
 
 
 def after(earlier: str) -> str:
@@ -43,9 +55,9 @@ def after(earlier: str) -> str:
     """
     if not earlier:
         return now()
-    return max(datetime.now(UTC), moment(earlier, _NEVER) + timedelta(microseconds=1)).isoformat(
-        timespec="microseconds"
-    )
+    known = moment(earlier, _NEVER)
+    following = known + timedelta(microseconds=1) if known < _LAST else known
+    return max(datetime.now(UTC), following).isoformat(timespec="microseconds")
 
 
 def with_word_of(point: PartPoint, other: PartPoint) -> PartPoint:

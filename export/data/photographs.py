@@ -15,6 +15,8 @@ from runtime.preprocess import load_image
 from runtime.progress import say, track
 
 COMFORTABLE_GOOD = 20
+# Of 255. What 12 bits of a camera come to in 16-bit files, and 10 bits all the more.
+TOO_DARK = 16
 HELD_OUT_SHARE = 0.15
 # The most useful of a promise, 5 % with 95 % confidence, needs 59; every part more is one less to learn from.
 MAX_HELD_OUT = 60
@@ -50,7 +52,7 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
         seed: of the split.
 
     Raises:
-        DataError: too few usable pictures.
+        DataError: too few usable pictures, or they are all but black.
     """
     usable, skipped, digests = _usable(category.train_good, size_hw)
     if not usable:
@@ -95,7 +97,7 @@ def _usable(
 ) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
     usable: dict[str, Path] = {}
     skipped: list[tuple[Path, str]] = []
-    repeated = 0
+    repeated = brightest = 0
     for path in track(paths, "reading pictures"):
         try:
             image = load_image(path, size_hw)
@@ -103,12 +105,18 @@ def _usable(
             skipped.append((path, str(error)))
             say(f"skipped: {error}")
             continue
+        brightest = max(brightest, int(image.max()))
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         # A copy may not be held out from a training that has seen its original: the threshold would be too low.
         if digest in usable:
             repeated += 1
         else:
             usable[digest] = path
+    if usable and brightest <= TOO_DARK:
+        raise DataError(
+            f"{next(iter(usable.values())).parent}: expected pictures with some light in them, found none brighter than {brightest} of "
+            "255; if the camera writes 10 or 12 bits into 16-bit files, have it fill them from the top, or save 8 bits"
+        )
     if repeated:
         say(
             f"warning: {repeated} of {repeated + len(usable)} good pictures are exact repeats of another one, which counts once"

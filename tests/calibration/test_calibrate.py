@@ -14,7 +14,8 @@ from calibration.commands.calibrate import command
 from calibration.scoring import digest_of
 from runtime.bundle import Bundle, pack_archive
 from runtime.bundle_writer import seal
-from runtime.errors import BundleError, DataError, ThresholdError
+from runtime.errors import BundleError, DataError, HealthError, ThresholdError
+from runtime.health.baseline import HEALTH_FILE
 from runtime.inspector import Inspector
 from runtime.manifest import TRAIN_DIGESTS
 from runtime.preprocess import load_image
@@ -252,12 +253,34 @@ def test_a_packed_bundle_says_how_to_unpack_it(bundle, tmp_path):
     assert f"python -m zipfile -e {packed} {tmp_path / 'tile'}" in str(done.exception)
 
 
-def test_a_damaged_thresholds_file_is_refused_and_left_alone(bundle, tmp_path):
+@pytest.mark.parametrize(
+    "damage", ["{", '{"schema_version": 1, "variants": {"openvino/fp32": {"image_threshold": NaN}}}', None]
+)
+def test_a_damaged_thresholds_file_is_replaced_as_the_message_says(bundle, tmp_path, damage):
     good = good_folder(tmp_path / "good", [1, 2, 3])
-    (bundle / THRESHOLDS_FILE).write_text(
-        '{"schema_version": 1, "variants": {"openvino/fp32": {"image_threshold": NaN}}}'
-    )
-    assert isinstance(refused(bundle, "--good", good), ThresholdError)
+    file = bundle / THRESHOLDS_FILE
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_text(damage)
+    with pytest.raises(ThresholdError, match=r"lineside calibrate|calibrate again"):
+        Inspector(bundle)
+    done = invoke(bundle, "--good", good)
+    assert "the damaged thresholds are replaced" in done.stderr
+    with Inspector(bundle) as inspector:
+        assert inspector.threshold.n_good == 3
+    kept = bundle / f".{THRESHOLDS_FILE}.damaged"
+    assert kept.read_text() == damage if damage is not None else not kept.exists()
+
+
+def test_a_damaged_check_of_pictures_is_replaced_as_the_message_says(bundle, tmp_path):
+    good = good_folder(tmp_path / "good", range(1, 31))
+    (bundle / HEALTH_FILE).write_text("{")
+    with pytest.raises(HealthError, match="lineside calibrate"):
+        Inspector(bundle)
+    assert "the damaged check of pictures is replaced" in invoke(bundle, "--good", good).stderr
+    with Inspector(bundle) as inspector:
+        assert inspector.health is not None
 
 
 def test_a_folder_that_cannot_be_written_keeps_the_old_thresholds(bundle, tmp_path, monkeypatch):

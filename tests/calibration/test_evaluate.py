@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import cv2
@@ -13,10 +14,14 @@ from sklearn.metrics import roc_auc_score
 from calibration.commands.evaluate import command
 from calibration.evaluate import evaluate, find_category
 from calibration.evaluation import averages
+from calibration.scoring import digest_of
 from runtime.bundle import Bundle
+from runtime.bundle_writer import seal
 from runtime.dataset import load_category, load_mask
 from runtime.errors import BundleError, DataError
 from runtime.inspector import Inspector
+from runtime.manifest import TRAIN_DIGESTS
+from runtime.preprocess import load_image
 from tests.calibration.synthetic import data_root, good_folder, two_variant_bundle
 
 GOOD = [0, 10, 20, 30, 35, 50]
@@ -135,9 +140,24 @@ def test_several_bundles_make_an_average_per_model(bundle, root, tmp_path):
     assert average["false_rejects"] == 1
 
 
+def test_pictures_that_training_has_learnt_are_told(bundle, root):
+    learnt = [
+        digest_of(load_image(root / "tile" / "test" / "good" / name, (32, 32)))
+        for name in ("000.png", "001.png")
+    ]
+    with Bundle.open(bundle) as opened:
+        manifest = opened.manifest
+    assert manifest.input.size_hw == (32, 32)
+    seal(bundle, dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: learnt}))
+    done = CliRunner().invoke(command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False)
+    assert "2 of 12 test pictures are among those that training or calibration has learnt" in done.stderr
+    row = json.loads(done.stdout)
+    assert (row["n_learnt"], row["n_good"]) == (2, 6)
+
+
 def test_average_skips_what_is_undefined_and_keeps_models_apart():
     blank = dict.fromkeys(
-        ("n_good", "n_anomalous", "n_skipped", "n_cannot_judge", "false_rejects", "misses"), 1
+        ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge", "false_rejects", "misses"), 1
     )
     rows = [
         {"model": model, "engine": "openvino", "precision": "fp32", "image_auroc": value, "image_f1_max": value,

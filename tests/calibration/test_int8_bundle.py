@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
+import subprocess
+import sys
 
 import numpy as np
 import openvino as ov
@@ -28,6 +31,10 @@ from tests.runtime.tiny import write_bundle
 pytestmark = pytest.mark.slow
 # The gate of the tests' briefly trained models: what is tested is the way, not their quality.
 LOOSE = Bounds(auroc_drop=0.3, rank_correlation=0.3, flips=0.5)
+
+
+def tree(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def tile_pictures(sample_root):
@@ -141,9 +148,18 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders,
     monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
     good, bad = folders
+    copy.chmod(0o750)
+    mistyped = [copy, "--good", good, "--int8", "--precision", "INT8"]
+    before = tree(copy)
+    assert "expected the variant any/INT8" in str(
+        CliRunner().invoke(command, [*map(str, mistyped)]).exception
+    )
+    assert tree(copy) == before
     arguments = [copy, "--good", good, "--bad", bad, "--int8", "--json"]
     done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o750
+    assert "Traceback" not in done.stderr
     assert "openvino/int8 added" in done.stderr
     assert "no bad part has judged it" not in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -176,9 +192,13 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
     patchcore_bundle, folders, sample_root, tmp_path
 ):
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
-    arguments = [copy, "--good", folders[0], "--bad", folders[1], "--int8-search"]
+    arguments = [copy, "--good", folders[0], "--bad", folders[1], "--int8-search", "--max-false-rejects", 0.3]
     done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
+    with Bundle.open(copy) as bundle:
+        # The bad parts judged the variant; the promise that was asked for stays.
+        assert bundle.manifest.metrics["int8_gate"]["n_bad"] > 0
+        assert {one.method for one in bundle.thresholds().variants.values()} == {"tolerance"}
     with Inspector(copy) as exact, Inspector(copy, precision="int8") as fast:
         pairs = [(exact.inspect(path), fast.inspect(path)) for path in tile_pictures(sample_root)]
     for one, other in pairs:
@@ -187,10 +207,25 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
     assert any(one.pred_score != other.pred_score for one, other in pairs)
 
 
+def test_a_bank_too_small_to_search_gets_no_copy_of_fp32(tmp_path, sample_root, folders):
+    out = tmp_path / "small"
+    subprocess.run(
+        [sys.executable, "-m", "runtime.cli", "train", "--model", "patchcore", "--data", str(sample_root), "--category", "tile",
+         "--out", str(out), "--max-prototypes", "200"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    done = CliRunner().invoke(command, [str(out), "--good", str(folders[0]), "--int8-search"])
+    assert "found 200 prototypes, whose search takes no time" in str(done.exception)
+    with Bundle.open(out) as bundle:
+        assert variant.SEARCH_ALONE not in variant._attempts(bundle, search_alone=False)
+
+
 def test_a_model_without_a_search_is_told_so(efficientad_bundle, folders):
     arguments = [efficientad_bundle, "--good", folders[0], "--int8-search"]
     done = CliRunner().invoke(command, [*map(str, arguments)])
-    assert "expected PatchCore, which has a search, found efficientad" in str(done.exception or done.stderr)
+    assert "expected PatchCore with 256 prototypes or more to search, found efficientad" in str(
+        done.exception or done.stderr
+    )
 
 
 def test_grafting_the_same_networks_changes_nothing(patchcore_bundle, sample_root):

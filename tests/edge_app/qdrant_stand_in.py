@@ -23,6 +23,8 @@ SERVER = os.environ.get("QDRANT_URL", "")
 def _collection(client: QdrantClient, method: str, name: str, body: Any) -> Any:
     if method == "PUT":
         return client.create_collection(name, vectors_config=models.CreateCollection(**body).vectors)
+    if method == "DELETE":
+        return client.delete_collection(name)
     return client.get_collection(name)
 
 
@@ -46,6 +48,11 @@ def _scroll(client: QdrantClient, _: str, name: str, body: Any) -> Any:
 def _payload(client: QdrantClient, _: str, name: str, body: Any) -> Any:
     asked = models.SetPayload(**body)
     return client.set_payload(name, asked.payload, points=asked.filter or asked.points)
+
+
+def _without_payload(client: QdrantClient, _: str, name: str, body: Any) -> Any:
+    asked = models.DeletePayload(**body)
+    return client.delete_payload(name, asked.keys, points=asked.points)
 
 
 def _batch(client: QdrantClient, _: str, name: str, body: Any) -> Any:
@@ -76,6 +83,7 @@ ROUTES: dict[str, Callable[[QdrantClient, str, str, Any], Any]] = {
     "/points": _points,
     "/points/scroll": _scroll,
     "/points/payload": _payload,
+    "/points/payload/delete": _without_payload,
     "/points/batch": _batch,
     "/points/delete": _delete,
     "/points/count": _count,
@@ -117,8 +125,9 @@ def qdrant() -> Iterator[str]:
                         result = ROUTES[found[2]](store, self.command, found[1], body)
                     status, answer = 200, {"result": _plain(result), "status": "ok", "time": 0.0}
                 except Exception as error:
+                    # As the local mode says it of a collection.
                     status, answer = (
-                        400,
+                        404 if "not found" in str(error) else 400,
                         {"status": {"error": f"{type(error).__name__}: {error}"}, "time": 0.0},
                     )
             data = json.dumps(answer).encode()
@@ -128,7 +137,7 @@ def qdrant() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_PUT = do_POST = do_GET  # noqa: N815
+        do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

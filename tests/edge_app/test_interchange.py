@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,22 @@ def test_a_damaged_thumbnail_is_left_out_and_said(tmp_path: Path) -> None:
         base64.b64encode((tmp_path / "out" / "thumbnails" / f"{points[1].point_id}.jpg").read_bytes())
         == b"dGh1bWI="
     )
+
+
+def test_what_is_no_part_on_a_server_is_left_out_and_said(tmp_path: Path) -> None:
+    """Whoever can write to a shared server could choose ids that are paths."""
+    good, odd = make_points(2)
+    with exporting(tmp_path / "deep" / "out") as export:
+        export.write(
+            [
+                good,
+                replace(odd, point_id="../../escaped", thumbnail="dGh1bWI="),
+                replace(odd, raw_score=math.nan),
+            ]
+        )
+    assert export.report.parts == 1
+    assert [identifier for identifier, _ in export.report.skipped] == ["../../escaped", odd.point_id]
+    assert not list(tmp_path.rglob("*escaped*"))
 
 
 def test_no_export_is_one_line(tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def test_the_served_page_answers_its_own(url, monkeypatch):
 
 
 @pytest.mark.slow
+def test_no_other_page_may_frame_it(url):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=20) as answer:
+        assert answer.headers["content-security-policy"] == "frame-ancestors 'self'"
+        assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+
+
+@pytest.mark.slow
 def test_a_proxy_of_the_network_is_not_asked_for_this_machine(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

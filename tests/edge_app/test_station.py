@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from edge_app.page import render
-from edge_app.page.layout import _record, _say
+from edge_app.page.layout import _judge, _record, _say, around_box, show
 from edge_app.page.samples import load_samples
+from edge_app.page.screen import Screen
 from edge_app.page.station import Station
 from runtime.bundle import Bundle
 from runtime.errors import StoreError
@@ -126,6 +127,34 @@ def test_an_answer_that_comes_late_is_not_shown_as_the_next_parts(tmp_path):
         lost = _record(line, first, "right")
         assert lost[1] == ""
         assert "Not remembered: 20.png" in str(_say(second, lost)[0])
+
+
+def test_what_was_asked_for_last_is_shown_in_whichever_order_answers_come(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "tile")
+    files = [tmp_path / f"{level}.png" for level in (20, 28)]
+    for file in files:
+        file.write_bytes(picture(int(file.stem)))
+    screen = Screen()
+    with Station.open([bundle], "memory:", ENGINE) as station:
+        (line,) = station.lines.values()
+
+        def slow():
+            # The operator goes on to the second part before the first has been looked at.
+            assert "28.png" in show(screen, lambda: _judge(line, files[1], name="28.png"))[1]
+            return _judge(line, files[0], name="20.png")
+
+        assert show(screen, slow) == (gr.skip(),) * 6
+        assert screen.file == str(files[1])
+        line.record(screen.point, "right")
+        assert "28.png" in str(around_box(line, "0,0,1,1;1", Screen(screen.point, str(files[0]))))
+
+        def next_part_comes(*_arguments):
+            show(screen, lambda: _judge(line, files[0], name="20.png"))
+            return ()
+
+        line.like_box = next_part_comes
+        assert around_box(line, "0,0,0.5,0.5;2", screen) == gr.skip()
+        assert screen.file == str(files[0])
 
 
 def test_samples_are_of_the_bundles_own_category(tmp_path):

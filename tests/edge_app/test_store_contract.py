@@ -193,6 +193,32 @@ def test_operators_word_brings_the_part_and_must_be_known(store: NeighbourStore)
     np.testing.assert_allclose(found.embedding, point.embedding, atol=1e-6)
 
 
+@pytest.mark.parametrize("there", ["31.1.2025 08:00", "9999-12-31T23:59:59.999999+00:00"])
+def test_a_word_is_stored_over_one_with_an_odd_time(store: NeighbourStore, there: str) -> None:
+    (point,) = make_points(1)
+    store.upsert([replace(point, confirmed="right", confirmed_at=LATE)])
+    if isinstance(store, RemoteStore):
+        # Written by another program, past all checks.
+        store._client.set_payload(
+            store.collection, {"confirmed_at": there}, points=[point.point_id], wait=True
+        )
+    elif there.startswith("9999"):
+        store.upsert([replace(point, confirmed="right", confirmed_at=there)])
+    give_word(store, point, "wrong")
+    found = store.get(point.point_id)
+    assert found is not None
+    assert found.confirmed == "wrong"
+
+
+def test_a_word_that_the_store_does_not_keep_is_an_error(
+    store: NeighbourStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (point,) = make_points(1)
+    monkeypatch.setattr(store, "merge", lambda _: Merged())
+    with pytest.raises(StoreError, match="expected the word 'wrong' to be stored, found the part removed"):
+        give_word(store, point, "wrong")
+
+
 def test_a_zero_descriptor_is_like_nothing(store: NeighbourStore) -> None:
     points = make_points(5)
     store.upsert([replace(points[0], embedding=np.zeros(LENGTH, dtype=np.float32)), *points[1:]])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.store import give_word, open_store
+from edge_app.store import edge_shard, give_word, open_store
 from edge_app.store.edge import EdgeStore
 from runtime.errors import StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
@@ -397,3 +397,22 @@ def test_power_cut_loses_no_acknowledged_write(tmp_path: Path, share: float, see
             assert found.path == point.path
             assert found.confirmed == ("wrong" if point is new[0] else "")
             assert store.search(point.embedding, 1)[0].point.point_id == point.point_id
+
+
+def test_a_process_that_may_not_start_threads_does_not_cost_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the engine says under ``ulimit -u``, which root, who may run the tests, is not held to."""
+    folder = filled(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError(
+            "failed to build edge-search thread pool: Resource temporarily unavailable (os error 11)"
+        )
+
+    with monkeypatch.context() as limited:
+        limited.setattr(edge_shard, "_load", refuse)
+        with pytest.raises(StoreError, match="raise the limit of processes and threads"):
+            reopened(folder)
+    with reopened(folder) as store:
+        assert store.count() == 30

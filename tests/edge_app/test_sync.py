@@ -22,6 +22,8 @@ from edge_app.commands.sync import command as sync_command
 from edge_app.store import NeighbourStore, PartPoint, give_word, open_store
 from edge_app.store.connect import StoreUnreachableError
 from edge_app.store.inventory import held_at
+from edge_app.store.remote import RemoteStore
+from edge_app.store.schema import INDEXED_FIELDS
 from edge_app.sync import SyncReport, sync
 from runtime.errors import StoreError
 from tests.edge_app.faulty_proxy import BUSY, FAULTS, LATE, LOSE_ANSWER, LOSE_REQUEST, PASS, proxied
@@ -232,10 +234,54 @@ def test_two_boxes_give_a_word_on_the_same_new_part_at_once(
     )
 
 
+def test_what_another_program_left_on_the_server_does_not_keep_the_rest_from_coming(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = [with_word(point, "wrong", 2) for point in make_points(6)]
+    with opened(str(tmp_path)) as box, opened(url) as server:
+        server.merge(points)
+        assert isinstance(server, RemoteStore)
+        server._client.delete_payload(
+            server.collection, ["raw_score"], points=[points[2].point_id], wait=True
+        )
+        report = sync(box, server)
+        assert (report.pulled, report.unusable) == (5, 1)
+        assert "expected a finite raw_score" in capsys.readouterr().err
+        assert box.count() == 5
+
+
+def test_a_server_that_comes_back_empty_takes_parts_again(url: str) -> None:
+    points = make_points(3)
+    with opened(url) as server:
+        server.merge(points)
+        assert isinstance(server, RemoteStore)
+        server._client.delete_collection(server.collection)
+        assert server.count() == 0
+        give_word(server, points[0], "right")
+        assert server.count() == 1
+
+
+def test_indexes_that_a_broken_network_left_out_are_made_at_the_next_opening(url: str) -> None:
+    asked: list[str] = []
+
+    def script(_: int, line: str) -> str:
+        asked.extend([line] if "/index" in line else [])
+        # The second is lost, and with it those that would have followed.
+        return BUSY if "/index" in line and len(asked) == 2 else PASS
+
+    with proxied(url, script) as proxy:
+        with pytest.raises(StoreError, match="503"), opened(proxy.url):
+            pass
+        assert len(asked) == 2
+        with opened(proxy.url):
+            pass
+    assert len(asked) >= len(INDEXED_FIELDS) + 1
+
+
 def test_server_that_stays_away_is_one_line_and_the_box_keeps_its_parts(tmp_path: Path, url: str) -> None:
     with opened(str(tmp_path)) as box:
         box.upsert(make_points(20))
-        with proxied(url, lambda number, _: PASS if number < 12 else BUSY) as proxy:
+        with proxied(url, lambda number, _: PASS if number < 14 else BUSY) as proxy:
             with (
                 opened(proxy.url, pauses_s=(0.0,)) as server,
                 pytest.raises(StoreError, match="503") as error,

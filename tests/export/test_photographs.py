@@ -11,6 +11,7 @@ import pytest
 
 from export.data.photographs import read_photographs
 from runtime.dataset import load_category
+from runtime.errors import DataError
 
 
 @pytest.fixture
@@ -35,3 +36,15 @@ def test_a_copy_of_a_learnt_picture_is_not_held_out(
         "40 of 80 good pictures are exact repeats of another one, which counts once"
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_a_camera_that_fills_16_bits_from_below_is_named(tmp_path: Path, bits: int):
+    values = np.random.default_rng(0).integers(0, 2**bits, (32, 32, 3), np.uint16)
+    assert cv2.imwrite(str(tmp_path / "0.png"), values)
+    with pytest.raises(
+        DataError, match=r"none brighter than [0-9]+ of 255; if the camera writes 10 or 12 bits"
+    ):
+        read_photographs(load_category(tmp_path), (32, 32), 0)
+    assert cv2.imwrite(str(tmp_path / "0.png"), values << (16 - bits))
+    assert len(read_photographs(load_category(tmp_path), (32, 32), 0).train) == 1

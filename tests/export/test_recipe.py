@@ -91,6 +91,15 @@ def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
         recipe_from(options(model="efficientad", learn_held_out=False))
 
 
+def test_a_layer_twice_and_a_folder_that_is_not_there_are_named(tmp_path: Path):
+    with pytest.raises(TrainingError, match="--layers: expected different layers, found a,a"):
+        PatchCoreRecipe(layers=("a", "a"))
+    with pytest.raises(
+        TrainingError, match=r"--imagenet-dir: expected a folder .* found no folder at .*nowhere"
+    ):
+        EfficientAdRecipe(imagenet_dir=tmp_path / "nowhere")
+
+
 def test_fewer_prototypes_than_neighbours_are_refused():
     assert PatchCoreRecipe(max_prototypes=10).num_neighbors == 9
     with pytest.raises(

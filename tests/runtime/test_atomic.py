@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -49,6 +52,27 @@ def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert (target / "a").read_text(encoding="utf-8") == "new"
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_keeps_its_permissions_and_a_link_leads_to_the_new_one(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    target, link = tmp_path / "v1", tmp_path / "current"
+    target.mkdir()
+    target.chmod(0o750)
+    link.symlink_to(target)
+    with atomic.folder(link) as building:
+        (building / "a").write_text("new", encoding="utf-8")
+        # A copied tree brings its own permissions.
+        shutil.copytree(private, building, dirs_exist_ok=True)
+    assert link.is_symlink()
+    assert (target / "a").read_text(encoding="utf-8") == "new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o750
+
+
+def test_a_file_name_that_is_no_utf8_is_written(tmp_path: Path) -> None:
+    atomic.write_json(tmp_path / "a.json", {"skipped": [os.fsdecode(b"Geh\xe4use.png")]})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"skipped": ["Geh\ufffduse.png"]}
 
 
 @pytest.mark.parametrize("error", [StopError, KeyboardInterrupt])

@@ -80,6 +80,28 @@ def test_train_without_good_inside_is_read_as_it_is(tmp_path: Path) -> None:
     assert len(load_category(tmp_path / "screws").train_good) == 1
 
 
+@pytest.mark.parametrize("beside", ["bad/1.png", "new.png"])
+def test_a_folder_with_good_and_other_pictures_is_for_a_person_to_sort(tmp_path: Path, beside: str) -> None:
+    picture(tmp_path / "photographs" / "Good" / "0.png")
+    assert len(load_category(tmp_path / "photographs").train_good) == 1
+    picture(tmp_path / "photographs" / beside)
+    with pytest.raises(DataError, match=rf"found 'Good' beside {beside.split('/')[0]}; give .*Good"):
+        load_category(tmp_path / "photographs")
+
+
+def test_good_may_be_written_in_capitals(tmp_path: Path) -> None:
+    for name in ("train/Good/0.png", "train/Bad/1.png", "test/GOOD/2.png", "test/crack/3.png"):
+        picture(tmp_path / "tile" / name)
+    category = load_category(tmp_path, "tile/")
+    assert category.name == "tile"
+    assert [path.name for path in category.train_good] == ["0.png"]
+    assert [(part.defect_type, part.is_anomalous) for part in category.test] == [
+        ("good", False),
+        ("crack", True),
+    ]
+    assert list_categories(tmp_path) == ["tile"]
+
+
 def test_categories_are_listed(root: Path) -> None:
     assert list_categories(root) == ["grid", "tile"]
     assert list_categories(root / "tile") == []
