@@ -16,7 +16,7 @@ from runtime.progress import say, track
 
 COMFORTABLE_GOOD = 20
 # Of 255. What 12 bits of a camera come to in 16-bit files, and 10 bits all the more.
-TOO_DARK = 16
+ALL_BUT_BLACK = 16
 HELD_OUT_SHARE = 0.15
 # The most useful of a promise, 5 % with 95 % confidence, needs 59; every part more is one less to learn from.
 MAX_HELD_OUT = 60
@@ -52,7 +52,7 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
         seed: of the split.
 
     Raises:
-        DataError: too few usable pictures, or they are all but black.
+        DataError: too few usable pictures.
     """
     usable, skipped, digests = _usable(category.train_good, size_hw)
     if not usable:
@@ -112,10 +112,11 @@ def _usable(
             repeated += 1
         else:
             usable[digest] = path
-    if usable and brightest <= TOO_DARK:
-        raise DataError(
-            f"{next(iter(usable.values())).parent}: expected pictures with some light in them, found none brighter than {brightest} of "
-            "255; if the camera writes 10 or 12 bits into 16-bit files, have it fill them from the top, or save 8 bits"
+    if usable and brightest <= ALL_BUT_BLACK:
+        # No more than a warning: in a dark field good parts are black.
+        say(
+            f"warning: no good picture is brighter than {brightest} of 255, and the model will hardly tell grey levels apart; if the "
+            "camera writes 10 or 12 bits into 16-bit files, have it fill them from the top, or save 8 bits"
         )
     if repeated:
         say(
