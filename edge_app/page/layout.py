@@ -109,14 +109,14 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
             line = station.lines[label]
             return show(screen, lambda: _judge_sample(line, ready[0]) if ready else View(render.EMPTY))
 
-        def on_right(label: str, screen: Screen) -> Shown:
-            return give(station.lines[label], screen, "right")
+        def on_right(screen: Screen) -> Shown:
+            return give(station, screen, "right")
 
-        def on_wrong(label: str, screen: Screen) -> Shown:
-            return give(station.lines[label], screen, "wrong")
+        def on_wrong(screen: Screen) -> Shown:
+            return give(station, screen, "wrong")
 
-        def on_box(label: str, text: str, screen: Screen) -> Any:
-            return around_box(station.lines[label], text, screen)
+        def on_box(text: str, screen: Screen) -> Any:
+            return around_box(station, text, screen)
 
         # No public API: the page is for people, scripts have the command line. Whatever is asked while another answer is
         # under way counts too, in the order of asking.
@@ -129,8 +129,8 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         gallery.select(on_sample, [picker, screen], shown, **asking)
         picker.change(on_model, [picker, screen], [gallery, upload, *shown], **asking)
         for button, on_word in ((right, on_right), (wrong, on_wrong)):
-            button.click(on_word, [picker, screen], [said, right, wrong], **private)
-        box.change(on_box, [picker, box, screen], [around], **private)
+            button.click(on_word, [screen], [said, right, wrong], **private)
+        box.change(on_box, [box, screen], [around], **private)
         page.load(first, [picker, screen], shown, **asking)
     return page
 
@@ -158,16 +158,21 @@ def show(screen: Screen, look: Callable[[], View]) -> Shown:
     return view.verdict, view.pictures, view.neighbours, "", words, words
 
 
-def give(line: Line, screen: Screen, word: str) -> Shown:
+def give(station: Station, screen: Screen, word: str) -> Shown:
     """Store the word on the part that is shown; by the time that a slow store answers, another may be."""
-    answer = _record(line, screen.point, word)
+    point = screen.point
+    if point is None:
+        return render.problem("No part to remember; inspect one first."), gr.skip(), gr.skip()
+    answer = _record(station.line_of(point), point, word)
     return _say(screen.point, answer)
 
 
-def around_box(line: Line, text: str, screen: Screen) -> Any:
+def around_box(station: Station, text: str, screen: Screen) -> Any:
     """Show the neighbours of a box, unless another box or part has been asked for by then."""
-    box = screen.ask_box()
-    found = _like_box(line, screen.file, text)
+    box, point = screen.ask_box(), screen.point
+    if point is None:
+        return gr.skip()
+    found = _like_box(station.line_of(point), screen.file, text)
     return found if screen.awaits_box(box) else gr.skip()
 
 
@@ -200,8 +205,6 @@ def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defec
 
 def _like_box(line: Line, file: str, text: str) -> Any:
     """Neighbours of the box that the script has told, or of the whole part after a click."""
-    if not file:
-        return gr.skip()
     # The script adds the time, so that the same box twice is two changes.
     drawn = text.partition(";")[0]
     try:
@@ -215,9 +218,7 @@ def _like_box(line: Line, file: str, text: str) -> Any:
     return render.neighbours(found, of_box=bool(drawn))
 
 
-def _record(line: Line, point: PartPoint | None, word: str) -> Answer:
-    if point is None:
-        return "", "", render.problem("No part to remember; inspect one first.")
+def _record(line: Line, point: PartPoint, word: str) -> Answer:
     try:
         line.record(point, word)
     except LinesideError as error:

@@ -63,7 +63,7 @@ class Line:
     def __init__(self, inspector: Inspector, store: NeighbourStore, fingerprint: str) -> None:
         self._inspector = inspector
         self._store = store
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         self._lock = threading.Lock()
         self._drift = DriftWatch()
         self._last = b""
@@ -105,7 +105,7 @@ class Line:
                 self._last = content
             alarm = self._drift.alarm
         point = make_point(
-            prediction, content, image_rgb, bundle=self._fingerprint, category=self.category,
+            prediction, content, image_rgb, bundle=self.fingerprint, category=self.category,
             path=path if path is not None else name, defect_type=defect_type,
         )  # fmt: skip
         neighbours: tuple[Neighbour, ...] = ()
@@ -134,7 +134,7 @@ class Line:
         piece = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1])).around(image_rgb)
         with self._lock:
             prediction = self._inspector.inspect(piece)
-        return self._like(prediction, point_id(content, self._fingerprint))
+        return self._like(prediction, point_id(content, self.fingerprint))
 
     def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbour, ...]:
         where = SearchFilter(exclude_ids=(itself,))
@@ -168,6 +168,10 @@ class Station:
 
     def __init__(self, lines: dict[str, Line]) -> None:
         self.lines = lines
+
+    def line_of(self, point: PartPoint) -> Line:
+        """The line that has judged a part: the operator may have chosen another since."""
+        return next(line for line in self.lines.values() if line.fingerprint == point.bundle)
 
     @classmethod
     def open(cls, bundles: Sequence[Path], location: str, engine: dict[str, Any]) -> Station:
