@@ -22,7 +22,7 @@ from runtime.errors import EngineError, MissingExtraError, ThresholdError
 from runtime.inspector import Inspector
 from runtime.manifest import Variant
 from runtime.progress import say
-from runtime.thresholds import Threshold, Thresholds
+from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds
 
 
 @dataclass(frozen=True)
@@ -153,11 +153,14 @@ def check(bundle: Bundle, request: Request) -> None:
 
 
 def _recorded(bundle: Bundle) -> Thresholds:
-    """The thresholds in force; none where the file is missing or damaged, which is said."""
+    """The thresholds in force; none where the file is missing or damaged, which is said. A damaged one is kept by ``save``."""
     try:
         return bundle.thresholds()
     except ThresholdError as problem:
-        say(f"the damaged thresholds are replaced, and kept as {DAMAGED}: {problem}")
+        kept = (
+            f", and the damaged file is kept as {DAMAGED}" if (bundle.root / THRESHOLDS_FILE).exists() else ""
+        )
+        say(f"the thresholds are made anew{kept}: {problem}")
         return Thresholds({})
 
 

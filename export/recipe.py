@@ -73,9 +73,7 @@ class PatchCoreRecipe:
         # With more prototypes a mean of distances can only fall, and the promise of the threshold holds; the re-weighting may rise.
         _require(self.score_share > 0.0 or not self.learn_held_out, "--score-share",
                  "more than 0 with --learn-held-out", self.score_share)  # fmt: skip
-        _require(
-            len(set(self.layers)) == len(self.layers), "--layers", "different layers", ",".join(self.layers)
-        )
+        _require_different(self.layers)
         if self.tile:
             self._check_tiles()
 
@@ -143,9 +141,7 @@ class EfficientAdRecipe:
         _require(self.student in STEPS, "--student", " or ".join(STEPS), self.student)
         _require(self.student == "pixels" or self.teacher == "backbone",
                  "--student features", "--teacher backbone, whose features it reads", f"--teacher {self.teacher}")  # fmt: skip
-        _require(
-            len(set(self.layers)) == len(self.layers), "--layers", "different layers", ",".join(self.layers)
-        )
+        _require_different(self.layers)
         _require(self.imagenet_dir is None or self.imagenet_dir.is_dir(), "--imagenet-dir",
                  "a folder of folders of everyday pictures", f"no folder at {self.imagenet_dir}")  # fmt: skip
         _require(self.crop >= 64 and self.crop % 4 == 0, "--crop", "a multiple of 4, at least 64", self.crop)
@@ -179,6 +175,10 @@ Recipe = PatchCoreRecipe | EfficientAdRecipe
 def _plain(recipe: Recipe) -> dict[str, Any]:
     """Plain JSON: files by name alone, since a path says more about the workstation than about the model."""
     return {key: value.name if isinstance(value, Path) else value for key, value in asdict(recipe).items()}
+
+
+def _require_different(layers: tuple[str, ...]) -> None:
+    _require(len(set(layers)) == len(layers), "--layers", "different layers", ",".join(layers))
 
 
 def _require(holds: bool, flag: str, expected: str, found: Any) -> None:

@@ -49,13 +49,9 @@ def word_operation(identifier: str, payload: dict[str, Any]) -> models.SetPayloa
         payload: a checked payload with the word.
     """
     same = models.HasIdCondition(has_id=[identifier])
-    without_time: list[models.Condition] = [
-        models.IsEmptyCondition(is_empty=models.PayloadField(key="confirmed_at")),
-        models.FieldCondition(key="confirmed_at", match=models.MatchValue(value="")),
-    ]
-    # What another program wrote there and is no time matches no range.
-    no_time = models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(gte=_FIRST_TIME))
-    older = [*without_time, models.Filter(must_not=[no_time])]
+    # Nothing there, and what another program wrote that is no time, lies in no range.
+    timed = models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(gte=_FIRST_TIME))
+    older: list[models.Condition] = [models.Filter(must_not=[timed])]
     if payload["confirmed_at"]:
         moment = datetime.fromisoformat(payload["confirmed_at"])
         older.append(models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(lte=moment)))

@@ -266,7 +266,8 @@ def test_a_damaged_thresholds_file_is_replaced_as_the_message_says(bundle, tmp_p
     with pytest.raises(ThresholdError, match=r"lineside calibrate|calibrate again"):
         Inspector(bundle)
     done = invoke(bundle, "--good", good)
-    assert "the damaged thresholds are replaced" in done.stderr
+    assert "the thresholds are made anew" in done.stderr
+    assert ("the damaged file is kept" in done.stderr) == (damage is not None)
     with Inspector(bundle) as inspector:
         assert inspector.threshold.n_good == 3
     kept = bundle / f".{THRESHOLDS_FILE}.damaged"

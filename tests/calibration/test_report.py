@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import sys
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -20,10 +22,15 @@ from calibration.report.charts import curve, histogram, ticks
 from calibration.report.neighbours import neighbours
 from calibration.report.page import Chapter, render, summary_table
 from calibration.report.pictures import gallery
+from calibration.scoring import digest_of
 from calibration.words import percent
+from runtime.bundle import Bundle
+from runtime.bundle_writer import seal
 from runtime.dataset import load_category
 from runtime.errors import DataError
 from runtime.inspector import Inspector
+from runtime.manifest import TRAIN_DIGESTS
+from runtime.preprocess import load_image
 from tests.calibration.synthetic import data_root, picture, two_variant_bundle
 
 EVIL = "<script>alert(1)</script>"
@@ -36,6 +43,21 @@ def bundle(tmp_path):
 
 def report(*arguments):
     return CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_a_file_name_that_is_no_utf8_and_learnt_pictures_are_told(bundle, tmp_path):
+    root, out = data_root(tmp_path / "data"), tmp_path / "report.html"
+    scratch = root / "tile" / "test" / "scratch"
+    (scratch / os.fsdecode(b"\xe4.png")).write_bytes((scratch / "0.png").read_bytes())
+    learnt = digest_of(load_image(scratch / "0.png", (32, 32)))
+    with Bundle.open(bundle) as opened:
+        manifest = opened.manifest
+    seal(bundle, replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: [learnt]}))
+    assert report(bundle, "--data", root, "--out", out).exit_code == 0
+    page = out.read_text(encoding="utf-8")
+    assert "scratch/\ufffd.png" in page
+    assert "7 anomalous parts, 2 of which the model has learnt" in page
 
 
 def test_one_file_with_every_section(bundle, tmp_path):
