@@ -1,10 +1,12 @@
 """What a recipe is worth: image AUROC, pixel AUROC and AUPRO as mean and spread over seeds, through the exported bundle.
 
-    python -m benchmarks.accuracy --data parts                                        the defaults of both models
-    python -m benchmarks.accuracy --data ROOT --category mtd --recipe patchcore --recipe paper --recipe mine.toml --seeds 3
+    python -m benchmarks.accuracy --data parts                                        the defaults
+    of both models python -m benchmarks.accuracy --data ROOT --category mtd --recipe patchcore
+    --recipe paper --recipe mine.toml --seeds 3
 
-``--recipe`` names one of the recipes below, which differ from the default in one choice each, or a TOML file (docs/recipes.md).
-Training, export and figures are those of ``lineside train`` and ``lineside evaluate``, so what is measured is what a box would say.
+``--recipe`` names one of the recipes below, which differ from the default in one choice each, or a
+TOML file (docs/recipes.md). Training, export and figures are those of ``lineside train`` and
+``lineside evaluate``, so what is measured is what a box would say.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from runtime.dataset import list_categories
+from runtime.images.dataset import list_categories
 from runtime.progress import say
 
 TWO_LAYERS = 'layers = ["blocks.2", "blocks.4"]'
@@ -60,7 +62,19 @@ def run(*arguments: object) -> str:
 def measure(recipe: Path, data: Path, category: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train, export and evaluate once."""
     bundle = folder / "bundle"
-    run("train", "--recipe", recipe, "--data", data, "--category", category, "--seed", seed, "--out", bundle)
+    run(
+        "train",
+        "--recipe",
+        recipe,
+        "--data",
+        data,
+        "--category",
+        category,
+        "--seed",
+        seed,
+        "--out",
+        bundle,
+    )
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     row = json.loads(run("evaluate", bundle, "--data", data, "--json").splitlines()[0])
     return {
@@ -70,7 +84,9 @@ def measure(recipe: Path, data: Path, category: str, seed: int, folder: Path) ->
     }
 
 
-def rows(recipes: dict[str, str], data: Path, categories: list[str], seeds: int) -> Iterator[dict[str, Any]]:
+def rows(
+    recipes: dict[str, str], data: Path, categories: list[str], seeds: int
+) -> Iterator[dict[str, Any]]:
     """One row a recipe and category, as soon as it is known."""
     for category in categories:
         for name, text in recipes.items():
@@ -87,8 +103,18 @@ def rows(recipes: dict[str, str], data: Path, categories: list[str], seeds: int)
 def table(found: list[dict[str, Any]]) -> Table:
     """Means, with the range from lowest to highest where there are several seeds."""
     shown = Table(box=None)
-    for name in ("category", "recipe", "seeds", "image AUROC", "pixel AUROC", "AUPRO", "trained in"):
-        shown.add_column(name, justify="left" if name in ("category", "recipe") else "right", no_wrap=True)
+    for name in (
+        "category",
+        "recipe",
+        "seeds",
+        "image AUROC",
+        "pixel AUROC",
+        "AUPRO",
+        "trained in",
+    ):
+        shown.add_column(
+            name, justify="left" if name in ("category", "recipe") else "right", no_wrap=True
+        )
     for row in found:
         cells = []
         for name in FIGURES:
@@ -96,23 +122,34 @@ def table(found: list[dict[str, Any]]) -> Table:
             spread = f" ({min(values):.3f}-{max(values):.3f})" if len(values) > 1 else ""
             cells.append(f"{statistics.fmean(values):.3f}{spread}" if values else "-")
         seconds = statistics.fmean(one["seconds"] for one in row["runs"])
-        shown.add_row(row["category"], row["recipe"], str(len(row["runs"])), *cells, f"{seconds:.0f} s")
+        shown.add_row(
+            row["category"], row["recipe"], str(len(row["runs"])), *cells, f"{seconds:.0f} s"
+        )
     return shown
 
 
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="MVTec-style root.")
 @click.option("--category", "categories", multiple=True, help="Repeatable.  [default: all]")
-@click.option("--recipe", "names", multiple=True, metavar="NAME|FILE",
-              help=f"Repeatable: {', '.join(RECIPES)} or a TOML file.  [default: patchcore, efficientad]")  # fmt: skip
+@click.option(
+    "--recipe",
+    "names",
+    multiple=True,
+    metavar="NAME|FILE",
+    help=f"Repeatable: {', '.join(RECIPES)} or a TOML file.  [default: patchcore, efficientad]",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row on stdout.")
-def main(data: Path, categories: tuple[str, ...], names: tuple[str, ...], seeds: int, as_json: bool) -> None:
+def main(
+    data: Path, categories: tuple[str, ...], names: tuple[str, ...], seeds: int, as_json: bool
+) -> None:
     """Measure recipes."""
     chosen = {}
     for name in names or ("patchcore", "efficientad"):
         if name not in RECIPES and not Path(name).is_file():
-            raise click.UsageError(f"--recipe: expected {', '.join(RECIPES)} or a TOML file, found {name!r}")
+            raise click.UsageError(
+                f"--recipe: expected {', '.join(RECIPES)} or a TOML file, found {name!r}"
+            )
         chosen[name] = RECIPES.get(name) or Path(name).read_text(encoding="utf-8")
     found = []
     for row in rows(chosen, data, list(categories) or list_categories(data), seeds):

@@ -1,12 +1,14 @@
 """Coreset selection side by side with anomalib's KCenterGreedy, on the same patches and threads.
 
     python -m benchmarks.coreset                                              synthetic patches
-    python -m benchmarks.coreset --images parts/tile/train/good --exact       patches of real pictures
+    python -m benchmarks.coreset --images parts/tile/train/good --exact       patches of real
+    pictures
 
-anomalib's loop does the same work in every step, so some steps of it are timed and the rest is extrapolated (``--full``
-runs all of them). Each method runs in a process of its own, which is where peak memory is taken: growth of the peak
-above what the process held once the patches were loaded. ``--exact`` adds plain greedy, one matrix-vector product a step,
-from our first patch: the selection that ours must equal.
+anomalib's loop does the same work in every step, so some steps of it are timed and the rest is
+extrapolated (``--full`` runs all of them). Each method runs in a process of its own, which is where
+peak memory is taken: growth of the peak above what the process held once the patches were loaded.
+``--exact`` adds plain greedy, one matrix-vector product a step, from our first patch: the selection
+that ours must equal.
 """
 
 from __future__ import annotations
@@ -70,23 +72,30 @@ def image_patches(folder: Path, count: int) -> torch.Tensor:
 
     from export.backbone import make_extractor, normalization_of
     from export.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
-    from runtime.preprocess import IMAGE_SUFFIXES, load_image
+    from runtime.images.preprocess import IMAGE_SUFFIXES, load_image
 
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise DataError(f"{folder}: expected pictures, found none; give a folder of them with --images")
+        raise DataError(
+            f"{folder}: expected pictures, found none; give a folder of them with --images"
+        )
     extractor = make_extractor(DEFAULT_BACKBONE, DEFAULT_LAYERS[DEFAULT_BACKBONE], None)
     normalization = normalization_of(DEFAULT_BACKBONE)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (normalization.mean, normalization.std))
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (normalization.mean, normalization.std)
+    )
     found: list[torch.Tensor] = []
     with torch.no_grad():
         for path in track(files[: -(-count // 1024)], "extracting patches"):
             image = torch.from_numpy(load_image(path, (256, 256))).permute(2, 0, 1) / 255
             maps = [
-                functional.avg_pool2d(m, 3, 1, 1) for m in extractor(((image - mean) / std)[None]).values()
+                functional.avg_pool2d(m, 3, 1, 1)
+                for m in extractor(((image - mean) / std)[None]).values()
             ]
             size = maps[0].shape[-2:]
-            stacked = torch.cat([functional.interpolate(m, size=size, mode="bilinear") for m in maps], 1)
+            stacked = torch.cat(
+                [functional.interpolate(m, size=size, mode="bilinear") for m in maps], 1
+            )
             found.append(stacked[0].flatten(1).T)
     return torch.cat(found)[:count].contiguous()
 
@@ -98,10 +107,14 @@ def peak_mib() -> float:
         # On Linux ru_maxrss survives exec, so a fresh process would start with its parent's peak.
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
-def timed(path: Path, threads: int, choose: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+def timed(
+    path: Path, threads: int, choose: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, Any]:
     """Load the patches, let one method choose, and say how long it took and how much memory it needed."""
     torch.set_num_threads(threads)
     patches = torch.from_numpy(np.load(path))
@@ -126,7 +139,8 @@ def run_anomalib(path: Path, threads: int, n_select: int, seed: int) -> dict[str
     def choose(patches: torch.Tensor) -> torch.Tensor:
         nonlocal projecting
         torch.manual_seed(seed)
-        # The coreset's size is int(ratio * N); half a patch more keeps rounding from taking one away.
+        # The coreset's size is int(ratio * N); half a patch more keeps rounding from taking one
+        # away.
         sampler = KCenterGreedy(patches, (n_select + 0.5) / len(patches))
         fit, transform = sampler.model.fit, sampler.model.transform
 
@@ -212,7 +226,9 @@ def compare(
         reference = apart(run_exact, path, threads, n_select, int(ours[0]))
         result["exact_seconds"] = reference["seconds"]
         result["exact_radius"] = covering_radius(patches, torch.tensor(reference["selected"]))
-        result["same_patches"] = len(set(reference["selected"]) & set(runs[0]["selected"])) / n_select
+        result["same_patches"] = (
+            len(set(reference["selected"]) & set(runs[0]["selected"])) / n_select
+        )
     return result
 
 
@@ -223,8 +239,10 @@ def report(result: dict[str, Any]) -> str:
     lines = [
         f"{result['selected']} of {result['patches']} patches, {result['dimensions']} dimensions, "
         f"{result['threads']} thread(s)",
-        f"anomalib       {result['anomalib_seconds']:9.1f} s ({how}), peak {result['anomalib_peak_mib']:.0f} MiB",
-        f"ours           {result['ours_seconds']:9.1f} s (median of {len(result['ours_runs_seconds'])}), "
+        f"anomalib       {result['anomalib_seconds']:9.1f} s ({how}), peak "
+        f"{result['anomalib_peak_mib']:.0f} MiB",
+        f"ours           {result['ours_seconds']:9.1f} s (median of "
+        f"{len(result['ours_runs_seconds'])}), "
         f"peak {result['ours_peak_mib']:.0f} MiB",
         f"ratio          {result['times_faster']:9.0f} times faster",
         f"radius         {result['radius']:9.4f} ours",
@@ -233,7 +251,8 @@ def report(result: dict[str, Any]) -> str:
     ]
     if "exact_radius" in result:
         lines.append(
-            f"plain greedy   {result['exact_radius']:9.4f} radius, {result['exact_seconds']:.1f} s, "
+            f"plain greedy   {result['exact_radius']:9.4f} radius, {result['exact_seconds']:.1f} "
+            "s, "
             f"{result['same_patches']:.2%} of the patches the same"
         )
     return "\n".join(lines)
@@ -241,11 +260,17 @@ def report(result: dict[str, Any]) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--patches", default=200_000, show_default=True, help="Number of patches.")
-@click.option("--select", "n_select", default=20_000, show_default=True, help="Size of the coreset.")
 @click.option(
-    "--images", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of pictures."
+    "--select", "n_select", default=20_000, show_default=True, help="Size of the coreset."
 )
-@click.option("--anomalib-steps", default=300, show_default=True, help="Steps of anomalib's loop to time.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of pictures.",
+)
+@click.option(
+    "--anomalib-steps", default=300, show_default=True, help="Steps of anomalib's loop to time."
+)
 @click.option("--full", is_flag=True, help="Run all of anomalib's steps (about an hour).")
 @click.option("--exact", is_flag=True, help="Compare with plain greedy (minutes).")
 @click.option("--repeat", default=3, show_default=True, help="Runs of ours; the median counts.")
@@ -266,7 +291,9 @@ def main(
 ) -> None:
     """Time coreset selection against anomalib's."""
     try:
-        features = synthetic_patches(patches, seed) if images is None else image_patches(images, patches)
+        features = (
+            synthetic_patches(patches, seed) if images is None else image_patches(images, patches)
+        )
         if not 2 <= n_select <= len(features):
             raise click.UsageError(
                 f"--select: expected 2 to {len(features)} (patches there are), found {n_select}"

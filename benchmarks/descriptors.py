@@ -2,11 +2,12 @@
 
     python -m benchmarks.descriptors tile-patchcore --data parts
 
-Every test part is a query once, against all other test parts. Candidates: the bundle's descriptor, the same without the
-dimension that carries the judgement, and global average pooling. Printed are, over groups of queries: the share of
-defective parts among the five nearest, the share with the query's own kind of defect (for a good part: of good ones), and
-the mean average precision of that kind. Groups: flagged parts, flagged parts that are defective (the others are false
-alarms, whose neighbours may well be good), all defective ones, and good parts that were let pass.
+Every test part is a query once, against all other test parts. Candidates: the bundle's descriptor,
+the same without the dimension that carries the judgement, and global average pooling. Printed are,
+over groups of queries: the share of defective parts among the five nearest, the share with the
+query's own kind of defect (for a good part: of good ones), and the mean average precision of that
+kind. Groups: flagged parts, flagged parts that are defective (the others are false alarms, whose
+neighbours may well be good), all defective ones, and good parts that were let pass.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import torch
 
 from export.backbone import make_extractor, normalization_of
 from export.layers import DEFAULT_BACKBONE, default_layers
-from runtime.dataset import GOOD, load_category
+from runtime.images.dataset import GOOD, load_category
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.preprocess import load_image
 from runtime.progress import track
 
 K = 5
@@ -33,7 +34,10 @@ Vectors = npt.NDArray[np.float32]
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="MVTec-style root, or one category."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="MVTec-style root, or one category.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:
@@ -71,12 +75,15 @@ def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:
                     json.dumps(row)
                     if as_json
                     else "  ".join(
-                        f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()
+                        f"{value:.3f}" if isinstance(value, float) else str(value)
+                        for value in row.values()
                     )
                 )
 
 
-def measure(vectors: Vectors, kinds: npt.NDArray[np.str_], chosen: npt.NDArray[np.bool_]) -> dict[str, float]:
+def measure(
+    vectors: Vectors, kinds: npt.NDArray[np.str_], chosen: npt.NDArray[np.bool_]
+) -> dict[str, float]:
     """Leave-one-out figures over the chosen queries: share defective and share of the same kind in the top 5, and mAP."""
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
@@ -99,7 +106,9 @@ def pooled(paths: list[Path], size_hw: tuple[int, int]) -> Vectors:
         make_extractor(DEFAULT_BACKBONE, layers, None),
         normalization_of(DEFAULT_BACKBONE),
     )
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (normalization.mean, normalization.std))
+    mean, std = (
+        torch.tensor(value).view(1, 3, 1, 1) for value in (normalization.mean, normalization.std)
+    )
     rows = []
     for path in paths:
         image = torch.from_numpy(load_image(path, size_hw)).permute(2, 0, 1)[None].float() / 255.0

@@ -2,11 +2,13 @@
 
     python benchmarks/drift.py BUNDLE --data ROOT --category NAME
 
-Pictures that training has not seen (``test``) are photographed anew in software: blurred, dimmed, tinted, with dirt on
-the lens, shifted, of another batch. Each changed picture goes through the Inspector once. Streams of parts are then drawn
-from these with replacement: unchanged ones first, changed ones after them. The delay is counted in changed parts until
-the alarm. For false alarms the good photographs are the baseline and the stream at once, so nothing has changed
-by construction; "as calibrated" keeps the bundle's own baseline, so whatever differs between its photographs and these counts.
+Pictures that training has not seen (``test``) are photographed anew in software: blurred, dimmed,
+tinted, with dirt on the lens, shifted, of another batch. Each changed picture goes through the
+Inspector once. Streams of parts are then drawn from these with replacement: unchanged ones first,
+changed ones after them. The delay is counted in changed parts until the alarm. For false alarms the
+good photographs are the baseline and the stream at once, so nothing has changed by construction;
+"as calibrated" keeps the bundle's own baseline, so whatever differs between its photographs and
+these counts.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from calibration.evaluate import find_category
 from runtime.errors import LinesideError
 from runtime.health.baseline import Health
 from runtime.health.drift import DriftMonitor
+from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.preprocess import decode_rgb
 from runtime.progress import track
 
 Picture = npt.NDArray[np.uint8]
@@ -48,13 +50,16 @@ class Seen:
 
 
 def scaled(factor: float) -> Change:
-    return lambda picture: np.clip(picture.astype(np.float32) * factor, 0, 255).round().astype(np.uint8)
+    return lambda picture: (
+        np.clip(picture.astype(np.float32) * factor, 0, 255).round().astype(np.uint8)
+    )
 
 
 def blurred(sigma: float) -> Change:
     """``sigma`` in pixels of a picture that is 256 pixels wide."""
-    return lambda picture: cv2.GaussianBlur(picture, (0, 0), sigma * picture.shape[1] / 256,
-                                            sigmaY=sigma * picture.shape[0] / 256)  # fmt: skip
+    return lambda picture: cv2.GaussianBlur(
+        picture, (0, 0), sigma * picture.shape[1] / 256, sigmaY=sigma * picture.shape[0] / 256
+    )
 
 
 def tinted(red: float) -> Change:
@@ -117,7 +122,9 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def see(inspector: Inspector, pictures: Sequence[Picture], change: Change | None, what: str) -> list[Seen]:
+def see(
+    inspector: Inspector, pictures: Sequence[Picture], change: Change | None, what: str
+) -> list[Seen]:
     found = []
     for picture in track(pictures, what):
         prediction = inspector.inspect(picture if change is None else change(picture))
@@ -132,9 +139,15 @@ def baseline_of(parts: Sequence[Seen], health: Health, key: str) -> Health:
 
 
 def false_alarms(
-    health: Health, key: str, pool: Sequence[Seen], streams: int, length: int, seed: int,
-    bad: Sequence[Seen] = (), bad_share: float = 0.0,
-) -> float:  # fmt: skip
+    health: Health,
+    key: str,
+    pool: Sequence[Seen],
+    streams: int,
+    length: int,
+    seed: int,
+    bad: Sequence[Seen] = (),
+    bad_share: float = 0.0,
+) -> float:
     """Alarms in 10,000 parts; an alarm starts a new test, as a calibration would."""
     rng = np.random.default_rng(seed)
     alarms = 0
@@ -150,7 +163,10 @@ def false_alarms(
 
 
 def delays(
-    started: Sequence[DriftMonitor], parts_at: Callable[[int], Sequence[Seen]], longest: int, seed: int
+    started: Sequence[DriftMonitor],
+    parts_at: Callable[[int], Sequence[Seen]],
+    longest: int,
+    seed: int,
 ) -> tuple[list[int | None], list[str]]:
     """Changed parts until the alarm, None where there was none, and the number that each alarm named."""
     rng = np.random.default_rng(seed)
@@ -178,17 +194,23 @@ def started_monitors(
     monitors = []
     for stream in range(streams):
         monitor = DriftMonitor(health, key, seed=stream)
-        alarms = [monitor.update(part.statistics, part.score)
-                  for part in (pool[int(i)] for i in rng.integers(len(pool), size=before))]  # fmt: skip
+        alarms = [
+            monitor.update(part.statistics, part.score)
+            for part in (pool[int(i)] for i in rng.integers(len(pool), size=before))
+        ]
         if not any(alarms):
             monitors.append(monitor)
     return monitors
 
 
 def row_of(
-    name: str, started: Sequence[DriftMonitor], parts_at: Callable[[int], Sequence[Seen]], changed: Sequence[Seen],
-    longest: int, seed: int,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    started: Sequence[DriftMonitor],
+    parts_at: Callable[[int], Sequence[Seen]],
+    changed: Sequence[Seen],
+    longest: int,
+    seed: int,
+) -> dict[str, Any]:
     found, named = delays(started, parts_at, longest, seed)
     noticed = [delay for delay in found if delay is not None]
     return {
@@ -211,7 +233,9 @@ def measure(
         raise click.ClickException(
             "the bundle has no health.json; make it with: lineside calibrate BUNDLE --good DIR"
         )
-    streams, before, longest, seed = (options[name] for name in ("streams", "before", "after", "seed"))
+    streams, before, longest, seed = (
+        options[name] for name in ("streams", "before", "after", "seed")
+    )
     pool = see(inspector, good, None, "good parts")
     defects = see(inspector, bad, None, "bad parts")
     own = baseline_of(pool, health, key)
@@ -220,13 +244,20 @@ def measure(
     for name, change in CHANGES.items():
         changed = see(inspector, good[: options["pictures"]], change, name)
         rows.append(row_of(name, started, lambda _, parts=changed: parts, changed, longest, seed))
-    ageing = [see(inspector, good[: options["pictures"]], scaled(1 - 0.2 * step / AGEING_STEPS), "ageing")
-              for step in range(1, AGEING_STEPS + 1)]  # fmt: skip
+    ageing = [
+        see(inspector, good[: options["pictures"]], scaled(1 - 0.2 * step / AGEING_STEPS), "ageing")
+        for step in range(1, AGEING_STEPS + 1)
+    ]
     rows.append(
-        row_of("lamp ages, 20 % in 400 parts", started,
-               lambda count: ageing[min(AGEING_STEPS - 1, count * AGEING_STEPS // 400)],
-               [part for step in ageing for part in step], 400, seed)
-    )  # fmt: skip
+        row_of(
+            "lamp ages, 20 % in 400 parts",
+            started,
+            lambda count: ageing[min(AGEING_STEPS - 1, count * AGEING_STEPS // 400)],
+            [part for step in ageing for part in step],
+            400,
+            seed,
+        )
+    )
     length = options["quiet"] // options["quiet_streams"]
     quiet = {
         "no change": false_alarms(own, key, pool, options["quiet_streams"], length, seed),
@@ -255,7 +286,8 @@ def show(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 130)
     console.print(
-        f"{found['bundle']}: {found['good_refused']} of {found['n_good']} good and {found['bad_refused']} of "
+        f"{found['bundle']}: {found['good_refused']} of {found['n_good']} good and "
+        f"{found['bad_refused']} of "
         f"{found['n_bad']} bad parts cannot be judged"
     )
     for reason in found["reasons"]:
@@ -264,11 +296,19 @@ def show(found: dict[str, Any]) -> None:
     for name in ("change", "cannot judge", "noticed", "delay, median", "longest", "named"):
         table.add_column(name, justify="left" if name in ("change", "named") else "right")
     for row in found["changes"]:
-        table.add_row(row["change"], f"{row['cannot_judge']:.0%}", f"{row['noticed']:.0%}", f"{row['median_delay']:g}",
-                      str(row["longest_delay"] or "-"), row["named"])  # fmt: skip
+        table.add_row(
+            row["change"],
+            f"{row['cannot_judge']:.0%}",
+            f"{row['noticed']:.0%}",
+            f"{row['median_delay']:g}",
+            str(row["longest_delay"] or "-"),
+            row["named"],
+        )
     console.print(table)
     for name, rate in found["false_alarms_in_10000"].items():
-        console.print(f"{name}: {rate:.2f} false alarms in 10,000 parts (of {found['quiet_parts']:,})")
+        console.print(
+            f"{name}: {rate:.2f} false alarms in 10,000 parts (of {found['quiet_parts']:,})"
+        )
 
 
 @click.command()
@@ -284,9 +324,15 @@ def show(found: dict[str, Any]) -> None:
 )
 @click.option("--streams", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option(
-    "--before", type=click.IntRange(min=0), default=200, show_default=True, help="Parts before the change."
+    "--before",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Parts before the change.",
 )
-@click.option("--after", type=click.IntRange(min=1), default=300, show_default=True, help="Parts after it.")
+@click.option(
+    "--after", type=click.IntRange(min=1), default=300, show_default=True, help="Parts after it."
+)
 @click.option(
     "--quiet",
     type=click.IntRange(min=1000),

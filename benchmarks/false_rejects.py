@@ -3,10 +3,11 @@
     python benchmarks/false_rejects.py BUNDLE --good DIR --splits 2000
     python benchmarks/false_rejects.py scores.txt --splits 2000
 
-The scores are computed once (or read from a text file, one raw score a line). Every split sets the threshold on one part of
-the good pictures and counts rejects on the rest. The last column says in which share of splits the observed rate may
-exceed the promised one when the theory holds: the rest of the pictures is a small sample itself, so even a threshold whose
-true rate is below the promise is sometimes seen above it (beta-binomial law of exceedances).
+The scores are computed once (or read from a text file, one raw score a line). Every split sets the
+threshold on one part of the good pictures and counts rejects on the rest. The last column says in
+which share of splits the observed rate may exceed the promised one when the theory holds: the rest
+of the pictures is a small sample itself, so even a threshold whose true rate is below the promise
+is sometimes seen above it (beta-binomial law of exceedances).
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import betabinom
 
 from calibration.guarantee import Promise, promise
-from calibration.scoring import learnt_digests, score_pictures
+from calibration.scoring import learned_digests, score_pictures
 from runtime.errors import LinesideError
 from runtime.inspector import Inspector
+from runtime.types import Floats
 
-Floats = npt.NDArray[np.float64]
 RATES = (0.1, 0.05, 0.02, 0.01)
 
 
@@ -37,8 +37,8 @@ def good_scores(source: Path, good: Path | None) -> Floats:
     if good is None:
         return np.atleast_1d(np.loadtxt(source, dtype=np.float64))
     with Inspector(source) as inspector:
-        learnt = learnt_digests(inspector.bundle)
-        scored = score_pictures([inspector], good, "scoring good parts", learnt)
+        learned = learned_digests(inspector.bundle)
+        scored = score_pictures([inspector], good, "scoring good parts", learned)
         return scored.by_variant[inspector.variant.key].scores
 
 
@@ -60,7 +60,9 @@ def expected_above(promised: Promise, rest: int) -> float:
     return float(betabinom.sf(allowed, rest, promised.n_good - rank + 1, rank))
 
 
-def measure(scores: Floats, share: float, confidence: float, splits: int, seed: int) -> list[dict[str, Any]]:
+def measure(
+    scores: Floats, share: float, confidence: float, splits: int, seed: int
+) -> list[dict[str, Any]]:
     """One row for each rate and kind of promise."""
     n_good = round(scores.size * share)
     rows = []
@@ -87,13 +89,23 @@ def measure(scores: Floats, share: float, confidence: float, splits: int, seed: 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print a table."""
     table = Table(box=None)
-    for name in ("promise", "asked", "promised", "calibrated on", "observed on", "observed mean", "observed p95",
-                 "above promise", "expected"):  # fmt: skip
+    for name in (
+        "promise",
+        "asked",
+        "promised",
+        "calibrated on",
+        "observed on",
+        "observed mean",
+        "observed p95",
+        "above promise",
+        "expected",
+    ):
         table.add_column(name, justify="left" if name == "promise" else "right")
     for row in rows:
         figures = [row[key] for key in ("asked", "promised")]
         observed = [
-            row[key] for key in ("observed_mean", "observed_p95", "above_promise", "above_promise_expected")
+            row[key]
+            for key in ("observed_mean", "observed_p95", "above_promise", "above_promise_expected")
         ]
         table.add_row(
             row["promise"],
@@ -109,15 +121,28 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.option("--good", type=click.Path(path_type=Path), help="Good parts that training has not seen.")
-@click.option("--share", type=click.FloatRange(0.05, 0.95), default=0.6, show_default=True,
-              help="Share of them to calibrate on.")  # fmt: skip
+@click.option(
+    "--good", type=click.Path(path_type=Path), help="Good parts that training has not seen."
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0.05, 0.95),
+    default=0.6,
+    show_default=True,
+    help="Share of them to calibrate on.",
+)
 @click.option("--confidence", type=float, default=0.95, show_default=True)
 @click.option("--splits", type=click.IntRange(min=1), default=2000, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(
-    source: Path, good: Path | None, share: float, confidence: float, splits: int, seed: int, as_json: bool
+    source: Path,
+    good: Path | None,
+    share: float,
+    confidence: float,
+    splits: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Show the promised and the observed false-reject rate."""
     try:

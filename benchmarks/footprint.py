@@ -4,10 +4,11 @@
     python -m benchmarks.footprint tile-patchcore --no-install
     python -m benchmarks.footprint tile-patchcore --with "numpy<2.3"
 
-Cold start and memory are those of fresh processes that open the bundle and judge one picture, with the model cache warm
-(medians of several). What a large memory bank takes shows with a bundle that has one:
-``lineside train --model patchcore --coreset-ratio 1 --max-prototypes 20480 ...``. The installation is a wheel of this checkout in an environment of
-its own, with the base dependencies and nothing else, which pip has to be able to fetch.
+Cold start and memory are those of fresh processes that open the bundle and judge one picture, with
+the model cache warm (medians of several). What a large memory bank takes shows with a bundle that
+has one: ``lineside train --model patchcore --coreset-ratio 1 --max-prototypes 20480 ...``. The
+installation is a wheel of this checkout in an environment of its own, with the base dependencies
+and nothing else, which pip has to be able to fetch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import click
 
 from runtime.bench.start import measure_cold_start
-from runtime.golden import GOLDEN_FOLDER
+from runtime.bundle.golden import GOLDEN_FOLDER
 from runtime.progress import say, track
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,14 +73,25 @@ def _run(command: list[str]) -> None:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )
 
 
 @click.command(help=__doc__)
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
-@click.option("--install/--no-install", default=True, show_default=True, help="Measure the installation too.")
-@click.option("--with", "requirements", multiple=True, metavar="REQUIREMENT",
-              help='For pip, beside the wheel; repeatable, e.g. "numpy<2.3".')  # fmt: skip
+@click.option(
+    "--install/--no-install", default=True, show_default=True, help="Measure the installation too."
+)
+@click.option(
+    "--with",
+    "requirements",
+    multiple=True,
+    metavar="REQUIREMENT",
+    help='For pip, beside the wheel; repeatable, e.g. "numpy<2.3".',
+)
 @click.option("--json", "as_json", is_flag=True)
 def main(bundle: Path, install: bool, requirements: tuple[str, ...], as_json: bool) -> None:
     """Measure and compare with the limits."""

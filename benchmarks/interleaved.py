@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Thread pools go on spinning for some milliseconds after their work, and would take the cores from whoever comes next.
+# Thread pools go on spinning for some milliseconds after their work, and would take the cores from
+# whoever comes next.
 _SETTLE_S = 0.05
 
 
@@ -30,7 +31,8 @@ def time_interleaved(
         contestants: callables by name; each call is one inspection.
         rounds: turns that count.
         warm_up: turns before them.
-        burst: calls in one turn; the first is not counted, since it finds the caches as its neighbour left them.
+        burst: calls in one turn; the first is not counted, since it finds the caches as its
+            neighbour left them.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(warm_up + rounds):

@@ -2,9 +2,10 @@
 
     python -m benchmarks.regions tile-patchcore --data parts
 
-Boxes are the bounds of the ground-truth masks. Each defective part is a query through each piece, against the whole-part
-descriptors of all other test parts. Printed are the share of defective parts among the five nearest, the share with the
-query's own kind of defect, and how many parts are nearer to the piece than the part it was cut from (median).
+Boxes are the bounds of the ground-truth masks. Each defective part is a query through each piece,
+against the whole-part descriptors of all other test parts. Printed are the share of defective parts
+among the five nearest, the share with the query's own kind of defect, and how many parts are nearer
+to the piece than the part it was cut from (median).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 
 import edge_app.region
 from edge_app.region import Region
-from runtime.dataset import GOOD, Part, load_category
+from runtime.images.dataset import GOOD, Part, load_category
+from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.preprocess import decode_rgb
 from runtime.progress import track
 
 K = 5
@@ -29,7 +30,10 @@ SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="MVTec-style root, or one category."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="MVTec-style root, or one category.",
 )
 @click.option("--every", default=1, show_default=True, help="Take every n-th defective part.")
 def main(bundle: Path, data: Path, every: int) -> None:
@@ -37,9 +41,13 @@ def main(bundle: Path, data: Path, every: int) -> None:
     with Inspector(bundle) as inspector:
         name = inspector.bundle.manifest.category
         parts = load_category(data, name if (data / name).is_dir() else None).test
-        stored = np.stack([inspector.inspect(part.path).embedding for part in track(parts, "parts")])
+        stored = np.stack(
+            [inspector.inspect(part.path).embedding for part in track(parts, "parts")]
+        )
         kinds = np.array([part.defect_type for part in parts])
-        boxes = {index: box for index, part in enumerate(parts) if (box := bounds(part)) is not None}
+        boxes = {
+            index: box for index, part in enumerate(parts) if (box := bounds(part)) is not None
+        }
         for share in SHARES:
             edge_app.region.MIN_SHARE = share
             rows = []
@@ -52,7 +60,8 @@ def main(bundle: Path, data: Path, every: int) -> None:
                 rows.append(((top != GOOD).mean(), (top == kinds[index]).mean(), nearer))
             defective, same, nearer = zip(*rows, strict=True)
             click.echo(
-                f"{bundle.name}  at least {share:.2f} of the part  n={len(rows)}  defective@5 {np.mean(defective):.3f}  "
+                f"{bundle.name}  at least {share:.2f} of the part  n={len(rows)}  defective@5 "
+                f"{np.mean(defective):.3f}  "
                 f"same_kind@5 {np.mean(same):.3f}  nearer than itself {np.median(nearer):.0f}"
             )
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.throughput tile-patchcore --images parts/tile/test
 
-The video is made of the same pictures (Motion JPEG). A camera is that video too, but with one frame in flight as for a live
-source; all cameras share one compiled model. ``async queue`` is OpenVINO's own AsyncInferQueue with decoding and resizing in
-the calling thread, for comparison.
+The video is made of the same pictures (Motion JPEG). A camera is that video too, but with one frame
+in flight as for a live source; all cameras share one compiled model. ``async queue`` is OpenVINO's
+own AsyncInferQueue with decoding and resizing in the calling thread, for comparison.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 import openvino as ov
 
-from runtime.dataset import list_images
 from runtime.engines.base import available_cores
+from runtime.images.dataset import list_images
+from runtime.images.preprocess import decode_rgb, load_image
 from runtime.inspector import Inspector
 from runtime.pipeline import WINDOW, Feed, inspect_all, inspect_or_error, run_feeds
-from runtime.preprocess import decode_rgb, load_image
 from runtime.sources import Arrival, arrivals
 
 CAMERAS = (1, 2, 4)
@@ -36,19 +36,31 @@ Scores = list[float]
 
 @click.command(help=__doc__)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of pictures.")
+@click.option(
+    "--images", required=True, type=click.Path(path_type=Path), help="Folder of pictures."
+)
 @click.option("--engine", default="openvino", type=click.Choice(["openvino", "onnxruntime"]))
 @click.option("--precision", default="fp32", show_default=True)
-@click.option("--rounds", default=5, show_default=True, help="Turns of each contestant over all pictures.")
+@click.option(
+    "--rounds", default=5, show_default=True, help="Turns of each contestant over all pictures."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def main(bundle: Path, images: Path, engine: str, precision: str, rounds: int, as_json: bool) -> None:
+def main(
+    bundle: Path, images: Path, engine: str, precision: str, rounds: int, as_json: bool
+) -> None:
     """Time the loop beside the pipeline."""
     paths = list_images(images)
     streams = sorted({1, 2, available_cores()})
-    inspectors = {n: Inspector(bundle, engine=engine, precision=precision, streams=n) for n in streams}
+    inspectors = {
+        n: Inspector(bundle, engine=engine, precision=precision, streams=n) for n in streams
+    }
     with tempfile.TemporaryDirectory() as folder:
         video = write_video(paths, Path(folder) / "line.avi")
-        tables: dict[str, dict[str, Callable[[], Scores]]] = {"files": {}, "video": {}, "cameras": {}}
+        tables: dict[str, dict[str, Callable[[], Scores]]] = {
+            "files": {},
+            "video": {},
+            "cameras": {},
+        }
         for number, inspector in inspectors.items():
             title = "loop" if number == 1 else f"pipeline, {number} streams"
             tables["files"][title] = partial(from_files, inspector, paths)
@@ -62,7 +74,9 @@ def main(bundle: Path, images: Path, engine: str, precision: str, rounds: int, a
         for table, contestants in tables.items():
             for row in compare(contestants, rounds):
                 line = {"source": table, "engine": engine, "precision": precision, **row}
-                click.echo(json.dumps(line) if as_json else "  ".join(f"{k} {v}" for k, v in line.items()))
+                click.echo(
+                    json.dumps(line) if as_json else "  ".join(f"{k} {v}" for k, v in line.items())
+                )
     for inspector in inspectors.values():
         inspector.close()
 
@@ -103,15 +117,21 @@ def from_video(inspector: Inspector, video: Path) -> Scores:
 
 def from_cameras(inspector: Inspector, video: Path, count: int) -> Scores:
     """Several sources on one compiled model, one frame of each in flight."""
-    feeds: list[Feed[Arrival]] = [Feed(arrivals(str(video), threading.Event()), 1) for _ in range(count)]
+    feeds: list[Feed[Arrival]] = [
+        Feed(arrivals(str(video), threading.Event()), 1) for _ in range(count)
+    ]
     found = run_feeds(feeds, lambda part: inspect_or_error(inspector, part.source), count)
     return [_score(prediction) for _, prediction in found]
 
 
-def async_queue(model: Path, paths: Sequence[Path], size_hw: tuple[int, int]) -> Callable[[], Scores]:
+def async_queue(
+    model: Path, paths: Sequence[Path], size_hw: tuple[int, int]
+) -> Callable[[], Scores]:
     """OpenVINO's AsyncInferQueue with the THROUGHPUT hint."""
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = ov.Core().compile_model(str(model), "CPU", {**hints, "NUM_STREAMS": available_cores()})
+    compiled = ov.Core().compile_model(
+        str(model), "CPU", {**hints, "NUM_STREAMS": available_cores()}
+    )
     queue = ov.AsyncInferQueue(compiled, WINDOW * available_cores())
 
     def run() -> Scores:
@@ -145,7 +165,11 @@ def _score(found: Any) -> float:
 
 def _difference(scores: Scores, reference: Scores) -> float | None:
     """Largest difference in order; None where another number of pictures was inspected."""
-    return float(np.max(np.abs(np.subtract(scores, reference)))) if len(scores) == len(reference) else None
+    return (
+        float(np.max(np.abs(np.subtract(scores, reference))))
+        if len(scores) == len(reference)
+        else None
+    )
 
 
 if __name__ == "__main__":

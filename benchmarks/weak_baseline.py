@@ -2,8 +2,9 @@
 
     python -m benchmarks.weak_baseline --data parts
 
-It learns mean and deviation of every pixel of the good training parts at 256 x 256, smooths a test part's |z| and takes
-the maximum. Textures that move from part to part defeat it; a data set on which it does well is too easy.
+It learns mean and deviation of every pixel of the good training parts at 256 x 256, smooths a test
+part's |z| and takes the maximum. Textures that move from part to part defeat it; a data set on
+which it does well is too easy.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from runtime.dataset import list_categories, load_category
-from runtime.preprocess import load_image
+from runtime.images.dataset import list_categories, load_category
+from runtime.images.preprocess import load_image
 
 SIZE_HW = (256, 256)
 
@@ -31,7 +32,9 @@ def main(data: Path, as_json: bool) -> None:
     for name in list_categories(data):
         auroc = weak_auroc(data, name)
         click.echo(
-            json.dumps({"category": name, "image_auroc": auroc}) if as_json else f"{name:<12} {auroc:.3f}"
+            json.dumps({"category": name, "image_auroc": auroc})
+            if as_json
+            else f"{name:<12} {auroc:.3f}"
         )
 
 
@@ -41,7 +44,11 @@ def weak_auroc(root: Path, name: str) -> float:
     train = np.stack([_load(path) for path in category.train_good])
     mean, deviation = train.mean(axis=0), train.std(axis=0) + 4.0
     scores = [
-        float(cv2.GaussianBlur(np.abs((_load(part.path) - mean) / deviation).mean(axis=2), (0, 0), 4.0).max())
+        float(
+            cv2.GaussianBlur(
+                np.abs((_load(part.path) - mean) / deviation).mean(axis=2), (0, 0), 4.0
+            ).max()
+        )
         for part in category.test
     ]
     return float(roc_auc_score([part.is_anomalous for part in category.test], scores))

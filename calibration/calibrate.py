@@ -13,16 +13,16 @@ import numpy as np
 
 from calibration.checks import check_good, refuse_another_part, refuse_good_as_bad, suspects
 from calibration.guarantee import Promise, promise
-from calibration.labelled import Costs, LabelledThreshold, cost_threshold, f1_threshold
-from calibration.metrics import Labels
-from calibration.scoring import ScoredPictures, VariantScores, learnt_digests, score_pictures
+from calibration.labeled import Costs, LabeledThreshold, cost_threshold, f1_threshold
+from calibration.scoring import ScoredPictures, VariantScores, learned_digests, score_pictures
 from calibration.thresholds_file import DAMAGED
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.manifest import Variant
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds
 from runtime.errors import EngineError, MissingExtraError, ThresholdError
 from runtime.inspector import Inspector
-from runtime.manifest import Variant
 from runtime.progress import say
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds
+from runtime.types import Labels
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Request:
     Attributes:
         good: folder of good parts that training has not seen.
         max_false_rejects: asked share of good parts rejected, in (0, 1).
-        confidence: probability that the promise holds for this calibration; None for a promise on average.
+        confidence: probability that the promise holds for this calibration; None for a promise on
+            average.
         bad: folder of bad parts; the image threshold is then chosen on labels.
         costs: of both mistakes; None for best F1.
         force: go on although the pictures look like another part.
@@ -54,7 +55,8 @@ class Calibrated:
         variant: ``engine/precision``.
         threshold: the new one.
         previous: the one that it replaces, if any.
-        promised: what order statistics of the good parts promise; behind the pixel threshold in any case.
+        promised: what order statistics of the good parts promise; behind the pixel threshold in any
+            case.
         good: scores of the good parts.
         bad: scores of the bad parts, if any.
     """
@@ -68,7 +70,11 @@ class Calibrated:
 
     def flags(self) -> Labels:
         """Verdicts on all calibration pictures, good ones first, bool (n,)."""
-        scores = self.good.scores if self.bad is None else np.concatenate([self.good.scores, self.bad.scores])
+        scores = (
+            self.good.scores
+            if self.bad is None
+            else np.concatenate([self.good.scores, self.bad.scores])
+        )
         return np.asarray(scores > self.threshold.image_threshold, dtype=np.bool_)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +94,9 @@ class Calibrated:
             "max_false_rejects": new.max_false_rejects,
             "confidence": new.confidence,
             "false_rejects": int((self.good.scores > new.image_threshold).sum()),
-            "misses": None if self.bad is None else int((self.bad.scores <= new.image_threshold).sum()),
+            "misses": None
+            if self.bad is None
+            else int((self.bad.scores <= new.image_threshold).sum()),
             "note": new.note,
         }
 
@@ -120,7 +128,8 @@ def calibrate(bundle: Bundle, request: Request, chosen: Sequence[Variant]) -> Ca
     Args:
         bundle: an open bundle.
         request: what is asked for.
-        chosen: variants to calibrate; with more than one, those whose engine is not installed are left out and told.
+        chosen: variants to calibrate; with more than one, those whose engine is not installed are
+            left out and told.
 
     Raises:
         DataError: a folder is missing, holds nothing readable, or shows other parts.
@@ -147,7 +156,9 @@ def check(bundle: Bundle, request: Request) -> None:
     """
     # Of a damaged file, whose repair is a calibration without a new variant.
     recorded = bundle.thresholds()
-    good, _ = _score(bundle, request, [one for one in bundle.manifest.variants if one.precision == "fp32"])
+    good, _ = _score(
+        bundle, request, [one for one in bundle.manifest.variants if one.precision == "fp32"]
+    )
     if not request.force:
         refuse_another_part(request.good, good, recorded)
 
@@ -158,7 +169,9 @@ def _recorded(bundle: Bundle) -> Thresholds:
         return bundle.thresholds()
     except ThresholdError as problem:
         kept = (
-            f", and the damaged file is kept as {DAMAGED}" if (bundle.root / THRESHOLDS_FILE).exists() else ""
+            f", and the damaged file is kept as {DAMAGED}"
+            if (bundle.root / THRESHOLDS_FILE).exists()
+            else ""
         )
         say(f"the thresholds are made anew{kept}: {problem}")
         return Thresholds({})
@@ -169,13 +182,13 @@ def _score(
 ) -> tuple[ScoredPictures, ScoredPictures | None]:
     # A rate that makes no sense should not wait until all pictures are scored.
     promise(1, request.max_false_rejects, request.confidence)
-    learnt = learnt_digests(bundle)
+    learned = learned_digests(bundle)
     with ExitStack() as stack:
         inspectors = [stack.enter_context(one) for one in _open(bundle, chosen)]
-        good = score_pictures(inspectors, request.good, "scoring good parts", learnt)
+        good = score_pictures(inspectors, request.good, "scoring good parts", learned)
         bad = score_pictures(inspectors, request.bad, "scoring bad parts") if request.bad else None
     if bad is not None:
-        refuse_good_as_bad(good, bad, learnt)
+        refuse_good_as_bad(good, bad, learned)
     return good, bad
 
 
@@ -186,7 +199,9 @@ def _open(bundle: Bundle, chosen: Sequence[Variant]) -> list[Inspector]:
     for variant in sorted(chosen, key=lambda one: one.precision != "fp32"):
         try:
             opened.append(
-                Inspector(bundle, engine=variant.engine, precision=variant.precision, scores_only=True)
+                Inspector(
+                    bundle, engine=variant.engine, precision=variant.precision, scores_only=True
+                )
             )
         except (EngineError, MissingExtraError) as problem:
             problems.append(problem)
@@ -197,7 +212,11 @@ def _open(bundle: Bundle, chosen: Sequence[Variant]) -> list[Inspector]:
 
 
 def _one(
-    key: str, good: ScoredPictures, bad: ScoredPictures | None, request: Request, recorded: Thresholds
+    key: str,
+    good: ScoredPictures,
+    bad: ScoredPictures | None,
+    request: Request,
+    recorded: Thresholds,
 ) -> Calibrated:
     scored = good.by_variant[key]
     bad_scored = bad.by_variant[key] if bad else None
@@ -219,15 +238,15 @@ def _one(
 
 
 def _with_labels(
-    unlabelled: Threshold, good: VariantScores, bad: VariantScores, costs: Costs | None
+    unlabeled: Threshold, good: VariantScores, bad: VariantScores, costs: Costs | None
 ) -> Threshold:
-    found: LabelledThreshold = (
+    found: LabeledThreshold = (
         f1_threshold(good.scores, bad.scores)
         if costs is None
         else cost_threshold(good.scores, bad.scores, costs)
     )
     return dataclasses.replace(
-        unlabelled,
+        unlabeled,
         image_threshold=found.value,
         method="f1_max" if costs is None else "cost",
         max_false_rejects=None,

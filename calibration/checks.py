@@ -11,12 +11,13 @@ import numpy.typing as npt
 from calibration.scoring import ScoredPictures
 from calibration.thresholds_file import last_from_good_parts
 from calibration.words import percent
+from runtime.bundle.thresholds import Threshold, Thresholds
 from runtime.errors import DataError
 from runtime.progress import say
-from runtime.thresholds import Threshold, Thresholds
 
-# Scores of good parts have a long right tail, so a suspect must lie beyond it. On photographs of magnetic tiles, 4 names
-# over half of the bad parts mixed in and 1 % of the good ones; 6 names a third and none.
+# Scores of good parts have a long right tail, so a suspect must lie beyond it. On photographs of
+# magnetic tiles, 4 names over half of the bad parts mixed in and 1 % of the good ones; 6 names a
+# third and none.
 SUSPECT_DEVIATIONS = 4.0
 _MAD_TO_SIGMA = 1.4826
 _MIN_FOR_SUSPECTS = 5
@@ -26,8 +27,8 @@ MIN_GOOD_IMAGES = 10
 def suspects(good_scores: npt.ArrayLike) -> list[int]:
     """Places of scores so high that the part may be a bad one among the good.
 
-    The spread is the median distance of the scores above the median from it (a one-sided MAD, Rousseeuw and Croux
-    1993): bad parts that are fewer than a quarter cannot hide themselves in it.
+    The spread is the median distance of the scores above the median from it (a one-sided MAD,
+    Rousseeuw and Croux 1993): bad parts that are fewer than a quarter cannot hide themselves in it.
 
     Args:
         good_scores: raw scores (n,).
@@ -60,8 +61,8 @@ def look_like_another_part(good_scores: npt.ArrayLike, recorded: Threshold) -> b
 def look_trained_on(good_scores: npt.ArrayLike, recorded: Threshold) -> bool:
     """Whether the scores are so low that these may be the pictures that the model has learnt by heart.
 
-    PatchCore keeps patches of its training pictures, so these score lower than any new part; a threshold set on
-    them would reject most good parts.
+    PatchCore keeps patches of its training pictures, so these score lower than any new part; a
+    threshold set on them would reject most good parts.
 
     Args:
         good_scores: raw scores (n,).
@@ -86,11 +87,15 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
     """
     for copy, original in good.duplicates:
         say(f"warning: {copy} is a copy of {original.name} and counts once")
-    if good.learnt:
-        say(f"{len(good.learnt)} pictures are left out, for training has seen them; {len(good.paths)} remain")
+    if good.learned:
+        say(
+            f"{len(good.learned)} pictures are left out, for training has seen them; "
+            f"{len(good.paths)} remain"
+        )
     if len(good.paths) < MIN_GOOD_IMAGES:
         say(
-            f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found {len(good.paths)}; the threshold will "
+            f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found "
+            f"{len(good.paths)}; the threshold will "
             "be rough, add more"
         )
     if force:
@@ -100,8 +105,10 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
     old = last_from_good_parts(recorded, key)
     if old is not None and look_trained_on(found.scores, old):
         say(
-            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than the good parts that set "
-            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on them, the threshold is too low: "
+            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than "
+            "the good parts that set "
+            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on "
+            "them, the threshold is too low: "
             "use pictures that training has not seen"
         )
 
@@ -122,14 +129,17 @@ def refuse_another_part(folder: Path, good: ScoredPictures, recorded: Thresholds
     if old is not None and look_like_another_part(found.scores, old):
         rejected = float((found.scores > old.image_threshold).mean())
         raise DataError(
-            f"{folder}: expected good parts of the kind that the model knows, but {percent(rejected)} of them "
-            f"score above the threshold that good parts set before ({old.image_threshold:.4g}, typical score here "
-            f"{np.median(found.scores):.4g}); check the folder, the camera and the light, and train again if the part "
+            f"{folder}: expected good parts of the kind that the model knows, but "
+            f"{percent(rejected)} of them "
+            f"score above the threshold that good parts set before ({old.image_threshold:.4g}, "
+            "typical score here "
+            f"{np.median(found.scores):.4g}); check the folder, the camera and the light, and "
+            "train again if the part "
             "has changed. If these pictures are right, add --force"
         )
 
 
-def refuse_good_as_bad(good: ScoredPictures, bad: ScoredPictures, learnt: Collection[str]) -> None:
+def refuse_good_as_bad(good: ScoredPictures, bad: ScoredPictures, learned: Collection[str]) -> None:
     """Refuse a picture that is to be good and bad at once, which would set the threshold anywhere.
 
     Args:
@@ -142,13 +152,16 @@ def refuse_good_as_bad(good: ScoredPictures, bad: ScoredPictures, learnt: Collec
     """
     by_digest = dict(zip(good.digests, good.paths, strict=True))
     both = [
-        f"{path} ({'as ' + str(by_digest[digest]) if digest in by_digest else 'which training has learnt as good'})"
+        f"{path} "
+        f"({'as ' + str(by_digest[digest]) if digest in by_digest else 'which training has learned as good'})"
         for path, digest in zip(bad.paths, bad.digests, strict=True)
-        if digest in by_digest or digest in learnt
+        if digest in by_digest or digest in learned
     ]
     if both:
         more = f" and {len(both) - 3} more" if len(both) > 3 else ""
         raise DataError(
-            f"--bad: expected pictures of bad parts alone, found {len(both)} that are among the good ones: "
-            f"{', '.join(both[:3])}{more}; take them out of one of the two, and train again without bad parts"
+            f"--bad: expected pictures of bad parts alone, found {len(both)} that are among the "
+            "good ones: "
+            f"{', '.join(both[:3])}{more}; take them out of one of the two, and train again "
+            "without bad parts"
         )

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from calibration.evaluation import Evaluation
 from calibration.pixel_metrics import PixelScores
-from calibration.scoring import digest_of, learnt_digests
-from runtime.dataset import Category, Part, list_categories, load_category, load_mask
+from calibration.scoring import digest_of, learned_digests
 from runtime.errors import DataError, ImageError
+from runtime.images.dataset import Category, Part, list_categories, load_category, load_mask
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.progress import say, track
@@ -31,22 +31,26 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
     """
     if not category.test:
         raise DataError(
-            f"{category.name}: expected labelled test pictures in test/good and test/<defect>, found none; "
+            f"{category.name}: expected labelled test pictures in test/good and test/<defect>, "
+            "found none; "
             "arrange them like that, or use 'lineside inspect' on pictures without labels"
         )
     run = _Run(
-        learnt=learnt_digests(inspector.bundle), with_masks=any(part.mask_path for part in category.test)
+        learned=learned_digests(inspector.bundle),
+        with_masks=any(part.mask_path for part in category.test),
     )
     for part in track(category.test, f"evaluating {inspector.bundle.manifest.name}"):
         run.add(inspector, part)
     if not run.parts:
         raise DataError(
-            f"{category.name}: expected readable test pictures, found {len(run.skipped)} unreadable ones; "
+            f"{category.name}: expected readable test pictures, found {len(run.skipped)} "
+            "unreadable ones; "
             f"the first: {run.skipped[0][1]}"
         )
-    if run.n_learnt:
+    if run.n_learned:
         say(
-            f"warning: {run.n_learnt} of {len(run.parts)} test pictures are among those that training or calibration has learnt, "
+            f"warning: {run.n_learned} of {len(run.parts)} test pictures are among those that "
+            "training or calibration has learnt, "
             "so the figures are too good; take them out"
         )
     has_masks = run.pixels is not None and run.n_masks > 0
@@ -67,16 +71,16 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
         n_masks=run.n_masks,
         p50_latency_ms=float(np.median(run.latencies_ms)),
         embeddings=np.stack(run.embeddings),
-        n_learnt=run.n_learnt,
+        n_learned=run.n_learned,
     )
 
 
 class _Run:
     """What gathers while the parts are inspected one by one; no map outlives its part."""
 
-    def __init__(self, *, learnt: Collection[str], with_masks: bool) -> None:
-        self.learnt = learnt
-        self.n_learnt = 0
+    def __init__(self, *, learned: Collection[str], with_masks: bool) -> None:
+        self.learned = learned
+        self.n_learned = 0
         self.parts: list[Part] = []
         self.scores: list[float] = []
         self.latencies_ms: list[float] = []
@@ -95,7 +99,7 @@ class _Run:
             return
         self.parts.append(part)
         if prediction.picture is not None:
-            self.n_learnt += digest_of(prediction.picture) in self.learnt
+            self.n_learned += digest_of(prediction.picture) in self.learned
         self.scores.append(prediction.pred_score)
         self.reasons.append(prediction.reason)
         self.latencies_ms.append(prediction.latency_ms)
@@ -108,7 +112,10 @@ class _Run:
             return
         mask = load_mask(part, prediction.model_hw)
         if part.is_anomalous and not mask.any():
-            say(f"warning: {part.mask_path} marks no pixel, so the part is left out of pixel figures")
+            say(
+                f"warning: {part.mask_path} marks no pixel, so the part is left out of pixel "
+                "figures"
+            )
             return
         pixels.add(prediction.heat_map(), mask)
         self.n_masks += part.is_anomalous
@@ -120,7 +127,8 @@ def find_category(root: Path, bundle_category: str, asked: str | None) -> Catego
     Args:
         root: an MVTec-style root, or one category's folder.
         bundle_category: the category that the bundle was trained on.
-        asked: the user's choice, if any; else the bundle's own if ``root`` has it, else ``root`` itself.
+        asked: the user's choice, if any; else the bundle's own if ``root`` has it, else ``root``
+            itself.
 
     Raises:
         DataError: nothing fits; the message lists what there is.

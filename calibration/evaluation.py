@@ -13,18 +13,11 @@ import numpy.typing as npt
 
 from calibration.guarantee import upper_bound
 from calibration.intervals import Interval, auroc_interval
-from calibration.metrics import (
-    Confusion,
-    F1Max,
-    Floats,
-    Labels,
-    confusion_at,
-    f1_max,
-    image_auroc,
-)
-from runtime.dataset import Part
-from runtime.manifest import Manifest
-from runtime.thresholds import Threshold
+from calibration.metrics import Confusion, F1Max, confusion_at, f1_max, image_auroc
+from runtime.bundle.manifest import Manifest
+from runtime.bundle.thresholds import Threshold
+from runtime.images.dataset import Part
+from runtime.types import Floats, Labels
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,8 @@ class Evaluation:
 
     Attributes:
         manifest: of the bundle.
-        category: the category that was read, which may differ from the one the bundle was trained on.
+        category: the category that was read, which may differ from the one the bundle was trained
+            on.
         engine: e.g. ``openvino``.
         precision: e.g. ``fp32``.
         device: e.g. ``CPU``.
@@ -52,14 +46,16 @@ class Evaluation:
         labels: bool (n,), True for anomalous.
         scores: raw scores (n,).
         skipped: unreadable pictures, with the reason.
-        reasons: why a part's picture cannot be judged, in the order of ``parts``, empty where it can. Such parts count for the
-            AUROC, which is about the model, but not for false rejects and misses: the line shows them to a person.
+        reasons: why a part's picture cannot be judged, in the order of ``parts``, empty where it
+            can. Such parts count for the AUROC, which is about the model, but not for false rejects
+            and misses: the line shows them to a person.
         pixel_auroc: NaN where no mask exists.
         aupro: NaN where no mask exists.
         n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
         p50_latency_ms: decode to verdict.
         embeddings: descriptors of the parts, float32 (n, D), each of length 1.
-        n_learnt: parts whose pictures training or calibration has learnt, exact repeats alone; the figures are too good then.
+        n_learnt: parts whose pictures training or calibration has learnt, exact repeats alone; the
+            figures are too good then.
     """
 
     manifest: Manifest
@@ -78,7 +74,7 @@ class Evaluation:
     p50_latency_ms: float
     embeddings: npt.NDArray[np.float32]
     reasons: tuple[str, ...] = ()
-    n_learnt: int = 0
+    n_learned: int = 0
 
     @property
     def judged(self) -> Labels:
@@ -106,7 +102,9 @@ class Evaluation:
     def confusion(self) -> Confusion:
         """Counts at the threshold in force, of the parts that could be judged."""
         judged = self.judged
-        return confusion_at(self.labels[judged], self.scores[judged], self.threshold.image_threshold)
+        return confusion_at(
+            self.labels[judged], self.scores[judged], self.threshold.image_threshold
+        )
 
     @property
     def n_good(self) -> int:
@@ -125,7 +123,9 @@ class Evaluation:
         for kind in sorted({str(name) for name in kinds[self.labels]}):
             chosen = ~self.labels | (kinds == kind)
             labels, scores = self.labels[chosen], self.scores[chosen]
-            misses = int((labels & self.judged[chosen] & (scores <= self.threshold.image_threshold)).sum())
+            misses = int(
+                (labels & self.judged[chosen] & (scores <= self.threshold.image_threshold)).sum()
+            )
             found.append(DefectResult(kind, int(labels.sum()), image_auroc(labels, scores), misses))
         return found
 
@@ -144,7 +144,7 @@ class Evaluation:
             "n_anomalous": self.n_anomalous,
             "n_skipped": len(self.skipped),
             "skipped": [str(path) for path, _ in self.skipped],
-            "n_learnt": self.n_learnt,
+            "n_learnt": self.n_learned,
             "n_cannot_judge": int((~judged).sum()),
             "n_cannot_judge_good": int((~judged & ~self.labels).sum()),
             "cannot_judge": [
@@ -163,7 +163,9 @@ class Evaluation:
             "image_threshold": confusion.threshold,
             "false_rejects": confusion.false_rejects,
             "misses": confusion.misses,
-            "false_reject_rate_high": _rate_high(confusion.false_rejects, int((judged & ~self.labels).sum())),
+            "false_reject_rate_high": _rate_high(
+                confusion.false_rejects, int((judged & ~self.labels).sum())
+            ),
             "miss_rate_high": _rate_high(confusion.misses, int((judged & self.labels).sum())),
             "defects": [
                 {
@@ -189,8 +191,8 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         rows: objects of :meth:`Evaluation.to_json`.
 
     Returns:
-        Rows with ``category`` ``"average"``; a metric is averaged over the rows that define it, and is null if none
-        does. Counts are sums.
+        Rows with ``category`` ``"average"``; a metric is averaged over the rows that define it, and
+        is null if none does. Counts are sums.
     """
     found = []
     for model in dict.fromkeys(row["model"] for row in rows):

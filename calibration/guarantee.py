@@ -1,14 +1,15 @@
 """Thresholds from good parts alone, with a promise about the good parts that will be rejected.
 
-Two promises, both free of any assumption about the distribution of the scores; the good images must only be drawn as the
-line's good parts are, and training must not have seen them.
+Two promises, both free of any assumption about the distribution of the scores; the good images must
+only be drawn as the line's good parts are, and training must not have seen them.
 
-* **on average** (split conformal, Vovk et al. 2005): over many calibrations, the mean rate is at most alpha. See
-  :mod:`runtime.conformal`.
-* **with confidence** (tolerance bound, Wilks 1941; as training-conditional validity Vovk 2012): of this very calibration one
-  can say that its rate is at most alpha, and be right with probability ``confidence``. With n scores, the share of good parts
-  at or below the k-th smallest is at least Beta(k, n - k + 1) distributed, so the smallest k with
-  P(Binomial(n, 1 - alpha) <= k - 1) >= confidence does it. It needs about three times as many images.
+* **on average** (split conformal, Vovk et al. 2005): over many calibrations, the mean rate is at
+  most alpha. See :mod:`calibration.conformal`.
+* **with confidence** (tolerance bound, Wilks 1941; as training-conditional validity Vovk 2012): of
+  this very calibration one can say that its rate is at most alpha, and be right with probability
+  ``confidence``. With n scores, the share of good parts at or below the k-th smallest is at least
+  Beta(k, n - k + 1) distributed, so the smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >=
+  confidence does it. It needs about three times as many images.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, binom
 
+from calibration.conformal import conformal_quantile
 from calibration.words import percent
-from runtime.conformal import conformal_quantile
 from runtime.errors import ThresholdError
 
 LEAST_RATE = 1e-9
@@ -37,7 +38,8 @@ class Promise:
         n_needed: number of good scores that the asked rate needs.
         asked: the rate asked for.
         max_false_rejects: the rate promised; larger than asked when there are too few scores.
-        confidence: probability that the promise holds for this calibration; None if it holds on average.
+        confidence: probability that the promise holds for this calibration; None if it holds on
+            average.
     """
 
     rank: int
@@ -64,7 +66,8 @@ class Promise:
         scores = np.asarray(good_scores, dtype=np.float64).ravel()
         if scores.size != self.n_good or not np.isfinite(scores).all():
             raise ThresholdError(
-                f"good scores: expected {self.n_good} finite numbers, found {scores.size} of which "
+                f"good scores: expected {self.n_good} finite numbers, found {scores.size} of "
+                "which "
                 f"{int(np.isfinite(scores).sum())} are finite; run: lineside verify BUNDLE"
             )
         return float(np.partition(scores, self.rank - 1)[self.rank - 1])
@@ -73,7 +76,9 @@ class Promise:
         """The promise in one sentence for people."""
         how = "on average" if self.confidence is None else f"with {self.confidence:.4g} confidence"
         told = f"at most {percent(self.max_false_rejects)} of good parts rejected, {how}, from {self.n_good} good images"
-        return told if self.is_kept else f"{told}; {self.n_needed} would allow {percent(self.asked)}"
+        return (
+            told if self.is_kept else f"{told}; {self.n_needed} would allow {percent(self.asked)}"
+        )
 
 
 def promise(n_good: int, max_false_rejects: float, confidence: float | None) -> Promise:
@@ -89,19 +94,28 @@ def promise(n_good: int, max_false_rejects: float, confidence: float | None) -> 
     """
     _check_rate("max_false_rejects", max_false_rejects, "0.01")
     if n_good < 1:
-        raise ThresholdError("good images: expected at least one, found none; check the folder of good parts")
+        raise ThresholdError(
+            "good images: expected at least one, found none; check the folder of good parts"
+        )
     if confidence is None:
         # The ranks 1..n as scores: the quantile's value is then the rank itself.
         chosen = conformal_quantile(np.arange(1, n_good + 1), max_false_rejects)
         return Promise(
-            int(chosen.value), n_good, chosen.n_needed, max_false_rejects, chosen.false_reject_rate, None
+            int(chosen.value),
+            n_good,
+            chosen.n_needed,
+            max_false_rejects,
+            chosen.false_reject_rate,
+            None,
         )
     _check_rate("confidence", confidence, "0.95")
     rank = tolerance_rank(n_good, max_false_rejects, confidence)
     # Not by comparing with the number needed: rounding can put the two one apart.
     if rank > n_good:
         needed = max(images_needed(max_false_rejects, confidence), n_good + 1)
-        return Promise(n_good, n_good, needed, max_false_rejects, best_rate(n_good, confidence), confidence)
+        return Promise(
+            n_good, n_good, needed, max_false_rejects, best_rate(n_good, confidence), confidence
+        )
     needed = min(images_needed(max_false_rejects, confidence), n_good)
     return Promise(rank, n_good, needed, max_false_rejects, max_false_rejects, confidence)
 
@@ -114,7 +128,8 @@ def tolerance_rank(n_good: int, max_false_rejects: float, confidence: float) -> 
         max_false_rejects: alpha in (0, 1).
         confidence: in (0, 1).
     """
-    # scipy's quantile function can be off by one from rounding, so the definition has the last word.
+    # scipy's quantile function can be off by one from rounding, so the definition has the last
+    # word.
     start = max(int(binom.ppf(confidence, n_good, 1.0 - max_false_rejects)) - 1, 0)
     for rank in range(start, n_good + 1):
         if rank >= 1 and binom.cdf(rank - 1, n_good, 1.0 - max_false_rejects) >= confidence:
@@ -157,12 +172,15 @@ def upper_bound(rejected: int, n_good: int, confidence: float) -> float:
         n_good: good parts seen.
         confidence: in (0, 1).
     """
-    return 1.0 if rejected >= n_good else float(beta.ppf(confidence, rejected + 1, n_good - rejected))
+    return (
+        1.0 if rejected >= n_good else float(beta.ppf(confidence, rejected + 1, n_good - rejected))
+    )
 
 
 def _check_rate(name: str, value: float, example: str) -> None:
     # No box sees as many parts as the smallest of them would need.
     if not LEAST_RATE <= value < 1.0:
         raise ThresholdError(
-            f"{name}: expected a number between 0 and 1, at least {LEAST_RATE:g}, found {value}; try {example}"
+            f"{name}: expected a number between 0 and 1, at least {LEAST_RATE:g}, found {value}; "
+            f"try {example}"
         )

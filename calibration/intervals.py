@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from calibration.metrics import Floats, both_classes, checked, image_auroc
+from calibration.metrics import both_classes, checked, image_auroc
+from runtime.types import Floats
 
 _BOOTSTRAP_CELLS = 4_000_000
 _Z_95 = 1.959963984540054
@@ -28,8 +29,9 @@ def auroc_interval(
 ) -> Interval:
     """95 % interval of the image AUROC: percentile bootstrap, resampling good and anomalous parts separately.
 
-    Where the classes are separated perfectly every resample gives 1.0 (or 0.0) and the bootstrap says nothing; the
-    end that collapsed then comes from the score interval of Newcombe (2006, method 5), which stays honest there.
+    Where the classes are separated perfectly every resample gives 1.0 (or 0.0) and the bootstrap
+    says nothing; the end that collapsed then comes from the score interval of Newcombe (2006,
+    method 5), which stays honest there.
 
     Args:
         labels: bool (n,), True for anomalous.
@@ -49,7 +51,9 @@ def auroc_interval(
     return Interval(*_newcombe(exact, n_good, n_anomalous))
 
 
-def _bootstrap_auroc(good: Floats, anomalous: Floats, draws: int, rng: np.random.Generator) -> Floats:
+def _bootstrap_auroc(
+    good: Floats, anomalous: Floats, draws: int, rng: np.random.Generator
+) -> Floats:
     """AUROC of ``draws`` resamples, by counting: how often each distinct score was drawn in either class."""
     distinct, place = np.unique(np.concatenate([good, anomalous]), return_inverse=True)
     good_at, anomalous_at = place[: good.size], place[good.size :]
@@ -70,7 +74,8 @@ def _resampled_auroc(
 ) -> Floats:
     good = _drawn_counts(good_at, distinct, draws, rng)
     anomalous = _drawn_counts(anomalous_at, distinct, draws, rng)
-    # An anomalous part beats every good one below it, and ties with half of those at the same score.
+    # An anomalous part beats every good one below it, and ties with half of those at the same
+    # score.
     beaten = np.cumsum(good, axis=1) - 0.5 * good
     wins = (anomalous * beaten).sum(axis=1)
     return np.asarray(wins / (good_at.size * anomalous_at.size), np.float64)
@@ -91,12 +96,16 @@ def _newcombe(auroc: float, n_good: int, n_anomalous: int) -> tuple[float, float
     def distance(candidate: float) -> float:
         variance = candidate * (1.0 - candidate) / (n_good * n_anomalous)
         variance *= (
-            1.0 + extra * (1.0 - candidate) / (2.0 - candidate) + extra * candidate / (1.0 + candidate)
+            1.0
+            + extra * (1.0 - candidate) / (2.0 - candidate)
+            + extra * candidate / (1.0 + candidate)
         )
         return abs(auroc - candidate) - _Z_95 * math.sqrt(variance)
 
     tiny = 1e-12
-    low = 0.0 if auroc <= tiny or distance(tiny) <= 0 else float(brentq(distance, tiny, auroc - tiny))
+    low = (
+        0.0 if auroc <= tiny or distance(tiny) <= 0 else float(brentq(distance, tiny, auroc - tiny))
+    )
     high = (
         1.0
         if auroc >= 1.0 - tiny or distance(1.0 - tiny) <= 0

@@ -1,7 +1,7 @@
 """Image-level metrics: pure functions on labels and raw scores. Undefined is NaN.
 
-Labels are True for anomalous parts; a higher score means more anomalous. As everywhere, a part is flagged when its
-score is strictly greater than the threshold.
+Labels are True for anomalous parts; a higher score means more anomalous. As everywhere, a part is
+flagged when its score is strictly greater than the threshold.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.bool_]
+from runtime.types import Floats, Labels
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ def f1_max(labels: npt.ArrayLike, scores: npt.ArrayLike) -> F1Max:
         scores: raw scores (n,).
 
     Returns:
-        F1 and a threshold halfway between the lowest flagged score and the highest one left alone; NaN without
-        an anomalous part.
+        F1 and a threshold halfway between the lowest flagged score and the highest one left alone;
+        NaN without an anomalous part.
     """
     truth, values = checked(labels, scores)
     if not truth.any():
@@ -89,7 +88,8 @@ def halfway_below(scores: Floats, lowest_flagged: float) -> float:
     lower = scores[scores < lowest_flagged]
     below = float(lower.max()) if lower.size else math.nextafter(lowest_flagged, -math.inf)
     middle = below + (lowest_flagged - below) / 2.0
-    # Halfway between neighbouring floats rounds up to the upper one, which would then not be flagged.
+    # Halfway between neighbouring floats rounds up to the upper one, which would then not be
+    # flagged.
     return middle if middle < lowest_flagged else below
 
 
@@ -116,7 +116,8 @@ def roc_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Fl
     """ROC curve.
 
     Returns:
-        False-positive and true-positive rates, both (k,) and rising; empty when one class is missing.
+        False-positive and true-positive rates, both (k,) and rising; empty when one class is
+        missing.
     """
     truth, values = checked(labels, scores)
     if not both_classes(truth):
@@ -147,7 +148,9 @@ def checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Float
     truth = np.asarray(labels, dtype=np.bool_).ravel()
     values = np.asarray(scores, dtype=np.float64).ravel()
     if truth.size != values.size or not np.isfinite(values).all():
-        raise ValueError(f"expected {truth.size} finite scores, found {values.size} of which some may not be")
+        raise ValueError(
+            f"expected {truth.size} finite scores, found {values.size} of which some may not be"
+        )
     return truth, values
 
 

@@ -1,8 +1,9 @@
 """Pixel-level metrics in bounded memory: maps are counted into a fixed histogram, never kept.
 
-A float32's bit pattern, with the sign folded in, is ordered as the values are. Its upper 22 bits are the bin: about
-four million bins from -inf to inf, each 1/8192 of its value wide. Pixels in one bin count as ties. That moves an area by less
-than 1e-4, and by 2e-4 where a map's whole spread is only half a percent of its level.
+A float32's bit pattern, with the sign folded in, is ordered as the values are. Its upper 22 bits
+are the bin: about four million bins from -inf to inf, each 1/8192 of its value wide. Pixels in one
+bin count as ties. That moves an area by less than 1e-4, and by 2e-4 where a map's whole spread is
+only half a percent of its level.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import auc, roc_curve
 
-Float32Map = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
+from runtime.types import Float32Map, Floats, Mask
+
 _BITS = 22
 _SIGN = np.uint32(0x8000_0000)
 _ALL = np.uint32(0xFFFF_FFFF)
@@ -29,7 +29,8 @@ class PixelScores:
     def __init__(self) -> None:
         self._good = np.zeros(1 << _BITS, np.float64)
         self._defective = np.zeros(1 << _BITS, np.float64)
-        # A defective pixel weighs one over the size of its region, so that every region counts the same.
+        # A defective pixel weighs one over the size of its region, so that every region counts the
+        # same.
         self._region_weight = np.zeros(1 << _BITS, np.float64)
         self._regions = 0
 
@@ -44,7 +45,9 @@ class PixelScores:
             ValueError: shapes differ, or a value is not finite.
         """
         if heat.shape != mask.shape or not np.isfinite(heat).all():
-            raise ValueError(f"expected a finite map {mask.shape}, found {heat.shape} or values not finite")
+            raise ValueError(
+                f"expected a finite map {mask.shape}, found {heat.shape} or values not finite"
+            )
         bins = _bins(heat)
         np.add.at(self._good, bins[~mask], 1.0)
         if not mask.any():
@@ -69,7 +72,8 @@ class PixelScores:
     def aupro(self, fpr_limit: float = FPR_LIMIT) -> float:
         """Area under the per-region-overlap curve up to a false-positive rate, divided by it (Bergmann et al. 2020).
 
-        The mean overlap over regions equals the true-positive rate when every pixel weighs one over its region's size.
+        The mean overlap over regions equals the true-positive rate when every pixel weighs one over
+        its region's size.
 
         Args:
             fpr_limit: upper end of the integral, in (0, 1].

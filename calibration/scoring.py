@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.metrics import Floats
-from runtime.bundle import Bundle
-from runtime.dataset import list_images
+from runtime.bundle.folder import Bundle
+from runtime.bundle.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
 from runtime.errors import DataError, ImageError
+from runtime.images.dataset import list_images
+from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
-from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
-from runtime.preprocess import UInt8Image, decode_rgb, resize
 from runtime.progress import say, track
+from runtime.types import Floats, UInt8Image
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class ScoredPictures:
         digests: of each (see :func:`digest_of`).
         by_variant: results by variant key.
         skipped: unreadable pictures, with the reason.
-        duplicates: copies that were left out, each with its original: a copy is no further evidence.
+        duplicates: copies that were left out, each with its original: a copy is no further
+            evidence.
         learnt: pictures that were left out because training has seen them.
     """
 
@@ -50,24 +51,25 @@ class ScoredPictures:
     by_variant: dict[str, VariantScores]
     skipped: tuple[tuple[Path, str], ...]
     duplicates: tuple[tuple[Path, Path], ...]
-    learnt: tuple[Path, ...]
+    learned: tuple[Path, ...]
 
 
 def score_pictures(
-    inspectors: Sequence[Inspector], folder: Path, what: str, learnt: Collection[str] = ()
+    inspectors: Sequence[Inspector], folder: Path, what: str, learned: Collection[str] = ()
 ) -> ScoredPictures:
     """Score every picture below a folder with every inspector.
 
     Args:
         inspectors: open variants of one bundle.
-        folder: unreadable pictures in it are told on stderr and skipped, copies and learnt ones are left out.
+        folder: unreadable pictures in it are told on stderr and skipped, copies and learnt ones are
+            left out.
         what: shown beside the progress bar.
         learnt: digests (see :func:`digest_of`) of the pictures that training has seen.
 
     Raises:
         DataError: the folder is missing, or not one picture in it can be used.
     """
-    run = _Run(inspectors, frozenset(learnt))
+    run = _Run(inspectors, frozenset(learned))
     for path in track(list_images(folder), what):
         run.add(path)
     if not run.paths:
@@ -82,7 +84,7 @@ def score_pictures(
     )
 
 
-def learnt_digests(bundle: Bundle) -> frozenset[str]:
+def learned_digests(bundle: Bundle) -> frozenset[str]:
     """Digests of the pictures that training has seen, as the bundle records them; empty if it does not."""
     recorded = bundle.manifest.provenance.get(TRAIN_DIGESTS, ())
     return frozenset(map(str, recorded)) if isinstance(recorded, list) else frozenset()
@@ -102,7 +104,7 @@ class _Run:
     """What gathers while the pictures are scored one by one."""
 
     inspectors: Sequence[Inspector]
-    learnt: frozenset[str]
+    learned: frozenset[str]
     paths: list[Path] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     duplicates: list[tuple[Path, Path]] = field(default_factory=list)
@@ -118,7 +120,7 @@ class _Run:
             say(f"skipped: {error}")
             return
         digest = digest_of(image)
-        if digest in self.learnt:
+        if digest in self.learned:
             self.left_out.append(path)
         elif digest in self.first:
             self.duplicates.append((path, self.first[digest]))
@@ -137,8 +139,10 @@ class _Run:
 def _nothing_left(folder: Path, run: _Run) -> str:
     if run.left_out:
         return (
-            f"{folder}: expected pictures that training has not seen, found {len(run.left_out)} that it has; "
-            "a threshold set on them would reject most good parts. Use other pictures of good parts"
+            f"{folder}: expected pictures that training has not seen, found {len(run.left_out)} "
+            "that it has; "
+            "a threshold set on them would reject most good parts. Use other pictures of good "
+            "parts"
         )
     return (
         f"{folder}: expected readable pictures, found {len(run.skipped)} unreadable ones; "

@@ -7,9 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from runtime.bundle import ARCHIVE_SUFFIX, Bundle
+from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle
+from runtime.bundle.thresholds import (
+    THRESHOLDS_FILE,
+    Threshold,
+    Thresholds,
+    read_thresholds,
+    write_thresholds,
+)
 from runtime.errors import BundleError, ThresholdError
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds, write_thresholds
 
 # A name that a bundle may hold beside thresholds.json.
 DAMAGED = f".{THRESHOLDS_FILE}.damaged"
@@ -27,10 +33,13 @@ def require_folder(path: Path) -> None:
     """
     if path.is_file():
         folder = (
-            path.with_suffix("") if path.suffix == ARCHIVE_SUFFIX else path.with_name(f"{path.name}-folder")
+            path.with_suffix("")
+            if path.suffix == ARCHIVE_SUFFIX
+            else path.with_name(f"{path.name}-folder")
         )
         raise BundleError(
-            f"{path}: expected a bundle folder, found a packed one, whose thresholds cannot be changed in place; "
+            f"{path}: expected a bundle folder, found a packed one, whose thresholds cannot be "
+            "changed in place; "
             f"unpack it first with: python -m zipfile -e {path} {folder}"
         )
 
@@ -47,7 +56,8 @@ def save(bundle: Bundle, thresholds: Thresholds) -> None:
         write_thresholds(path, thresholds)
     except OSError as error:
         raise ThresholdError(
-            f"{path}: expected to write it, but {error.strerror}; the old thresholds stay in force. "
+            f"{path}: expected to write it, but {error.strerror}; the old thresholds stay in "
+            "force. "
             "Check the disk and the folder's owner"
         ) from error
 
@@ -75,7 +85,8 @@ def roll_back(thresholds: Thresholds, variant_key: str) -> Thresholds:
     place = _last_place(thresholds, variant_key)
     if place is None:
         raise ThresholdError(
-            f"thresholds.json: expected an earlier threshold of {variant_key} to go back to, found none; "
+            f"thresholds.json: expected an earlier threshold of {variant_key} to go back to, "
+            "found none; "
             "set one with: lineside thresholds BUNDLE set --image-threshold X"
         )
     restored = _parsed(history.pop(place), variant_key)
@@ -124,6 +135,7 @@ def _parsed(entry: dict[str, Any], variant_key: str) -> Threshold:
         return Threshold(**fields)
     except TypeError as error:
         raise ThresholdError(
-            f"thresholds.json: expected an earlier threshold of {variant_key} in the history, found a damaged entry "
+            f"thresholds.json: expected an earlier threshold of {variant_key} in the history, "
+            "found a damaged entry "
             f"({error}); set one with: lineside thresholds BUNDLE set --image-threshold X"
         ) from error

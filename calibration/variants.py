@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.bundle.manifest import Manifest, Variant
 from runtime.errors import BundleError
-from runtime.manifest import Manifest, Variant
 
 
-def choose_variants(manifest: Manifest, engine: str | None, precision: str | None) -> Sequence[Variant]:
+def choose_variants(
+    manifest: Manifest, engine: str | None, precision: str | None
+) -> Sequence[Variant]:
     """Variants of a bundle that match; all if nothing is asked for.
 
     Raises:
@@ -22,7 +24,8 @@ def choose_variants(manifest: Manifest, engine: str | None, precision: str | Non
     if not chosen:
         have = ", ".join(one.key for one in manifest.variants)
         raise BundleError(
-            f"bundle '{manifest.name}': expected the variant {engine or 'any'}/{precision or 'any'}, found {have}; "
+            f"bundle '{manifest.name}': expected the variant "
+            f"{engine or 'any'}/{precision or 'any'}, found {have}; "
             "choose one of these with --engine and --precision"
         )
     return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import PurePosixPath
 
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
 
 _REFERENCE = "fp32"
 
@@ -13,9 +13,10 @@ _REFERENCE = "fp32"
 def bundle_fingerprint(bundle: Bundle) -> str:
     """Fingerprint of the network in a bundle, the same wherever the bundle is copied or unpacked.
 
-    It covers the files of the fp32 variants. Thresholds are edited on the box and an INT8 variant is added later:
-    neither changes what earlier descriptors mean, so neither may cut a box off from its memory. A new training gives
-    another fingerprint, because its descriptors live in another space.
+    It covers the files of the fp32 variants. Thresholds are edited on the box and an INT8 variant
+    is added later: neither changes what earlier descriptors mean, so neither may cut a box off from
+    its memory. A new training gives another fingerprint, because its descriptors live in another
+    space.
 
     Args:
         bundle: an open, verified bundle.
@@ -24,7 +25,9 @@ def bundle_fingerprint(bundle: Bundle) -> str:
         sha256 in hex over the sorted names, sizes and hashes of the model files.
     """
     manifest = bundle.manifest
-    variants = [v for v in manifest.variants if v.precision == _REFERENCE] or list(manifest.variants)
+    variants = [v for v in manifest.variants if v.precision == _REFERENCE] or list(
+        manifest.variants
+    )
     folders = {PurePosixPath(variant.path).parent for variant in variants}
     digest = hashlib.sha256()
     for name, record in sorted(manifest.files.items()):

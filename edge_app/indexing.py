@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.store.base import NeighbourStore, PartPoint
+from edge_app.store.base import NeighborStore, PartPoint
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import thumbnail
-from runtime.dataset import GOOD, Part, is_good, list_images
 from runtime.errors import DataError, ImageError
+from runtime.images.dataset import GOOD, Part, is_good, list_images
+from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.preprocess import decode_rgb
 from runtime.text import readable
 
 BATCH = 64
@@ -48,10 +48,12 @@ def find_parts(folder: Path) -> list[Part]:
     """Pictures below a folder, with the name of the defect where MVTec AD's layout gives it.
 
     Args:
-        folder: a category's folder, its ``test`` or ``train`` folder, one of theirs, or any folder of pictures.
+        folder: a category's folder, its ``test`` or ``train`` folder, one of theirs, or any folder
+            of pictures.
 
     Returns:
-        parts sorted by path; ``defect_type`` is empty where the layout does not tell. Masks are left out.
+        parts sorted by path; ``defect_type`` is empty where the layout does not tell. Masks are
+        left out.
 
     Raises:
         DataError: the folder is missing or holds no picture of a part.
@@ -60,7 +62,8 @@ def find_parts(folder: Path) -> list[Part]:
     parts = [Part(path, defect_type_of(path)) for path in list_images(inside) if not _is_mask(path)]
     if not parts:
         raise DataError(
-            f"{folder}: expected pictures of parts, found masks only; give the category's folder or its test folder"
+            f"{folder}: expected pictures of parts, found masks only; give the category's folder "
+            "or its test folder"
         )
     return parts
 
@@ -131,7 +134,7 @@ def make_point(
 def index_parts(
     inspector: Inspector,
     parts: Iterable[Part],
-    store: NeighbourStore,
+    store: NeighborStore,
     *,
     bundle: str,
     category: str | None = None,
@@ -141,8 +144,9 @@ def index_parts(
 ) -> IndexReport:
     """Inspect pictures and store them; pictures that the store has already are left as they are.
 
-    An unreadable picture is recorded and skipped. What was inspected before an interruption or an error is stored, and
-    the time of a part is that of its file, so that doing it again changes nothing, the operator's words included.
+    An unreadable picture is recorded and skipped. What was inspected before an interruption or an
+    error is stored, and the time of a part is that of its file, so that doing it again changes
+    nothing, the operator's words included.
 
     Args:
         inspector: the bundle on an engine.
@@ -198,12 +202,14 @@ def _inspected(
     )
 
 
-def _write(store: NeighbourStore, waiting: dict[str, PartPoint], report: IndexReport) -> None:
+def _write(store: NeighborStore, waiting: dict[str, PartPoint], report: IndexReport) -> None:
     if not waiting:
         return
-    # Not upsert: an operator may have given a word on one of them meanwhile, at another box on the same server.
+    # Not upsert: an operator may have given a word on one of them meanwhile, at another box on the
+    # same server.
     store.merge(list(waiting.values()))
     for point in waiting.values():
         report.stored[point.verdict] = report.stored.get(point.verdict, 0) + 1
-    # Last, so that an interruption in the middle writes the same points once more rather than never.
+    # Last, so that an interruption in the middle writes the same points once more rather than
+    # never.
     waiting.clear()

@@ -13,8 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from edge_app.interchange_line import MAX_LINE, LineError, decoded_thumbnail, format_line, parse_line
-from edge_app.store import Merged, NeighbourStore, PartPoint
+from edge_app.interchange_line import (
+    MAX_LINE,
+    LineError,
+    decoded_thumbnail,
+    format_line,
+    parse_line,
+)
+from edge_app.store import Merged, NeighborStore, PartPoint
 from edge_app.store.schema import checked_id, checked_point
 from runtime.errors import DataError, StoreError
 from runtime.text import readable
@@ -24,7 +30,7 @@ BATCH = 256
 SAMPLED_LINES = 1000
 PARTS_FILE = "parts.jsonl"
 THUMBNAILS = "thumbnails"
-Open = Callable[[str, int], NeighbourStore]
+Open = Callable[[str, int], NeighborStore]
 
 
 @dataclass
@@ -98,8 +104,8 @@ def exporting(out: Path) -> Iterator[Export]:
     """Write an export that appears whole or not at all.
 
     Args:
-        out: ``x.jsonl``, with the thumbnails in the folder ``x-thumbnails`` beside it, or a folder that will hold
-            ``parts.jsonl`` and ``thumbnails``. Nothing of the kind may be there yet.
+        out: ``x.jsonl``, with the thumbnails in the folder ``x-thumbnails`` beside it, or a folder
+            that will hold ``parts.jsonl`` and ``thumbnails``. Nothing of the kind may be there yet.
 
     Raises:
         DataError: something is there.
@@ -110,7 +116,8 @@ def exporting(out: Path) -> Iterator[Export]:
     for path in (out, pictures):
         if path.exists():
             raise DataError(
-                f"{path}: expected a name that is free, found something there; choose another or remove it"
+                f"{path}: expected a name that is free, found something there; choose another or "
+                "remove it"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -141,7 +148,9 @@ def source_file(source: Path) -> Path:
     """
     file = source / PARTS_FILE if source.is_dir() else source
     if not file.is_file():
-        raise DataError(f"{file}: expected an export of lineside store-export, found none; check the path")
+        raise DataError(
+            f"{file}: expected an export of lineside store-export, found none; check the path"
+        )
     return file
 
 
@@ -157,7 +166,8 @@ def import_parts(
 
     Args:
         source: what :func:`exporting` wrote.
-        open_for: from fingerprint and length of the descriptors to an open store; asked once for each bundle, closed here.
+        open_for: from fingerprint and length of the descriptors to an open store; asked once for
+            each bundle, closed here.
         batch: parts written at once.
         report: filled while working, so that it can be read after an interruption.
         advance: called with the number of bytes that were read.
@@ -169,7 +179,7 @@ def import_parts(
     report = report if report is not None else ImportReport()
     file = source_file(source)
     with ExitStack() as stack:
-        stores: dict[str, NeighbourStore] = {}
+        stores: dict[str, NeighborStore] = {}
         # A damaged first line may not decide what a new store takes.
         lengths = _usual_lengths(file)
         waiting: dict[str, dict[str, PartPoint]] = {}
@@ -212,11 +222,12 @@ def _check_length(point: PartPoint, lengths: dict[str, int]) -> None:
     expected = lengths.setdefault(point.bundle, point.embedding.size)
     if point.embedding.size != expected:
         raise LineError(
-            f"expected a descriptor of length {expected} as on other lines, found {point.embedding.size}"
+            f"expected a descriptor of length {expected} as on other lines, found "
+            f"{point.embedding.size}"
         )
 
 
-def _flush(store: NeighbourStore, points: dict[str, PartPoint], report: ImportReport) -> None:
+def _flush(store: NeighborStore, points: dict[str, PartPoint], report: ImportReport) -> None:
     report.merged += store.merge(list(points.values()))
     points.clear()
 

@@ -1,6 +1,7 @@
 """One part as one line of JSON, and back; nothing that comes in is believed.
 
-{"id": "…", "bundle": "…", "category": "tile", "path": "…", …, "embedding": [0.1, …], "thumbnail": "thumbnails/<id>.jpg"}
+{"id": "…", "bundle": "…", "category": "tile", "path": "…", …, "embedding": [0.1, …], "thumbnail":
+"thumbnails/<id>.jpg"}
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MAX_THUMBNAIL_BYTES = 256 << 10
 _NUMBERS = ("raw_score", "normalized_score")
 _REQUIRED = ("id", "embedding", "bundle", "category", "path", "verdict", *_NUMBERS)
 _TEXTS = tuple(
-    field.name for field in fields(PartPoint) if field.name not in ("point_id", "embedding", *_NUMBERS)
+    field.name
+    for field in fields(PartPoint)
+    if field.name not in ("point_id", "embedding", *_NUMBERS)
 )
 _KNOWN = frozenset({"id", "embedding", *_NUMBERS, *_TEXTS})
 
@@ -95,12 +98,16 @@ def _json_object(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise LineError(f"expected a JSON object, found {str(error)[:80] or type(error).__name__}") from error
+        raise LineError(
+            f"expected a JSON object, found {str(error)[:80] or type(error).__name__}"
+        ) from error
     if not isinstance(value, dict):
         raise LineError(f"expected a JSON object, found {type(value).__name__}")
     missing = [name for name in _REQUIRED if name not in value]
     if missing:
-        raise LineError(f"expected the fields {', '.join(_REQUIRED)}, found none of {', '.join(missing)}")
+        raise LineError(
+            f"expected the fields {', '.join(_REQUIRED)}, found none of {', '.join(missing)}"
+        )
     unknown = sorted(set(value) - _KNOWN)
     if unknown:
         raise LineError(
@@ -144,7 +151,10 @@ def _embedding(found: Any) -> npt.NDArray[np.float32]:
 def _thumbnail(folder: Path, name: str) -> str:
     relative = PurePosixPath(name)
     inside = (
-        not relative.is_absolute() and ".." not in relative.parts and "\\" not in name and ":" not in name
+        not relative.is_absolute()
+        and ".." not in relative.parts
+        and "\\" not in name
+        and ":" not in name
     )
     if not inside or "\0" in name:
         raise LineError(f"expected a thumbnail below the file's folder, found {name[:80]!r}")
@@ -152,17 +162,21 @@ def _thumbnail(folder: Path, name: str) -> str:
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             raise LineError(
-                f"expected a thumbnail below the file's folder, found {name[:80]!r}, which leads out of it"
+                f"expected a thumbnail below the file's folder, found {name[:80]!r}, which leads "
+                "out of it"
             )
         if not path.is_file():
-            raise LineError(f"expected the thumbnail {name[:80]!r}, found something that is no file")
+            raise LineError(
+                f"expected the thumbnail {name[:80]!r}, found something that is no file"
+            )
         with path.open("rb") as file:
             data = file.read(MAX_THUMBNAIL_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
         raise LineError(f"expected the thumbnail {name[:80]!r}, found {_reason(error)}") from error
     if len(data) > MAX_THUMBNAIL_BYTES:
         raise LineError(
-            f"expected a thumbnail of at most {MAX_THUMBNAIL_BYTES} bytes, found a larger one, {name[:80]!r}"
+            f"expected a thumbnail of at most {MAX_THUMBNAIL_BYTES} bytes, found a larger one, "
+            f"{name[:80]!r}"
         )
     return base64.b64encode(data).decode("ascii")
 

@@ -1,8 +1,9 @@
 """A box on a part: what it is, and which piece of the picture is inspected for it.
 
-The descriptor speaks for the most anomalous places of what the model sees. For a box the model sees the piece of the picture
-around it, at least half of the part in each direction: cut out tighter, everything would be larger than on the parts it
-is compared with, and similar defects would no longer look alike (benchmarks/regions.py).
+The descriptor speaks for the most anomalous places of what the model sees. For a box the model sees
+the piece of the picture around it, at least half of the part in each direction: cut out tighter,
+everything would be larger than on the parts it is compared with, and similar defects would no
+longer look alike (benchmarks/regions.py).
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ class Region:
         except ValueError as error:
             raise ValueError(f"expected four whole numbers X,Y,W,H, found {text!r}") from error
         if min(x, y) < 0 or min(width, height) < 1:
-            raise ValueError(f"expected a corner inside the picture and a size of at least 1, found {text!r}")
+            raise ValueError(
+                f"expected a corner inside the picture and a size of at least 1, found {text!r}"
+            )
         return cls(x, y, width, height)
 
     @classmethod
-    def from_shares(cls, shares: tuple[float, float, float, float], image_hw: tuple[int, int]) -> Self:
+    def from_shares(
+        cls, shares: tuple[float, float, float, float], image_hw: tuple[int, int]
+    ) -> Self:
         """From left, top, width and height as shares of the picture's size; what lies outside [0, 1] is cut off."""
         height, width = image_hw
         # This order of min and max turns NaN into 0.
@@ -72,11 +77,14 @@ class Region:
         height, width = image_rgb.shape[:2]
         if self.x >= width or self.y >= height:
             raise ImageError(
-                f"region {self.x},{self.y},{self.width},{self.height}: expected a box inside {width}x{height} "
+                f"region {self.x},{self.y},{self.width},{self.height}: expected a box inside "
+                f"{width}x{height} "
                 "pixels, found one outside; give X,Y,W,H in pixels of the picture"
             )
         right, bottom = min(self.x + self.width, width), min(self.y + self.height, height)
-        share = max(MIN_SHARE, _MARGIN * (right - self.x) / width, _MARGIN * (bottom - self.y) / height)
+        share = max(
+            MIN_SHARE, _MARGIN * (right - self.x) / width, _MARGIN * (bottom - self.y) / height
+        )
         rows, columns = round(height * min(share, 1.0)), round(width * min(share, 1.0))
         top = min(max((self.y + bottom - rows) // 2, 0), height - rows)
         left = min(max((self.x + right - columns) // 2, 0), width - columns)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from edge_app.store import NeighbourStore, PartPoint, SearchFilter
+from edge_app.store import NeighborStore, PartPoint, SearchFilter
 from edge_app.store.words import moment
 
 BATCH = 256
@@ -109,7 +109,7 @@ def _days_before(now: datetime, days: float | None) -> datetime | None:
 
 
 def prune(
-    store: NeighbourStore,
+    store: NeighborStore,
     limits: Limits,
     *,
     category: str | None = None,
@@ -137,7 +137,8 @@ def prune(
     """
     moment = datetime.now(UTC) if now is None else now
     by_category: dict[str, list[Entry]] = defaultdict(list)
-    # Descriptors and thumbnails are most of a store; only their size is asked for, and only by one limit.
+    # Descriptors and thumbnails are most of a store; only their size is asked for, and only by one
+    # limit.
     sized = limits.max_mib is not None
     for page in store.scroll(SearchFilter(category=category), batch, full=sized):
         for point in page:
@@ -158,5 +159,7 @@ def prune(
 def _entry(point: PartPoint, *, sized: bool) -> Entry:
     size = 0
     if sized:
-        size = point.embedding.nbytes + len(json.dumps(point.payload(), ensure_ascii=False).encode())
+        size = point.embedding.nbytes + len(
+            json.dumps(point.payload(), ensure_ascii=False).encode()
+        )
     return Entry(point.point_id, point.time, bool(point.confirmed), size)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.region import Region
-from edge_app.store.base import Neighbour, NeighbourStore, SearchFilter
+from edge_app.store.base import Neighbor, NeighborStore, SearchFilter
 from edge_app.store.schema import point_id
-from runtime.dataset import list_images
 from runtime.errors import ImageError
+from runtime.images.dataset import list_images
+from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.preprocess import decode_rgb
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Found:
 
     path: Path
     verdict: str
-    neighbours: tuple[Neighbour, ...]
+    neighbors: tuple[Neighbor, ...]
     region: Region | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -46,15 +46,15 @@ class Found:
                     "verdict": found.point.verdict,
                     "defect_type": found.point.defect_type,
                 }
-                for found in self.neighbours
+                for found in self.neighbors
             ],
         }
 
 
-def find_neighbours(
+def find_neighbors(
     inspector: Inspector,
     path: Path,
-    store: NeighbourStore,
+    store: NeighborStore,
     *,
     bundle: str,
     k: int = 5,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
-from edge_app.store import NeighbourStore, PartPoint, SearchFilter
+from edge_app.store import NeighborStore, PartPoint, SearchFilter
 from edge_app.store.schema import checked_id, checked_point
 from edge_app.store.words import newer, with_word_of
 from runtime.errors import StoreError
 from runtime.progress import say
 
-# Parts in one request: some 700 kB with thumbnails, which a slow line sends within the time that a server is given.
+# Parts in one request: some 700 kB with thumbnails, which a slow line sends within the time that a
+# server is given.
 BATCH = 64
 TIMEOUT_S = 30
-# Every request may be repeated without harm, so a short loss of the network needs nobody's attention.
+# Every request may be repeated without harm, so a short loss of the network needs nobody's
+# attention.
 PAUSES_S = (1.0, 3.0, 10.0)
 
 
@@ -45,8 +47,8 @@ class SyncReport:
 
 
 def sync(
-    box: NeighbourStore,
-    server: NeighbourStore,
+    box: NeighborStore,
+    server: NeighborStore,
     *,
     report: SyncReport | None = None,
     batch: int = BATCH,
@@ -54,8 +56,9 @@ def sync(
 ) -> SyncReport:
     """Push the box's parts, pull those on which others have given a word, and let the newest word win on both sides.
 
-    Nothing is remembered between two runs: both sides are compared by id, without descriptors and thumbnails. So a run
-    that is cut short anywhere is made good by the next, however often a request was lost, late or sent twice.
+    Nothing is remembered between two runs: both sides are compared by id, without descriptors and
+    thumbnails. So a run that is cut short anywhere is made good by the next, however often a
+    request was lost, late or sent twice.
 
     Args:
         box: the store on the box.
@@ -91,7 +94,7 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def _usable(points: list[PartPoint], box: NeighbourStore, report: SyncReport) -> list[PartPoint]:
+def _usable(points: list[PartPoint], box: NeighborStore, report: SyncReport) -> list[PartPoint]:
     """Those that the box can store; the others, of another program, must not keep the rest from coming."""
     found = []
     for point in points:
@@ -105,15 +108,25 @@ def _usable(points: list[PartPoint], box: NeighbourStore, report: SyncReport) ->
     return found
 
 
-def expected_steps(box: NeighbourStore, server: NeighbourStore) -> int:
+def expected_steps(box: NeighborStore, server: NeighborStore) -> int:
     """Number of parts that :func:`sync` will look at, for a progress bar."""
     return box.count() + server.count(SearchFilter(confirmed_only=True))
 
 
-def _exchange(mine: list[PartPoint], box: NeighbourStore, server: NeighbourStore, report: SyncReport) -> None:
-    theirs = {point.point_id: point for point in server.fetch([point.point_id for point in mine], full=False)}
-    push = [point for point in mine if point.point_id not in theirs or newer(point, theirs[point.point_id])]
-    # Descriptor and thumbnail are the box's own; only the word comes over, with the verdict that it is on.
+def _exchange(
+    mine: list[PartPoint], box: NeighborStore, server: NeighborStore, report: SyncReport
+) -> None:
+    theirs = {
+        point.point_id: point
+        for point in server.fetch([point.point_id for point in mine], full=False)
+    }
+    push = [
+        point
+        for point in mine
+        if point.point_id not in theirs or newer(point, theirs[point.point_id])
+    ]
+    # Descriptor and thumbnail are the box's own; only the word comes over, with the verdict that it
+    # is on.
     pull = [
         with_word_of(point, other)
         for point in mine

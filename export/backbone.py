@@ -46,11 +46,12 @@ def load_weights(extractor: TimmFeatureExtractor, backbone: str, weights: Path |
     Args:
         extractor: anomalib's extractor, made with ``pre_trained=False``.
         backbone: timm's name.
-        weights: state dict of the whole timm model (.pth or .safetensors). None means: the packaged file for
-            tf_efficientnet_lite0, timm's hub for any other.
+        weights: state dict of the whole timm model (.pth or .safetensors). None means: the packaged
+            file for tf_efficientnet_lite0, timm's hub for any other.
 
     Raises:
-        TrainingError: weights of another architecture, NaN weights, or a hub that cannot be reached.
+        TrainingError: weights of another architecture, NaN weights, or a hub that cannot be
+            reached.
     """
     if weights is not None:
         state = load_state_dict(weights)
@@ -73,7 +74,8 @@ def packaged_lite0() -> dict[str, torch.Tensor]:
     names = list(timm.create_model(DEFAULT_BACKBONE, pretrained=False).state_dict())
     if len(names) != len(packaged):
         raise TrainingError(
-            f"{path}: expected {len(names)} tensors, found {len(packaged)}; type: pip install 'lineside[train]'"
+            f"{path}: expected {len(names)} tensors, found {len(packaged)}; type: pip install "
+            "'lineside[train]'"
         )
     return dict(zip(names, packaged.values(), strict=True))
 
@@ -93,18 +95,22 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
         if found is None or found.shape != tensor.shape:
             shape = "no such tensor" if found is None else str(tuple(found.shape))
             raise TrainingError(
-                f"{source}: expected weights with '{name}' of shape {tuple(tensor.shape)}, found {shape}; "
+                f"{source}: expected weights with '{name}' of shape {tuple(tensor.shape)}, found "
+                f"{shape}; "
                 "give the weights of this very architecture with --backbone-weights FILE"
             )
         if found.is_floating_point() and not bool(torch.isfinite(found).all()):
             raise TrainingError(
-                f"{source}: expected finite weights, found NaN or infinity in '{name}'; get the file again"
+                f"{source}: expected finite weights, found NaN or infinity in '{name}'; get the "
+                "file again"
             )
         chosen[name] = found
     module.load_state_dict(chosen)
 
 
-def make_extractor(backbone: str, layers: Sequence[str], weights: Path | None) -> TimmFeatureExtractor:
+def make_extractor(
+    backbone: str, layers: Sequence[str], weights: Path | None
+) -> TimmFeatureExtractor:
     """A frozen anomalib extractor with pretrained weights.
 
     Raises:
@@ -127,8 +133,10 @@ def _from_hub(backbone: str) -> dict[str, torch.Tensor]:
         return dict(timm.create_model(backbone, pretrained=True).state_dict())
     except Exception as error:  # the hub client raises many unrelated types
         raise TrainingError(
-            f"backbone {backbone}: expected its weights from the model hub, which cannot be reached "
-            f"({type(error).__name__}); give a file with --backbone-weights FILE, or use --backbone {DEFAULT_BACKBONE}"
+            f"backbone {backbone}: expected its weights from the model hub, which cannot be "
+            "reached "
+            f"({type(error).__name__}); give a file with --backbone-weights FILE, or use "
+            f"--backbone {DEFAULT_BACKBONE}"
         ) from error
 
 
@@ -148,5 +156,6 @@ def _require_layers(backbone: str, layers: Sequence[str]) -> None:
     missing = [name for name in layers if name not in there]
     if missing or not layers:
         raise TrainingError(
-            f"--layers: expected some of {', '.join(there)} for {backbone}, found {', '.join(missing) or 'none'}; check the spelling"
+            f"--layers: expected some of {', '.join(there)} for {backbone}, found "
+            f"{', '.join(missing) or 'none'}; check the spelling"
         )

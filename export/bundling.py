@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from anomalib.models.components import AnomalibModule
 
+from calibration.first_threshold import first_threshold
+from calibration.health import write_first_health
 from export.backbone import normalization_of
 from export.certificate import (
     GOLDEN_IMAGES,
@@ -23,8 +25,6 @@ from export.certificate import (
 )
 from export.convert import to_onnx, to_openvino
 from export.data.photographs import Photographs
-from export.first_health import write_first_health
-from export.first_threshold import first_threshold
 from export.graphs.base import InferenceGraph
 from export.graphs.efficientad import EfficientAdGraph, FeatureEfficientAdGraph
 from export.graphs.patchcore import PatchCoreGraph
@@ -32,13 +32,20 @@ from export.recipe import PatchCoreRecipe, Recipe
 from export.reference import ReferenceModel
 from export.training import Trained
 from runtime import atomic
-from runtime.bundle_writer import seal
-from runtime.dataset import Category
-from runtime.golden import write_golden
-from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS, InputSpec, Manifest, MapSpec, OutputSpec, Variant
-from runtime.parity import Compared
-from runtime.preprocess import RESIZE_RULE
-from runtime.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
+from runtime.bundle.folder import seal
+from runtime.bundle.golden import Compared, write_golden
+from runtime.bundle.manifest import (
+    DIGEST_LENGTH,
+    TRAIN_DIGESTS,
+    InputSpec,
+    Manifest,
+    MapSpec,
+    OutputSpec,
+    Variant,
+)
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
+from runtime.images.dataset import Category
+from runtime.images.preprocess import RESIZE_RULE
 
 VARIANTS = (
     Variant("openvino", "fp32", "openvino/fp32/model.xml"),
@@ -86,7 +93,9 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
     """
     against = _certificate_set(work)
     good = against.reference_threshold
-    graph = build_graph(work.recipe, work.trained.model, (good.median_good_score, good.image_threshold))
+    graph = build_graph(
+        work.recipe, work.trained.model, (good.median_good_score, good.image_threshold)
+    )
     with atomic.folder(out) as root:
         _convert(graph, work.recipe.size_hw, root)
         certified = [certify(root, variant, against) for variant in VARIANTS]
@@ -104,13 +113,16 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 
-def build_graph(recipe: Recipe, model: AnomalibModule, good_scores: tuple[float, float]) -> InferenceGraph:
+def build_graph(
+    recipe: Recipe, model: AnomalibModule, good_scores: tuple[float, float]
+) -> InferenceGraph:
     """The inference graph of a fitted model, in eval mode.
 
     Args:
         recipe: its settings.
         model: fitted.
-        good_scores: raw score of a typical good part and the bound that few exceed; see export/graphs/descriptor.py.
+        good_scores: raw score of a typical good part and the bound that few exceed; see
+            export/graphs/descriptor.py.
     """
     if isinstance(recipe, PatchCoreRecipe):
         inner = model.model
@@ -150,7 +162,9 @@ def _certificate_set(work: Work) -> CertificateSet:
     scored = score_reference(reference, images, "certificate")
     good = work.trained.unseen or score_reference(reference, held_out, "threshold")
     threshold = first_threshold(good.scores, good.maps, size_hw, blur)
-    return CertificateSet(images, anomalous, held_out, work.trained.unseen, scored, threshold, size_hw, blur)
+    return CertificateSet(
+        images, anomalous, held_out, work.trained.unseen, scored, threshold, size_hw, blur
+    )
 
 
 def _blur_sigma(work: Work) -> float:
@@ -176,7 +190,9 @@ def _manifest(
         model=work.recipe.model,
         category=work.category.name,
         input=InputSpec(height, width, resize=RESIZE_RULE),
-        outputs=OutputSpec(int(anomaly_map.shape[-2]), int(anomaly_map.shape[-1]), int(embedding.shape[-1])),
+        outputs=OutputSpec(
+            int(anomaly_map.shape[-2]), int(anomaly_map.shape[-1]), int(embedding.shape[-1])
+        ),
         anomaly_map=MapSpec(blur_sigma),
         variants=VARIANTS,
         files={},
@@ -191,9 +207,9 @@ def _manifest(
 
 def _provenance(work: Work) -> dict[str, Any]:
     photographs = work.photographs
-    learnt = photographs.train_digests
+    learned = photographs.train_digests
     if work.trained.unseen is not None:
-        learnt += photographs.held_out_digests
+        learned += photographs.held_out_digests
     return {
         "packages": {package: version(package) for package in _PACKAGES},
         "python": platform.python_version(),
@@ -202,9 +218,13 @@ def _provenance(work: Work) -> dict[str, Any]:
         "train_images": len(photographs.train),
         "held_out_images": len(photographs.held_out),
         # Calibration leaves out what training has seen; 64 bits tell pictures apart.
-        TRAIN_DIGESTS: [digest[:DIGEST_LENGTH] for digest in learnt],
+        TRAIN_DIGESTS: [digest[:DIGEST_LENGTH] for digest in learned],
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),
-        **(asdict(reading) if (reading := getattr(work.trained.model.model, "reading", None)) else {}),
+        **(
+            asdict(reading)
+            if (reading := getattr(work.trained.model.model, "reading", None))
+            else {}
+        ),
     }

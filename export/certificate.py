@@ -11,23 +11,22 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from export.first_threshold import first_threshold
+from calibration.first_threshold import first_threshold
 from export.reference import ReferenceModel
-from runtime.dataset import Category
+from runtime.bundle.golden import Compared, Parity, compare
+from runtime.bundle.manifest import Variant
+from runtime.bundle.thresholds import Threshold
 from runtime.engines import Engine, open_engine
 from runtime.errors import ImageError, ParityError
-from runtime.manifest import Variant
-from runtime.parity import Compared, Parity, compare
-from runtime.preprocess import load_image
+from runtime.images.dataset import Category
+from runtime.images.preprocess import load_image
 from runtime.progress import track
-from runtime.thresholds import Threshold
+from runtime.types import UInt8Image
 
 CERTIFICATE_IMAGES = 24
 # Below this, scores may hardly have a range.
 FEW_IMAGES = 4
 GOLDEN_IMAGES = 5
-
-UInt8Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,15 @@ def certificate_pictures(
 ) -> tuple[list[UInt8Image], list[bool]]:
     """Real pictures for the certificate: test parts of every kind in turn, then good ones, those that are unseen first.
 
-    Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for rounding, and how that
-    comes out says nothing.
+    Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for
+    rounding, and how that comes out says nothing.
 
-    Where they are few, changed ones join them: differences are told as shares of the scores' range, and a picture or two
-    have none; that engines agree on any picture is what counts.
+    Where they are few, changed ones join them: differences are told as shares of the scores' range,
+    and a picture or two have none; that engines agree on any picture is what counts.
 
     Returns:
-        The pictures at the model's size, and which of them show a defect; nothing of the latter where changed ones joined.
+        The pictures at the model's size, and which of them show a defect; nothing of the latter
+        where changed ones joined.
     """
     by_kind: dict[str, list[Path]] = {}
     for part in category.test:
@@ -108,10 +108,11 @@ class Certified:
     Attributes:
         variant: which.
         parity: its differences to the reference.
-        threshold: from its own scores of the held-out good parts, or the reference's where they were learned since.
+        threshold: from its own scores of the held-out good parts, or the reference's where they
+            were learned since.
         good_scores: those raw scores, (n,).
-        image_auroc: on the certificate images before (anomalib's torch model) and after export; None without both kinds of
-            labelled parts.
+        image_auroc: on the certificate images before (anomalib's torch model) and after export;
+            None without both kinds of labelled parts.
     """
 
     variant: Variant
@@ -134,7 +135,8 @@ class CertificateSet:
         images: certificate images, uint8 (H, W, 3).
         anomalous: which of them show a defect; empty where that is not known.
         held_out: held-out good images, uint8 (H, W, 3).
-        unseen: the reference's results on them from before they were learned; None if they were not.
+        unseen: the reference's results on them from before they were learned; None if they were
+            not.
         reference: anomalib's results on ``images``.
         reference_threshold: from anomalib's scores of the held-out images.
         size_hw: model input size.
@@ -153,7 +155,9 @@ class CertificateSet:
     @property
     def compared(self) -> Compared:
         """The reference's side of the comparison."""
-        return Compared(self.reference.scores, self.reference.maps, self.reference_threshold.image_threshold)
+        return Compared(
+            self.reference.scores, self.reference.maps, self.reference_threshold.image_threshold
+        )
 
     def image_auroc(self, scores: npt.NDArray[np.float64]) -> tuple[float, float] | None:
         """The reference's and that of ``scores``; None without both kinds of labelled parts."""
@@ -178,19 +182,27 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
     """
     engine = open_engine(variant.engine, root / variant.path)
     try:
-        held_out = against.unseen or score_engine(engine, against.held_out, f"{variant.key}: threshold")
+        held_out = against.unseen or score_engine(
+            engine, against.held_out, f"{variant.key}: threshold"
+        )
         found = score_engine(engine, against.images, f"{variant.key}: certificate")
     finally:
         engine.close()
     threshold = first_threshold(held_out.scores, held_out.maps, against.size_hw, against.blur_sigma)
     parity = compare(
-        variant.key, "CPU", against.compared, Compared(found.scores, found.maps, threshold.image_threshold)
+        variant.key,
+        "CPU",
+        against.compared,
+        Compared(found.scores, found.maps, threshold.image_threshold),
     )
     if not parity.holds:
         raise ParityError(
-            f"{variant.key}: expected scores and maps within {parity.bound:g} of their range and no verdict flip against "
-            f"anomalib's torch model, found {parity.max_score_difference:.2e}, {parity.p99_map_difference:.2e} and "
+            f"{variant.key}: expected scores and maps within {parity.bound:g} of their range and "
+            "no verdict flip against "
+            f"anomalib's torch model, found {parity.max_score_difference:.2e}, "
+            f"{parity.p99_map_difference:.2e} and "
             f"{parity.verdict_flips} flips on "
-            f"{parity.images} images; no bundle was written. Train again, or try another --backbone or --size"
+            f"{parity.images} images; no bundle was written. Train again, or try another "
+            "--backbone or --size"
         )
     return Certified(variant, parity, threshold, held_out.scores, against.image_auroc(found.scores))

@@ -12,8 +12,8 @@ import openvino as ov
 import torch
 
 from export.graphs.base import InferenceGraph
+from runtime.engines.tensors import OUTPUTS
 from runtime.errors import ParityError
-from runtime.tensor_names import OUTPUTS
 
 OPSET = 18
 
@@ -45,14 +45,16 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
         )
     if program is None:
         raise ParityError(
-            "export: expected an ONNX program, found none; report this with the versions in bundle.json"
+            "export: expected an ONNX program, found none; report this with the versions in "
+            "bundle.json"
         )
     model = program.model_proto
     model.doc_string = ""
     # The names stay on the tensors inside; only the contract's outputs leave the graph.
     del model.graph.output[len(OUTPUTS) :]
     for node in model.graph.node:
-        # Exporter metadata names the workstation's source files; the bundle is about the model alone.
+        # Exporter metadata names the workstation's source files; the bundle is about the model
+        # alone.
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.checker.check_model(model)

@@ -23,7 +23,8 @@ from export.weights import load_state_dict
 from runtime.errors import TrainingError
 
 PDN_CHANNELS = 384
-# The PDN sees windows of 33 pixels at stride 4 and has no padding: an input of side s gives s / 4 - 8 patches a side.
+# The PDN sees windows of 33 pixels at stride 4 and has no padding: an input of side s gives s / 4 -
+# 8 patches a side.
 _STRIDE, _LOST = 4, 8
 # Three thousand patches each: more parts change means, deviations and quantiles little.
 STATISTICS_PARTS = 60
@@ -51,7 +52,8 @@ class SmoothedEfficientAdModel(EfficientAdModel):  # type: ignore[misc]
         """Write how the map is read into the model: anomalib's 0.5 * (map - qa) / (qb - qa) becomes share * (map - qa) / range.
 
         Args:
-            reading: share of the student and smoothing; to be set once, on a model read as in the paper.
+            reading: share of the student and smoothing; to be set once, on a model read as in the
+                paper.
         """
         share = reading.student_share
         # The smallest share keeps the range finite where the autoencoder is switched off.
@@ -78,9 +80,9 @@ class SmoothedEfficientAdModel(EfficientAdModel):  # type: ignore[misc]
 class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
     """anomalib's EfficientAD with Lineside's teacher, schedule and training crops.
 
-    The student has no padding, so its output on a crop that starts at a multiple of four equals that part of its
-    output on the whole picture. Training it on crops costs a quarter of a step and changes nothing else; the
-    autoencoder, which must see the whole part, is cheap.
+    The student has no padding, so its output on a crop that starts at a multiple of four equals
+    that part of its output on the whole picture. Training it on crops costs a quarter of a step and
+    changes nothing else; the autoencoder, which must see the whole part, is cheap.
 
     Args:
         recipe: settings.
@@ -121,7 +123,9 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
 
     def map_norm_quantiles(self, dataloader: DataLoader[Any]) -> dict[str, torch.Tensor]:
         """As anomalib's, over as many parts as settle it."""
-        quantiles: dict[str, torch.Tensor] = super().map_norm_quantiles(islice(dataloader, STATISTICS_PARTS))
+        quantiles: dict[str, torch.Tensor] = super().map_norm_quantiles(
+            islice(dataloader, STATISTICS_PARTS)
+        )
         return quantiles
 
     def prepare_pretrained_model(self) -> None:
@@ -137,8 +141,10 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
                 super().prepare_pretrained_model()
             except Exception as error:  # urllib, zip and hash errors share no base class
                 raise TrainingError(
-                    f"teacher pdn: expected the official weights from anomalib's release page, which cannot be reached "
-                    f"({type(error).__name__}); give --teacher-weights FILE, or use --teacher backbone"
+                    "teacher pdn: expected the official weights from anomalib's release page, "
+                    "which cannot be reached "
+                    f"({type(error).__name__}); give --teacher-weights FILE, or use --teacher "
+                    "backbone"
                 ) from error
             return
         state = load_state_dict(self.recipe.teacher_weights)
@@ -146,7 +152,8 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
             self.model.teacher.load_state_dict(state)
         except RuntimeError as error:
             raise TrainingError(
-                f"{self.recipe.teacher_weights}: expected weights of the {self.recipe.model_size} patch description network, "
+                f"{self.recipe.teacher_weights}: expected weights of the {self.recipe.model_size} "
+                "patch description network, "
                 f"found another architecture; give pretrained_teacher_{self.recipe.model_size}.pth"
             ) from error
 
@@ -160,14 +167,17 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
             super().prepare_imagenette_data(image_size)
         except Exception as error:
             raise TrainingError(
-                f"{self.imagenet_dir}: expected a folder of folders of everyday pictures ({type(error).__name__}: {error}); "
+                f"{self.imagenet_dir}: expected a folder of folders of everyday pictures "
+                f"({type(error).__name__}: {error}); "
                 "give one with --imagenet-dir DIR, or leave it out with --teacher backbone"
             ) from error
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam with one cycle over all steps: a short schedule needs a high rate and a quiet end."""
         parameters = [*self.model.student.parameters(), *self.model.ae.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.recipe.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.Adam(
+            parameters, lr=self.recipe.learning_rate, weight_decay=self.weight_decay
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.recipe.learning_rate,
@@ -189,12 +199,16 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
         window, patches = self._random_window(image.shape[-2:], self.recipe.crop)
         seen = model.student(image[(..., *window)])[:, :channels]
         distance = (teacher[(..., *patches)] - seen).square()
-        # The mean of the hardest 0.1 %: anomalib sorts half a million values for their quantile, top-k does not.
+        # The mean of the hardest 0.1 %: anomalib sorts half a million values for their quantile,
+        # top-k does not.
         hardest = distance.flatten().topk(max(1, distance.numel() // 1000)).values
 
-        # The penalty and the imitation of the autoencoder are means, which a small crop estimates as well.
+        # The penalty and the imitation of the autoencoder are means, which a small crop estimates
+        # as well.
         window, patches = self._random_window(image.shape[-2:], min(SIDE_CROP, self.recipe.crop))
-        seen = model.student(torch.cat([self._next_scene()[(..., *window)], augmented[(..., *window)]]))
+        seen = model.student(
+            torch.cat([self._next_scene()[(..., *window)], augmented[(..., *window)]])
+        )
         loss_st = hardest.mean() + seen[0:1, :channels].square().mean()
         loss_stae = (rebuilt[(..., *patches)] - seen[1:2, channels:]).square().mean()
         return {"loss": loss_st + loss_ae + loss_stae}
@@ -204,7 +218,9 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
 
     def _teach(self, images: torch.Tensor) -> torch.Tensor:
         features = self.model.teacher(images)
-        normalized: torch.Tensor = (features - self.model.mean_std["mean"]) / self.model.mean_std["std"]
+        normalized: torch.Tensor = (features - self.model.mean_std["mean"]) / self.model.mean_std[
+            "std"
+        ]
         return normalized
 
     def _next_scene(self) -> torch.Tensor:

@@ -1,15 +1,16 @@
 """EfficientAD with a student that reads the teacher's features instead of the picture's pixels.
 
-The paper's student sees 33 pixels and has to guess what the teacher says. Where good parts have many textures it guesses
-badly, on good parts too. This one is shown the teacher's own description of a patch with noise added, and has to take the
-noise off: a denoising autoencoder. Of all functions the mean of what good parts have near there does that best (Vincent et
-al., JMLR 2010; Alain and Bengio, JMLR 2014), so the difference of student and teacher grows with the distance from good
-patches, as PatchCore's does, but without a memory bank to search. On something that no good part has, the student still
-answers with something that good parts have.
+The paper's student sees 33 pixels and has to guess what the teacher says. Where good parts have
+many textures it guesses badly, on good parts too. This one is shown the teacher's own description
+of a patch with noise added, and has to take the noise off: a denoising autoencoder. Of all
+functions the mean of what good parts have near there does that best (Vincent et al., JMLR 2010;
+Alain and Bengio, JMLR 2014), so the difference of student and teacher grows with the distance from
+good patches, as PatchCore's does, but without a memory bank to search. On something that no good
+part has, the student still answers with something that good parts have.
 
-Patches are described as PatchCore describes them (:mod:`export.projection`). The student's convolutions are 1 x 1: a few
-million products where the paper's takes twenty thousand million. There is no autoencoder beside it, nothing is cropped, and
-the map reaches to the picture's edge.
+Patches are described as PatchCore describes them (:mod:`export.projection`). The student's
+convolutions are 1 x 1: a few million products where the paper's takes twenty thousand million.
+There is no autoencoder beside it, nothing is cropped, and the map reaches to the picture's edge.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ PROJECTION_WHITENING = 0.5
 WIDTH = 512
 # Patches a step.
 BATCH = 4096
-# Parts whose patches are held in memory, at 256 pixels 270 MB of them and as much again while they are described.
+# Parts whose patches are held in memory, at 256 pixels 270 MB of them and as much again while they
+# are described.
 MAX_PARTS = 1024
 # Deviation of the noise, in standard deviations of the patches.
 NOISE = 0.5
@@ -84,8 +86,12 @@ class PatchTeacher(nn.Module):
 def denoiser(channels: int) -> nn.Sequential:
     """The student: (N, C, h, w) to the same, patch by patch."""
     return nn.Sequential(
-        nn.Conv2d(channels, WIDTH, 1), nn.GELU(), nn.Conv2d(WIDTH, WIDTH, 1), nn.GELU(), nn.Conv2d(WIDTH, channels, 1)
-    )  # fmt: skip
+        nn.Conv2d(channels, WIDTH, 1),
+        nn.GELU(),
+        nn.Conv2d(WIDTH, WIDTH, 1),
+        nn.GELU(),
+        nn.Conv2d(WIDTH, channels, 1),
+    )
 
 
 class FeatureEfficientAdModel(SmoothedEfficientAdModel):
@@ -100,7 +106,9 @@ class FeatureEfficientAdModel(SmoothedEfficientAdModel):
         self.reading = MapReading(student_share=1.0)
         self.pad_maps = False
 
-    def compute_student_teacher_distance(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_student_teacher_distance(
+        self, batch: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """As anomalib's; the student reads what the teacher says."""
         with torch.no_grad():
             teacher = self._normalize_teacher(self.teacher(batch))
@@ -116,7 +124,9 @@ class FeatureEfficientAdModel(SmoothedEfficientAdModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As anomalib's; the autoencoder's map is 0 everywhere."""
         del student_output
-        found = F.interpolate(distance_st.mean(dim=1, keepdim=True), size=batch.shape[-2:], mode="bilinear")
+        found = F.interpolate(
+            distance_st.mean(dim=1, keepdim=True), size=batch.shape[-2:], mode="bilinear"
+        )
         if normalize and self.is_set(self.quantiles):
             low, high = self.quantiles["qa_st"], self.quantiles["qb_st"]
             found = 0.1 * (found - low) / (high - low)
@@ -145,7 +155,8 @@ class FeatureEfficientAd(LinesideEfficientAd):
     def teacher_channel_mean_std(self, dataloader: DataLoader[Any]) -> dict[str, torch.Tensor]:
         """Fit the description of patches, keep those of good parts, and return their mean and deviation.
 
-        The deviation is one for all numbers, since the description has evened them out as far as it should.
+        The deviation is one for all numbers, since the description has evened them out as far as it
+        should.
 
         Raises:
             TrainingError: features that are not finite.
@@ -154,15 +165,21 @@ class FeatureEfficientAd(LinesideEfficientAd):
         parts = min(len(dataloader), MAX_PARTS)
         shown = track(islice(dataloader, parts), "efficientad: features", parts)
         seen = [teacher.pooled(batch.image.to(self.device)) for batch in shown]
-        pooled = {layer: torch.cat([maps[layer] for maps in seen]).float() for layer in teacher.layers}
+        pooled = {
+            layer: torch.cat([maps[layer] for maps in seen]).float() for layer in teacher.layers
+        }
         if not all(bool(torch.isfinite(maps).all()) for maps in pooled.values()):
             raise TrainingError(
-                "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
+                "features: expected finite numbers, found NaN or infinity; check the backbone's "
+                "weights"
             )
         fitted = fit_projection(pooled, teacher.layers, teacher.dimensions, PROJECTION_WHITENING)
         teacher.projection.load_state_dict(fitted.state_dict())
         patches = teacher.projection(pooled).permute(0, 2, 3, 1).reshape(-1, teacher.dimensions)
-        mean, deviation = patches.mean(dim=0), patches.std(dim=0).square().mean().sqrt().clamp_min(1e-12)
+        mean, deviation = (
+            patches.mean(dim=0),
+            patches.std(dim=0).square().mean().sqrt().clamp_min(1e-12),
+        )
         self._patches = (patches - mean) / deviation
         return {
             "mean": mean.view(1, -1, 1, 1),
@@ -187,7 +204,8 @@ def make_efficientad(recipe: EfficientAdRecipe, imagenet_dir: Path | None) -> Li
 
     Args:
         recipe: settings.
-        imagenet_dir: folder of folders of everyday pictures for the penalty term of a student of pixels.
+        imagenet_dir: folder of folders of everyday pictures for the penalty term of a student of
+            pixels.
     """
     if recipe.student == "features":
         return FeatureEfficientAd(recipe)

@@ -50,14 +50,19 @@ class KeptModel:
     def save(self, trained: Trained) -> None:
         """Write it; where that fails (a full disk) the export goes on without."""
         content = io.BytesIO()
-        saved = {"key": self._key, "seconds": trained.seconds, "unseen": _as_tensors(trained.unseen)}
+        saved = {
+            "key": self._key,
+            "seconds": trained.seconds,
+            "unseen": _as_tensors(trained.unseen),
+        }
         torch.save({**saved, **_parts(trained.model)}, content)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(self.path, content.getvalue())
         except OSError as error:
             say(
-                f"the fitted model cannot be kept ({error.strerror}); if the export fails, training starts anew"
+                f"the fitted model cannot be kept ({error.strerror}); if the export fails, "
+                "training starts anew"
             )
 
     def load(self) -> Trained | None:
@@ -70,10 +75,19 @@ class KeptModel:
             unseen = _as_scored(found["unseen"])
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
-                pickle.UnpicklingError) as error:  # fmt: skip
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            pickle.UnpicklingError,
+        ) as error:
             say(
-                f"{self.path}: expected a fitted model, found something else ({type(error).__name__}); training anew"
+                f"{self.path}: expected a fitted model, found something else "
+                f"({type(error).__name__}); training anew"
             )
             return None
         return Trained(model.cpu().eval(), float(found["seconds"]), unseen)
@@ -127,14 +141,20 @@ def _parts(model: AnomalibModule) -> dict[str, Any]:
         weights = None
         if projection is not None:
             layers = enumerate(projection.layers)
-            weights = {layer: getattr(projection, f"weight_{index}").flatten(1) for index, layer in layers}
+            weights = {
+                layer: getattr(projection, f"weight_{index}").flatten(1) for index, layer in layers
+            }
         return {
             "memory_bank": inner.memory_bank,
             "projection": weights,
             "bias": None if projection is None else projection.bias.flatten(),
         }
     # The smoothing's kernel follows from the reading.
-    state = {name: value for name, value in inner.state_dict().items() if not name.startswith("smoothing.")}
+    state = {
+        name: value
+        for name, value in inner.state_dict().items()
+        if not name.startswith("smoothing.")
+    }
     return {"state": state, "reading": asdict(inner.reading)}
 
 

@@ -11,7 +11,9 @@ DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
     "wide_resnet50_2": ("layer2", "layer3"),
 }
 # PatchCore with a projection can afford the deepest layer too, which finds faint defects.
-PATCHCORE_LAYERS: dict[str, tuple[str, ...]] = {DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6")}
+PATCHCORE_LAYERS: dict[str, tuple[str, ...]] = {
+    DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6")
+}
 
 
 def patchcore_layers(backbone: str, *, projected: bool) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """How EfficientAD's map is read: the weights of its two branches and its smoothing, decided without bad parts.
 
-anomalib adds the student's and the autoencoder's map with equal weights, which is right once both are trained to the end.
-After a short schedule the autoencoder may still be little better than noise, and then it hides what the student sees.
-The score is the map's maximum, which one noisy patch can set; PatchCore's map is smoothed in anomalib, EfficientAD's is not.
-So both settings are tried on synthetic defects: Perlin-shaped patches of other pictures blended into good parts
-(Zavrtanik et al., DRAEM, ICCV 2021; anomalib's generator). The weights are written into the map quantiles and the
-smoothing into the model, so anomalib's own model, the reference of the certificate, predicts with them too.
+anomalib adds the student's and the autoencoder's map with equal weights, which is right once both
+are trained to the end. After a short schedule the autoencoder may still be little better than
+noise, and then it hides what the student sees. The score is the map's maximum, which one noisy
+patch can set; PatchCore's map is smoothed in anomalib, EfficientAD's is not. So both settings are
+tried on synthetic defects: Perlin-shaped patches of other pictures blended into good parts
+(Zavrtanik et al., DRAEM, ICCV 2021; anomalib's generator). The weights are written into the map
+quantiles and the smoothing into the model, so anomalib's own model, the reference of the
+certificate, predicts with them too.
 """
 
 from __future__ import annotations
@@ -15,20 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
 from sklearn.metrics import roc_auc_score
 
 from export.recipe import MIN_EFFICIENTAD_SIDE
-from runtime.heatmap import upsample_map
-from runtime.preprocess import load_image
+from runtime.images.heatmap import upsample_map
+from runtime.images.preprocess import load_image
 from runtime.progress import track
+from runtime.types import Float32Map
 
-# Share of the student; the rest is the autoencoder's. The paper's equal weights come first and win ties.
+# Share of the student; the rest is the autoencoder's. The paper's equal weights come first and win
+# ties.
 STUDENT_SHARES = (0.5, 0.65, 0.8, 0.9, 1.0)
-# Deviation of the smoothing in pixels at 256 pixels a side; none, as in the paper, comes first and wins ties.
+# Deviation of the smoothing in pixels at 256 pixels a side; none, as in the paper, comes first and
+# wins ties.
 BLUR_SIGMAS = (0.0, 4.0, 8.0)
 MAX_PARTS = 24
 MIN_DEFECTS = 72
@@ -37,7 +41,6 @@ MAX_DEFECTS_A_PART = 4
 # Other settings must beat the paper's by this much on synthetic defects before they are believed.
 MARGIN = 0.005
 
-Float32Map = npt.NDArray[np.float32]
 # The student's and the autoencoder's normalised map, float32 (H, W) each.
 BranchMaps = tuple[Float32Map, Float32Map]
 
@@ -85,7 +88,9 @@ def choose_reading(
     """
     parts = parts[:MAX_PARTS]
     each = min(max(1, -(-MIN_DEFECTS // (len(parts) * len(KINDS)))), MAX_DEFECTS_A_PART)
-    generators = [PerlinAnomalyGenerator(scenes, probability=1.0, blend_factor=kind.blend) for kind in KINDS]
+    generators = [
+        PerlinAnomalyGenerator(scenes, probability=1.0, blend_factor=kind.blend) for kind in KINDS
+    ]
     good: list[BranchMaps] = []
     bad: list[BranchMaps] = []
     for path in track(parts, "efficientad: reading the map"):
@@ -108,7 +113,9 @@ def _auroc(good: Sequence[BranchMaps], bad: Sequence[BranchMaps], reading: MapRe
 def _score(maps: BranchMaps, reading: MapReading) -> float:
     share = reading.student_share
     combined = np.asarray(share * maps[0] + (1 - share) * maps[1], dtype=np.float32)
-    return float(upsample_map(combined, (combined.shape[0], combined.shape[1]), reading.blur_sigma).max())
+    return float(
+        upsample_map(combined, (combined.shape[0], combined.shape[1]), reading.blur_sigma).max()
+    )
 
 
 def _branch_maps(model: EfficientAdModel, image: torch.Tensor) -> BranchMaps:
@@ -117,7 +124,9 @@ def _branch_maps(model: EfficientAdModel, image: torch.Tensor) -> BranchMaps:
     return student[0, 0].numpy(), autoencoder[0, 0].numpy()
 
 
-def spoil(generator: PerlinAnomalyGenerator, image: torch.Tensor, sides: tuple[float, float]) -> torch.Tensor:
+def spoil(
+    generator: PerlinAnomalyGenerator, image: torch.Tensor, sides: tuple[float, float]
+) -> torch.Tensor:
     """A synthetic defect in a window of the picture, since real defects are small.
 
     Args:
@@ -132,7 +141,9 @@ def spoil(generator: PerlinAnomalyGenerator, image: torch.Tensor, sides: tuple[f
     # Around a spoiled pixel, so that there is something to see.
     marked = mask.reshape(height, width).nonzero()
     row, column = (
-        marked[int(torch.randint(0, len(marked), ()))].tolist() if len(marked) else (height // 2, width // 2)
+        marked[int(torch.randint(0, len(marked), ()))].tolist()
+        if len(marked)
+        else (height // 2, width // 2)
     )
     top = min(max(row - rows // 2, 0), height - rows)
     left = min(max(column - columns // 2, 0), width - columns)

@@ -29,16 +29,19 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
     """anomalib's torch model; only how a patch is described and how a picture is scored may differ.
 
     Args:
-        score_share: the score is the mean of this share of the patches, the most anomalous ones; 0 means anomalib's
-            re-weighted maximum.
-        score_blur: deviation in patches of anomalib's Gaussian over the patches' distances before that mean.
+        score_share: the score is the mean of this share of the patches, the most anomalous ones; 0
+            means anomalib's re-weighted maximum.
+        score_blur: deviation in patches of anomalib's Gaussian over the patches' distances before
+            that mean.
         arguments: of anomalib's model.
     """
 
     def __init__(self, *, score_share: float, score_blur: float = 0.0, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.score_share = score_share
-        self.smoothing = GaussianBlur2d(sigma=score_blur, channels=1) if score_blur > 0 else nn.Identity()
+        self.smoothing = (
+            GaussianBlur2d(sigma=score_blur, channels=1) if score_blur > 0 else nn.Identity()
+        )
         self.grid_hw = (0, 0)
         self.projection: Projection | None = None
 
@@ -46,7 +49,8 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
         """Locally averaged maps of every layer, ``{layer: float32 (n, C, h, w)}``, of normalised pictures (n, 3, H, W)."""
         with torch.no_grad():
             return {
-                layer: self.feature_pooler(found) for layer, found in self.feature_extractor(batch).items()
+                layer: self.feature_pooler(found)
+                for layer, found in self.feature_extractor(batch).items()
             }
 
     def generate_embedding(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -104,12 +108,15 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             num_neighbors=recipe.num_neighbors,
         )
         self.model.feature_extractor = (
-            TiledExtractor(extractor, recipe.tile, recipe.tile_overlap) if recipe.tile else extractor
+            TiledExtractor(extractor, recipe.tile, recipe.tile_overlap)
+            if recipe.tile
+            else extractor
         )
         self.recipe = recipe
         self.seed = seed
         self.on_coreset_progress: Any = None
-        # Pictures that come with learn(), after fit(): their share of the prototypes waits for them.
+        # Pictures that come with learn(), after fit(): their share of the prototypes waits for
+        # them.
         self.pictures_to_come = 0
         self._seen: list[dict[str, torch.Tensor]] = []
         self._patches_seen = torch.empty(0)
@@ -136,7 +143,9 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         patches = self._patches(pooled)
         pictures = len(pooled[layers[0]])
         count = self._prototypes(len(patches) * (pictures + self.pictures_to_come) // pictures)
-        self._select(patches, min(-(-count * pictures // (pictures + self.pictures_to_come)), len(patches)))
+        self._select(
+            patches, min(-(-count * pictures // (pictures + self.pictures_to_come)), len(patches))
+        )
 
     def learn(self, pictures: Iterable[torch.Tensor]) -> None:
         """After fit(): let the greedy selection go on, over the patches of the pictures to come too.
@@ -156,11 +165,14 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
     def _collected(self) -> dict[str, torch.Tensor]:
         """Pooled maps of all pictures since the last time, ``{layer: float32 (n, C, h, w)}``."""
         layers = self.recipe.resolved_layers()
-        pooled = {layer: torch.cat([seen[layer] for seen in self._seen]).float() for layer in layers}
+        pooled = {
+            layer: torch.cat([seen[layer] for seen in self._seen]).float() for layer in layers
+        }
         self._seen.clear()
         if not all(bool(torch.isfinite(maps).all()) for maps in pooled.values()):
             raise TrainingError(
-                "features: expected finite numbers, found NaN or infinity; check the backbone's weights"
+                "features: expected finite numbers, found NaN or infinity; check the backbone's "
+                "weights"
             )
         return pooled
 
@@ -181,7 +193,8 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         reach = int(4.0 * self.recipe.score_blur + 0.5)
         if self.recipe.score_share and reach >= min(shape[-2:]):
             raise TrainingError(
-                f"score_blur: expected a map of more than {reach} patches a side, found {shape[-2]} x {shape[-1]}; "
+                f"score_blur: expected a map of more than {reach} patches a side, found "
+                f"{shape[-2]} x {shape[-1]}; "
                 "give a larger --size, or score_blur = 0 in a recipe file"
             )
 

@@ -1,12 +1,14 @@
 """Patches in fewer dimensions: the principal components of good parts, one 1x1 convolution a layer.
 
-Stacking more layers tells more defects apart but makes every distance dearer, and a deep layer's many channels outweigh
-the fine ones. So every layer is first scaled to the same total variance, then the stack is turned onto its principal
-components, and the leading ones are kept, the strong ones damped: what varies much among good parts says little about a
-defect. Damping all to one variance is the Mahalanobis distance of PaDiM (Defard et al. 2021); half-way amplifies less noise.
+Stacking more layers tells more defects apart but makes every distance dearer, and a deep layer's
+many channels outweigh the fine ones. So every layer is first scaled to the same total variance,
+then the stack is turned onto its principal components, and the leading ones are kept, the strong
+ones damped: what varies much among good parts says little about a defect. Damping all to one
+variance is the Mahalanobis distance of PaDiM (Defard et al. 2021); half-way amplifies less noise.
 
 Pooling, up-sampling and projection are all linear: each layer is projected at
-its own resolution, where that is cheap, and only the few projected channels are up-sampled and added.
+its own resolution, where that is cheap, and only the few projected channels are up-sampled and
+added.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ class Projection(nn.Module):
     """Pooled feature maps to patches of D dimensions.
 
     Args:
-        weights: of each layer, float32 (D, C); their order is that of the layers, the first sets the resolution.
-        bias: float32 (D,), which moves the mean of good parts to the origin, where float32 is finest.
+        weights: of each layer, float32 (D, C); their order is that of the layers, the first sets
+            the resolution.
+        bias: float32 (D,), which moves the mean of good parts to the origin, where float32 is
+            finest.
     """
 
     def __init__(self, weights: Mapping[str, torch.Tensor], bias: torch.Tensor) -> None:
@@ -71,14 +75,17 @@ def stack(features: Features, layers: Sequence[str]) -> torch.Tensor:
     return torch.cat([features[layers[0]], *grown], dim=1)
 
 
-def fit_projection(pooled: Features, layers: Sequence[str], dimensions: int, whitening: float) -> Projection:
+def fit_projection(
+    pooled: Features, layers: Sequence[str], dimensions: int, whitening: float
+) -> Projection:
     """Principal components of good parts.
 
     Args:
         pooled: pooled maps of good parts, ``{layer: float32 (n, C, h, w)}``.
         layers: in the order of stacking.
         dimensions: components to keep; at most as many as there are channels.
-        whitening: 0 leaves every component its standard deviation s, 1 gives all the same; between, s ** (1 - whitening).
+        whitening: 0 leaves every component its standard deviation s, 1 gives all the same; between,
+            s ** (1 - whitening).
     """
     channels = [int(pooled[layer].shape[1]) for layer in layers]
     mean, covariance = _moments(pooled, layers)
@@ -115,4 +122,6 @@ def _moments(pooled: Features, layers: Sequence[str]) -> tuple[torch.Tensor, tor
 def _layer_scales(covariance: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
     """One factor a channel, the same within a layer, that gives every layer a total variance of one."""
     variances = torch.split(covariance.diagonal(), list(channels))
-    return torch.cat([layer.sum().clamp_min(1e-12).rsqrt().expand(len(layer)) for layer in variances])
+    return torch.cat(
+        [layer.sum().clamp_min(1e-12).rsqrt().expand(len(layer)) for layer in variances]
+    )

@@ -6,7 +6,8 @@
     size_hw = [320, 320]
     coreset_ratio = 0.05
 
-Paths are relative to the file. A field that the recipe does not have is an error, so that a typing mistake is not a default.
+Paths are relative to the file. A field that the recipe does not have is an error, so that a typing
+mistake is not a default.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
         Fields of the recipe that the file sets, ``model`` among them.
 
     Raises:
-        TrainingError: the file cannot be read, is no TOML, or names a model or field that does not exist.
+        TrainingError: the file cannot be read, is no TOML, or names a model or field that does not
+            exist.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -46,11 +48,15 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
         ) from error
     model = found.get("model")
     if not isinstance(model, str) or model not in RECIPES:
-        raise TrainingError(f"{path}: expected model = {' or '.join(map(repr, RECIPES))}, found {model!r}")
+        raise TrainingError(
+            f"{path}: expected model = {' or '.join(map(repr, RECIPES))}, found {model!r}"
+        )
     known = get_type_hints(RECIPES[model])
     for name, value in found.items():
         if name not in known:
-            raise TrainingError(f"{path}: expected fields of {model}: {', '.join(known)}; found {name!r}")
+            raise TrainingError(
+                f"{path}: expected fields of {model}: {', '.join(known)}; found {name!r}"
+            )
         found[name] = _typed(path, name, value, known[name])
     return found
 
@@ -81,7 +87,9 @@ def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
     elif isinstance(kind, UnionType):  # a path, or None: a field that is left out
         if isinstance(value, str):
             return path.parent / value
-    elif type(value) is kind or (kind is float and type(value) is int and math.isfinite(_as_float(value))):
+    elif type(value) is kind or (
+        kind is float and type(value) is int and math.isfinite(_as_float(value))
+    ):
         return value
     raise TrainingError(f"{path}: {name}: expected {_words(kind)}, found {value!r}")
 
@@ -98,5 +106,9 @@ def _words(kind: Any) -> str:
         return " or ".join(map(repr, get_args(kind)))
     if get_origin(kind) is tuple:
         item, *others = get_args(kind)
-        return f"a list of {item.__name__}" if others == [Ellipsis] else f"[{item.__name__}, {item.__name__}]"
+        return (
+            f"a list of {item.__name__}"
+            if others == [Ellipsis]
+            else f"[{item.__name__}, {item.__name__}]"
+        )
     return "the path of a file or folder" if isinstance(kind, UnionType) else str(kind.__name__)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from anomalib.models.components import AnomalibModule
 
-UInt8Image = npt.NDArray[np.uint8]
+from runtime.types import UInt8Image
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Reference:
 
     Attributes:
         pred_score: raw score.
-        anomaly_map: float32, before smoothing; PatchCore's patch scores (h, w), EfficientAD's map at image size.
+        anomaly_map: float32, before smoothing; PatchCore's patch scores (h, w), EfficientAD's map
+            at image size.
     """
 
     pred_score: float
@@ -37,9 +38,12 @@ class ReferenceModel:
         self._model = model.eval()
         self._before_smoothing = torch.empty(0)
         inner = model.model
-        # Smoothing is the runtime's work and done on demand, so what is compared is what goes into it.
+        # Smoothing is the runtime's work and done on demand, so what is compared is what goes into
+        # it.
         smoothing = (
-            inner.anomaly_map_generator if hasattr(inner, "anomaly_map_generator") else inner.smoothing
+            inner.anomaly_map_generator
+            if hasattr(inner, "anomaly_map_generator")
+            else inner.smoothing
         )
         smoothing.register_forward_pre_hook(self._keep)
 

@@ -1,9 +1,10 @@
 """Evening out what EfficientAD's student gets wrong on good parts, so that what it gets wrong on bad ones shows.
 
-The student's errors are far from equal in all directions: along some combinations of channels it always errs, along others
-hardly ever. The squared difference of the paper adds them up as they are, and the noisy directions drown the others. A
-linear map W that evens out the errors' covariance turns the sum into a (part of the way to a) Mahalanobis distance, as in
-PaDiM (Defard et al., ICPR 2021). W (t - s) = W t - W s, so W goes into the student's last convolution and, as a 1x1
+The student's errors are far from equal in all directions: along some combinations of channels it
+always errs, along others hardly ever. The squared difference of the paper adds them up as they are,
+and the noisy directions drown the others. A linear map W that evens out the errors' covariance
+turns the sum into a (part of the way to a) Mahalanobis distance, as in PaDiM (Defard et al., ICPR
+2021). W (t - s) = W t - W s, so W goes into the student's last convolution and, as a 1x1
 convolution, behind the teacher: anomalib's model stays what it is, and inspection hardly notices.
 """
 
@@ -19,13 +20,16 @@ from torch import nn
 FLOOR = 0.1
 
 
-def whiten_residuals(model: EfficientAdModel, images: Iterable[torch.Tensor], whitening: float) -> None:
+def whiten_residuals(
+    model: EfficientAdModel, images: Iterable[torch.Tensor], whitening: float
+) -> None:
     """Rewrite teacher and student so that their difference on good parts varies more evenly in all directions.
 
     Args:
         model: fitted, in eval mode, with its channel statistics set; it is changed.
         images: good parts, float32 (1, 3, H, W) in [0, 1].
-        whitening: how far the variances are evened out, from 0 (not at all, as in the paper) to 1 (fully).
+        whitening: how far the variances are evened out, from 0 (not at all, as in the paper) to 1
+            (fully).
     """
     if whitening == 0:
         return

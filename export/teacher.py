@@ -1,7 +1,8 @@
 """A frozen backbone in the place of EfficientAD's patch description network.
 
-The official PDN teacher was distilled from a WideResNet-101 on ImageNet and has to be downloaded. The trunk of a small
-pretrained network gives features of the same kind, needs no download and costs a fraction at inference.
+The official PDN teacher was distilled from a WideResNet-101 on ImageNet and has to be downloaded.
+The trunk of a small pretrained network gives features of the same kind, needs no download and costs
+a fraction at inference.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from export.backbone import Normalization
 class BackboneTeacher(nn.Module):
     """Backbone features on the grid of the PDN: (N, 3, H, W) in [0, 1] to (N, C, H/4 - 8, W/4 - 8).
 
-    The PDN has no padding and strides of 4, so a 256-pixel input gives 56 x 56 patches; here the features are brought
-    to H/4 x W/4 and the four outermost patches on each side are cropped.
+    The PDN has no padding and strides of 4, so a 256-pixel input gives 56 x 56 patches; here the
+    features are brought to H/4 x W/4 and the four outermost patches on each side are cropped.
 
     Args:
         extractor: frozen feature extractor.
@@ -51,6 +52,9 @@ class BackboneTeacher(nn.Module):
         """Features of a batch."""
         height, width = image.shape[-2] // self.stride, image.shape[-1] // self.stride
         maps = self.extractor((image - self.mean) / self.std)
-        grown = [F.interpolate(maps[layer], size=(height, width), mode="bilinear") for layer in self.layers]
+        grown = [
+            F.interpolate(maps[layer], size=(height, width), mode="bilinear")
+            for layer in self.layers
+        ]
         margin = self.margin
         return torch.cat(grown, dim=1)[:, :, margin : height - margin, margin : width - margin]

@@ -1,9 +1,10 @@
 """Tiling: a large picture goes through the backbone in overlapping tiles, and what they say is stitched together.
 
-A backbone knows pictures of the size that it was trained with. One whose view of a place depends on the rest of the picture
-(squeeze-and-excitation, attention) says something else on a photograph of a thousand pixels; tiles of its own size keep it in
-its element. Maps are cut in the middle of each overlap, where a tile's padded border is furthest away, so there is one map,
-one memory bank and one score of the whole part.
+A backbone knows pictures of the size that it was trained with. One whose view of a place depends on
+the rest of the picture (squeeze-and-excitation, attention) says something else on a photograph of a
+thousand pixels; tiles of its own size keep it in its element. Maps are cut in the middle of each
+overlap, where a tile's padded border is furthest away, so there is one map, one memory bank and one
+score of the whole part.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def tile_starts(side: int, tile: int, overlap: int) -> list[int]:
     if side <= tile:
         return [0]
     steps = -(-(side - tile) // (tile - overlap))
-    # No two starts are further apart than tile - overlap: that is a whole number of cells, and so rounding cannot exceed it.
+    # No two starts are further apart than tile - overlap: that is a whole number of cells, and so
+    # rounding cannot exceed it.
     cells = (side - tile) // GRID
     return [cells * step // steps * GRID for step in range(steps + 1)]
 
@@ -84,7 +86,10 @@ class TiledExtractor(nn.Module):
         """One map of the tiles' maps, row after row."""
         height, width = size_hw
         shown_h, shown_w = min(self.tile, height), min(self.tile, width)
-        stride_y, stride_x = _stride(shown_h, tiles[0].shape[-2]), _stride(shown_w, tiles[0].shape[-1])
+        stride_y, stride_x = (
+            _stride(shown_h, tiles[0].shape[-2]),
+            _stride(shown_w, tiles[0].shape[-1]),
+        )
         rows = _shares(tops, shown_h, height, stride_y)
         columns = _shares(lefts, shown_w, width, stride_x)
         whole = []
@@ -103,7 +108,8 @@ def _stride(pixels: int, patches: int) -> int:
     stride = pixels // patches
     if stride * patches != pixels or GRID % stride:
         raise TrainingError(
-            f"--tile: expected a backbone whose maps lie on a grid of {GRID} pixels, found {patches} patches on {pixels} pixels; "
+            f"--tile: expected a backbone whose maps lie on a grid of {GRID} pixels, found "
+            f"{patches} patches on {pixels} pixels; "
             "choose another --backbone or --layers, or leave --tile out"
         )
     return stride

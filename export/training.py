@@ -31,7 +31,7 @@ from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
 from export.reference import ReferenceModel
 from export.residuals import whiten_residuals
 from export.sample_data.distractors import write_scenes
-from runtime.preprocess import load_image
+from runtime.images.preprocess import load_image
 from runtime.progress import progress_bar, track
 
 PROCEDURAL_SCENES = 200
@@ -80,7 +80,9 @@ def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
 def _fit_patchcore(
     recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
 ) -> tuple[AnomalibModule, Scored | None]:
-    data = GoodPartsModule(photographs.train, photographs.held_out, recipe.size_hw, batch_size=4, seed=seed)
+    data = GoodPartsModule(
+        photographs.train, photographs.held_out, recipe.size_hw, batch_size=4, seed=seed
+    )
     model = LinesidePatchcore(recipe, seed)
     if recipe.learn_held_out:
         model.pictures_to_come = len(photographs.held_out)
@@ -102,7 +104,9 @@ def _fit_patchcore(
 def _fit_efficientad(
     recipe: EfficientAdRecipe, photographs: Photographs, seed: int, folder: Path
 ) -> AnomalibModule:
-    data = GoodPartsModule(photographs.train, photographs.held_out, recipe.size_hw, batch_size=1, seed=seed)
+    data = GoodPartsModule(
+        photographs.train, photographs.held_out, recipe.size_hw, batch_size=1, seed=seed
+    )
     scenes, steps = recipe.imagenet_dir, recipe.resolved_steps()
     if scenes is None and recipe.teacher == "backbone":
         scenes = folder / "scenes"
@@ -128,8 +132,8 @@ def finish_efficientad(
     model.cpu().eval()
     model.model.to(memory_format=torch.contiguous_format)
     if recipe.student == "pixels":
-        learnt = track(photographs.train[:WHITENING_PARTS], "efficientad: errors on good parts")
-        pictures = (_as_tensor(load_image(path, recipe.size_hw)) for path in learnt)
+        learned = track(photographs.train[:WHITENING_PARTS], "efficientad: errors on good parts")
+        pictures = (_as_tensor(load_image(path, recipe.size_hw)) for path in learned)
         whiten_residuals(model.model, pictures, recipe.whitening)
     model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
     if scenes is not None:
@@ -173,7 +177,9 @@ class _Progress(Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, trainer: Any, *_args: Any, **_kwargs: Any) -> None:
         """Lightning's hook."""
-        self._advance(trainer.global_step if trainer.max_steps > 0 else trainer.fit_loop.batch_idx + 1, None)
+        self._advance(
+            trainer.global_step if trainer.max_steps > 0 else trainer.fit_loop.batch_idx + 1, None
+        )
 
 
 @contextmanager

@@ -16,27 +16,43 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict from .safetensors, .pth or .pt; nothing in the file is executed.
 
     Args:
-        path: the file; a checkpoint that wraps the weights in ``state_dict`` or ``model`` is unwrapped.
+        path: the file; a checkpoint that wraps the weights in ``state_dict`` or ``model`` is
+            unwrapped.
 
     Raises:
         TrainingError: the file is missing, damaged or holds something else.
     """
     if not path.is_file():
-        raise TrainingError(f"{path}: expected a file of weights, found nothing there; check the path")
+        raise TrainingError(
+            f"{path}: expected a file of weights, found nothing there; check the path"
+        )
     try:
         loaded = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, "cpu", weights_only=True)
         )
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except (
+        SafetensorError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as error:
         raise TrainingError(
-            f"{path}: expected a state dict (.safetensors, or .pth saved from one), found something unreadable "
+            f"{path}: expected a state dict (.safetensors, or .pth saved from one), found "
+            "something unreadable "
             f"({type(error).__name__}); save it with torch.save(model.state_dict(), FILE)"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(value, torch.Tensor) for value in loaded.values()
+    ):
         raise TrainingError(
-            f"{path}: expected a state dict of tensors, found {type(loaded).__name__}; save model.state_dict()"
+            f"{path}: expected a state dict of tensors, found {type(loaded).__name__}; save "
+            "model.state_dict()"
         )
     return dict(loaded)

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from runtime.errors import BundleError
 from runtime.text import readable
 
 
@@ -22,7 +23,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         data: whole content.
 
     Raises:
-        OSError: the folder is missing or read-only, or the disk is full; an older file is then untouched.
+        OSError: the folder is missing or read-only, or the disk is full; an older file is then
+            untouched.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -48,8 +50,8 @@ def write_json(path: Path, value: Any) -> None:
 def folder(target: Path) -> Iterator[Path]:
     """Build a folder under a temporary name beside ``target`` and rename it when the block ends without an error.
 
-    An existing ``target`` is replaced only at the end, and keeps its permissions; if the block fails or is interrupted it
-    stays as it was. Of a link, the folder that it points to is replaced.
+    An existing ``target`` is replaced only at the end, and keeps its permissions; if the block
+    fails or is interrupted it stays as it was. Of a link, the folder that it points to is replaced.
 
     Args:
         target: final folder.
@@ -82,3 +84,55 @@ def folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+Value = TypeVar("Value")
+
+
+class EditedFile(Generic[Value]):
+    """What a file says now.
+
+    Args:
+        path: the file; only its time and size are looked at here.
+        read: reads it.
+        what: its content in words, for :attr:`problem`.
+
+    Attributes:
+        value: the last good state.
+        problem: why the file as it is now is not in force; empty if it is.
+
+    Raises:
+        BundleError: the file cannot be read, so there is no last good state.
+    """
+
+    def __init__(self, path: Path, read: Callable[[], Value], what: str) -> None:
+        self._path, self._read, self._what = path, read, what
+        # Before reading, so that an edit in between is seen the next time.
+        self._stamp = self._stamp_now()
+        self.value = read()
+        self.problem = ""
+
+    def refresh(self) -> bool:
+        """Take over an edit; costs one look at the file's time when nothing has changed.
+
+        Returns:
+            Whether the file has changed since it was last read.
+        """
+        stamp = self._stamp_now()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self.value = self._read()
+        except BundleError as error:
+            self.problem = f"the earlier {self._what} stays in force: {error}"
+        else:
+            self.problem = ""
+        return True
+
+    def _stamp_now(self) -> tuple[int, int]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return 0, 0
+        return status.st_mtime_ns, status.st_size

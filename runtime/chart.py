@@ -69,11 +69,14 @@ def draw(panels: Sequence[Panel]) -> str:
     if not panels:
         raise ValueError("chart: expected at least one panel, found none")
     height = HEIGHT * len(panels)
-    parts = [f'<g transform="translate(0 {HEIGHT * index})">{_panel(panel)}</g>'
-             for index, panel in enumerate(panels)]  # fmt: skip
+    parts = [
+        f'<g transform="translate(0 {HEIGHT * index})">{_panel(panel)}</g>'
+        for index, panel in enumerate(panels)
+    ]
     title = escape("; ".join(panel.title for panel in panels), quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
+        f'height="{height}" '
         f'role="img" aria-label="{title}" font-family="sans-serif" font-size="12" fill="{_INK}">'
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>{"".join(parts)}</svg>\n'
     )
@@ -91,7 +94,9 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
 class _Scale:
     """Data coordinates to SVG coordinates along one axis."""
 
-    def __init__(self, values: Sequence[float], pixels: tuple[float, float], *, from_zero: bool) -> None:
+    def __init__(
+        self, values: Sequence[float], pixels: tuple[float, float], *, from_zero: bool
+    ) -> None:
         finite = [value for value in values if math.isfinite(value)]
         if not finite:
             raise ValueError("chart: expected finite points, found none")
@@ -120,7 +125,9 @@ def _panel(panel: Panel) -> str:
         left = at > WIDTH * 0.7
         parts.append(_line(at, _TOP, at, HEIGHT - _BOTTOM, _INK, "5 3"))
         parts.append(
-            _text(at + (-4 if left else 4), _TOP - 4 + 13 * index, label, "end" if left else "start")
+            _text(
+                at + (-4 if left else 4), _TOP - 4 + 13 * index, label, "end" if left else "start"
+            )
         )
     for label, value in panel.limits:
         parts.append(_line(_LEFT, y(value), WIDTH - _RIGHT, y(value), _INK, "5 3"))
@@ -138,22 +145,31 @@ def _frame(panel: Panel, x: _Scale, y: _Scale) -> list[str]:
         parts.append(_text(_LEFT - 6, y(tick) + 4, f"{tick:g}", "end"))
     middle = (_TOP + HEIGHT - _BOTTOM) / 2
     parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 10, panel.x_label))
-    parts.append(_text(14, middle, panel.y_label, extra=f' transform="rotate(-90 14 {middle:.1f})"'))
+    parts.append(
+        _text(14, middle, panel.y_label, extra=f' transform="rotate(-90 14 {middle:.1f})"')
+    )
     return parts
 
 
 def _series(series: Series, x: _Scale, y: _Scale) -> list[str]:
-    points = [(x(a), y(b)) for a, b in zip(series.xs, series.ys, strict=True) if math.isfinite(a + b)]
+    points = [
+        (x(a), y(b)) for a, b in zip(series.xs, series.ys, strict=True) if math.isfinite(a + b)
+    ]
     parts = []
     if series.kind == "line":
         joined = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        parts.append(f'<polyline points="{joined}" fill="none" stroke="{series.color}" stroke-width="2"/>')
+        parts.append(
+            f'<polyline points="{joined}" fill="none" stroke="{series.color}" stroke-width="2"/>'
+        )
     elif series.kind == "dots":
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{series.color}"/>' for a, b in points]
+        parts += [
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{series.color}"/>' for a, b in points
+        ]
     else:
         width = abs(points[1][0] - points[0][0]) if len(points) > 1 else 20.0
         parts += [
-            f'<rect x="{a - width / 2:.1f}" y="{b:.1f}" width="{width:.1f}" height="{y(0.0) - b:.1f}" '
+            f'<rect x="{a - width / 2:.1f}" y="{b:.1f}" width="{width:.1f}" '
+            f'height="{y(0.0) - b:.1f}" '
             f'fill="{series.color}" fill-opacity="0.75"/>'
             for a, b in points
         ]
@@ -163,9 +179,9 @@ def _series(series: Series, x: _Scale, y: _Scale) -> list[str]:
 
 
 def _legend(series: Sequence[Series]) -> list[str]:
-    labelled = [one for one in series if one.label]
+    labeled = [one for one in series if one.label]
     parts, right = [], float(WIDTH - _RIGHT)
-    for one in reversed(labelled):
+    for one in reversed(labeled):
         parts.append(_text(right, 18, one.label, "end"))
         right -= 7.0 * len(one.label) + 14
         parts.append(f'<circle cx="{right + 6:.1f}" cy="14" r="4" fill="{one.color}"/>')

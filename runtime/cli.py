@@ -1,7 +1,7 @@
 """The ``lineside`` command: finds its subcommands through the entry-point group ``lineside.commands``.
 
-A subcommand is a :class:`click.Command`. Its module must import nothing heavier than click at the top, so that
-``lineside --help`` stays quick; the work is imported inside the function.
+A subcommand is a :class:`click.Command`. Its module must import nothing heavier than click at the
+top, so that ``lineside --help`` stays quick; the work is imported inside the function.
 """
 
 from __future__ import annotations
@@ -19,8 +19,29 @@ from runtime.text import readable
 
 GROUP = "lineside.commands"
 # The order a newcomer meets them in, rather than the alphabet.
-ORDER = ("sample-data", "get-data", "train", "plan", "pack", "verify", "calibrate", "thresholds", "health", "evaluate", "inspect", "watch", "bench",
-         "index", "search", "sync", "prune", "store-export", "store-import", "app", "report")  # fmt: skip
+ORDER = (
+    "sample-data",
+    "get-data",
+    "train",
+    "plan",
+    "pack",
+    "verify",
+    "calibrate",
+    "thresholds",
+    "health",
+    "evaluate",
+    "inspect",
+    "watch",
+    "bench",
+    "index",
+    "search",
+    "sync",
+    "prune",
+    "store-export",
+    "store-import",
+    "app",
+    "report",
+)
 
 
 class LinesideGroup(click.Group):
@@ -32,7 +53,9 @@ class LinesideGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all subcommands, in the order of the work."""
         names = self._entry_points()
-        return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+        return sorted(
+            names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one subcommand."""
@@ -46,14 +69,15 @@ class LinesideGroup(click.Group):
 
 
 @click.group(
-    cls=LinesideGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=LinesideGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(version("lineside"), prog_name="lineside")
 def cli() -> None:
     """Visual inspection for the side of a production line.
 
-    Learn what good parts look like, export the model, run it on a small computer, and find earlier parts that
-    were wrong in the same way.
+    Learn what good parts look like, export the model, run it on a small computer, and find earlier
+    parts that were wrong in the same way.
 
     \b
     Example:
@@ -70,7 +94,8 @@ def emit_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 flagged (inspect --fail-on-anomaly)."""
-    # A service manager stops what it started with SIGTERM: end as with Ctrl-C, with everything stored and closed.
+    # A service manager stops what it started with SIGTERM: end as with Ctrl-C, with everything
+    # stored and closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Click hands the code of an Exit back instead of raising it.

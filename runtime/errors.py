@@ -1,21 +1,22 @@
 """The exception tree. Every message says what was expected, what was found and what to do next.
 
 LinesideError
-├── ImageError            a picture that cannot be decoded or is not one (recorded and skipped in batches)
-├── DataError             a data set folder that is missing, empty or laid out differently
-├── BundleError           a bundle that is corrupt, incomplete, too new or not a bundle
-│   ├── ThresholdError    thresholds.json is missing, damaged or holds no usable number
-│   └── HealthError       health.json is damaged, or a file of the drift test is
-├── EngineError           an engine that is not installed or a device that is not there
-├── ParityError           an engine that computes something else than the reference
-├── SourceError           a camera, video or folder that cannot be watched
-├── StoreError            a neighbour store that cannot be opened, reached or written
-├── TrainingError         training cannot start or cannot go on
-├── PageError             the operator's page cannot be served
-└── MissingExtraError     the subcommand needs packages that this installation lacks
+├── ImageError            a picture that cannot be decoded or is not one (recorded and skipped in
+batches) ├── DataError             a data set folder that is missing, empty or laid out differently
+├── BundleError           a bundle that is corrupt, incomplete, too new or not a bundle │   ├──
+ThresholdError    thresholds.json is missing, damaged or holds no usable number │   └── HealthError
+health.json is damaged, or a file of the drift test is ├── EngineError           an engine that is
+not installed or a device that is not there ├── ParityError           an engine that computes
+something else than the reference ├── SourceError           a camera, video or folder that cannot be
+watched ├── StoreError            a neighbour store that cannot be opened, reached or written ├──
+TrainingError         training cannot start or cannot go on ├── PageError             the operator's
+page cannot be served └── MissingExtraError     the subcommand needs packages that this installation
+lacks
 """
 
 from __future__ import annotations
+
+import importlib.util
 
 
 class LinesideError(Exception):
@@ -76,6 +77,19 @@ class MissingExtraError(LinesideError):
 
     def __init__(self, extra: str, module: str) -> None:
         super().__init__(
-            f"this needs the package '{module}', which is not installed; type: pip install 'lineside[{extra}]'"
+            f"this needs the package '{module}', which is not installed; type: pip install "
+            f"'lineside[{extra}]'"
         )
         self.extra = extra
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise :class:`MissingExtraError` if a top-level module of an extra is not installed.
+
+    Args:
+        extra: the extra's name in ``pip install 'lineside[extra]'``.
+        *modules: top-level module names, looked up without importing them.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(extra, module)

@@ -7,19 +7,18 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 
-from runtime.bundle import Bundle
-from runtime.edited_file import EditedFile
+from runtime.atomic import EditedFile
+from runtime.bundle.folder import Bundle
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
 from runtime.engines import Engine, open_engine
 from runtime.errors import EngineError
 from runtime.health.baseline import HEALTH_FILE, Health
 from runtime.health.statistics import measure
+from runtime.images.preprocess import decode_rgb, resize
 from runtime.prediction import Prediction, RawOutputs, Verdict
-from runtime.preprocess import decode_rgb, resize
-from runtime.thresholds import THRESHOLDS_FILE, Threshold
+from runtime.types import UInt8Image
 
-UInt8Image = npt.NDArray[np.uint8]
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
 Source = Path | bytes | UInt8Image
 _NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
@@ -32,11 +31,13 @@ class Inspector:
         bundle: an open bundle, or the path of one.
         engine: ``openvino`` or ``onnxruntime``.
         precision: a precision that the bundle has, e.g. ``fp32``.
-        device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists what there is.
+        device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists
+            what there is.
         threads: CPU threads, or None for the engine's own choice.
-        streams: number of threads that will call :meth:`inspect` at once: 1 for latency, more for throughput.
-        scores_only: for calibration, which makes both anew: thresholds.json and health.json are not read, and verdicts mean
-            nothing.
+        streams: number of threads that will call :meth:`inspect` at once: 1 for latency, more for
+            throughput.
+        scores_only: for calibration, which makes both anew: thresholds.json and health.json are not
+            read, and verdicts mean nothing.
 
     Raises:
         BundleError: the bundle is unusable or lacks the variant.
@@ -61,7 +62,9 @@ class Inspector:
             self.variant = self.bundle.manifest.variant(engine, precision)
             self._threshold = EditedFile(
                 self.bundle.root / THRESHOLDS_FILE,
-                lambda: _NO_THRESHOLD if scores_only else self.bundle.thresholds().of(self.variant.key),
+                lambda: (
+                    _NO_THRESHOLD if scores_only else self.bundle.thresholds().of(self.variant.key)
+                ),
                 "threshold",
             )
             self._health = EditedFile(
@@ -110,8 +113,9 @@ class Inspector:
     def refresh_thresholds(self) -> bool:
         """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
 
-        A damaged file leaves the last good state in force and is named in :attr:`threshold_problem`. A packed bundle's cannot
-        be edited: a clean-up of the temporary folder that it was unpacked to changes nothing.
+        A damaged file leaves the last good state in force and is named in
+        :attr:`threshold_problem`. A packed bundle's cannot be edited: a clean-up of the temporary
+        folder that it was unpacked to changes nothing.
 
         Returns:
             Whether the file has changed since it was last read.
@@ -133,8 +137,9 @@ class Inspector:
         """
         if image_rgb.dtype != np.uint8 or image_rgb.shape != (*self.size_hw, 3):
             raise EngineError(
-                f"image: expected uint8 {(*self.size_hw, 3)}, found {image_rgb.dtype} {image_rgb.shape}; "
-                "use runtime.preprocess.resize first"
+                f"image: expected uint8 {(*self.size_hw, 3)}, found {image_rgb.dtype} "
+                f"{image_rgb.shape}; "
+                "use runtime.images.preprocess.resize first"
             )
         outputs = self._engine.run({"image": np.ascontiguousarray(image_rgb)[None]})
         for name in ("pred_score", "anomaly_map", "embedding"):
@@ -161,7 +166,8 @@ class Inspector:
         image = source if isinstance(source, np.ndarray) else decode_rgb(source)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise EngineError(
-                f"image: expected uint8 (H, W, 3), found {image.dtype} {image.shape}; convert it first"
+                f"image: expected uint8 (H, W, 3), found {image.dtype} {image.shape}; convert it "
+                "first"
             )
         resized = resize(image, self.size_hw)
         raw = self.infer(resized)
@@ -170,7 +176,9 @@ class Inspector:
         reason = ""
         if health is not None and (health.judge or health.drift):
             measured = measure(resized)
-            reason = health.reason(measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score)
+            reason = health.reason(
+                measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score
+            )
         return self._judge(resized, raw, measured, reason, start)
 
     def _judge(
@@ -211,6 +219,9 @@ class Inspector:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()

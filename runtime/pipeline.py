@@ -1,7 +1,8 @@
 """Many parts, from one source or several: order kept, memory bounded, one compiled model.
 
-Decoding, resizing, inference and judging of one part run in one thread, those of the next part in another. With as many
-streams as cores each inference has one core to itself, which wastes less than sharing every one of them out over all.
+Decoding, resizing, inference and judging of one part run in one thread, those of the next part in
+another. With as many streams as cores each inference has one core to itself, which wastes less than
+sharing every one of them out over all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from runtime.prediction import Prediction
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Parts in flight for each stream: enough that none waits for work, few enough that memory stays bounded.
+# Parts in flight for each stream: enough that none waits for work, few enough that memory stays
+# bounded.
 WINDOW = 2
 # How long a source that hangs may hold up the end.
 _PATIENCE_S = 2.0
@@ -31,8 +33,8 @@ class Feed(Generic[Item]):
 
     Attributes:
         items: what to inspect, in order; consumed in a thread of its own.
-        window: parts that may be taken and not yet handed on; 1 for a camera, whose next frame is better than a queue of old
-            ones.
+        window: parts that may be taken and not yet handed on; 1 for a camera, whose next frame is
+            better than a queue of old ones.
     """
 
     items: Iterable[Item]
@@ -44,7 +46,8 @@ def inspect_all(
 ) -> Iterator[tuple[Item, Prediction | ImageError]]:
     """Inspect parts on the inspector's streams.
 
-    A part is taken from ``items`` only when there is room for it, so a slow consumer holds the producer back.
+    A part is taken from ``items`` only when there is room for it, so a slow consumer holds the
+    producer back.
 
     Args:
         inspector: opened with ``streams`` for as many parts at once.
@@ -52,7 +55,8 @@ def inspect_all(
         source_of: from an item to what :meth:`Inspector.inspect` takes; called in a worker thread.
 
     Yields:
-        Each item with its prediction, or with the error of a picture that cannot be read, in the order of ``items``.
+        Each item with its prediction, or with the error of a picture that cannot be read, in the
+        order of ``items``.
 
     Raises:
         EngineError: the engine fails; parts in flight are dropped.
@@ -109,8 +113,10 @@ def run_feeds(
         finally:
             results.put(None)
 
-    threads = [threading.Thread(target=take, args=(feed,), name="lineside-feed", daemon=True)
-               for feed in feeds]  # fmt: skip
+    threads = [
+        threading.Thread(target=take, args=(feed,), name="lineside-feed", daemon=True)
+        for feed in feeds
+    ]
     try:
         for thread in threads:
             thread.start()

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.heatmap import overlay, upsample_map
-from runtime.thresholds import Threshold
+from runtime.bundle.thresholds import Threshold
+from runtime.images.heatmap import overlay, upsample_map
 
 Verdict = Literal["good", "anomalous", "cannot_judge"]
 
@@ -48,8 +48,10 @@ class Prediction:
         precision: e.g. ``fp32``.
         device: e.g. ``CPU``.
         reason: why the part cannot be judged; empty otherwise.
-        statistics: of the picture, by name (:mod:`runtime.health.statistics`); None where the bundle has no health.json.
-        picture: what the model saw, uint8 (H, W, 3), RGB: the file may be gone by the time that one wants to look.
+        statistics: of the picture, by name (:mod:`runtime.health.statistics`); None where the
+            bundle has no health.json.
+        picture: what the model saw, uint8 (H, W, 3), RGB: the file may be gone by the time that one
+            wants to look.
     """
 
     verdict: Verdict
@@ -75,8 +77,9 @@ class Prediction:
     def heat_overlay(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The part with its heat map over it.
 
-        A pixel at the threshold is drawn at half strength or less: the scale ends at the part's worst place, so that one
-        sees where that is, but never so early that a good part looks alarming.
+        A pixel at the threshold is drawn at half strength or less: the scale ends at the part's
+        worst place, so that one sees where that is, but never so early that a good part looks
+        alarming.
 
         Args:
             image_rgb: uint8 (H, W, 3), RGB, the inspected part at any size.

@@ -53,7 +53,8 @@ class _Bars(Progress):
         self._said = now
         task = self.tasks[self.task_ids.index(task_id)]
         of = "" if task.total is None else f" of {task.total:.0f}"
-        # From the mean speed so far: rich's own estimate looks at the last half minute, in which nothing may have ended.
+        # From the mean speed so far: rich's own estimate looks at the last half minute, in which
+        # nothing may have ended.
         left = ""
         if task.total is not None and task.completed and task.elapsed is not None:
             seconds = task.elapsed * (task.total - task.completed) / task.completed

@@ -32,8 +32,16 @@ def draw_page(demo: Path, out: Path) -> None:
     """The operator's page: start it, wait for the first verdict, save the picture."""
     bundles = sorted(map(str, (demo / "bundles").glob("*-patchcore")), reverse=True)
     command = [
-        *CLI, "app", *bundles, "--store", str(demo / "neighbours"), "--samples", str(demo / "parts"), "--port", "0",
-    ]  # fmt: skip
+        *CLI,
+        "app",
+        *bundles,
+        "--store",
+        str(demo / "neighbours"),
+        "--samples",
+        str(demo / "parts"),
+        "--port",
+        "0",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -54,7 +62,8 @@ def draw_report(demo: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.html")
         subprocess.run(
-            [*CLI, "report", *bundles, "--data", str(demo / "parts"), "--out", str(report)], check=True
+            [*CLI, "report", *bundles, "--data", str(demo / "parts"), "--out", str(report)],
+            check=True,
         )
         with chromium(Path(folder)) as window:
             window.set_window_size(1000, 1500)

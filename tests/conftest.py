@@ -26,7 +26,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 settings.register_profile("lineside", deadline=None)
 settings.load_profile("lineside")
 
-# A suite started in the background ignores Ctrl-C, and so would every command that a test means to interrupt.
+# A suite started in the background ignores Ctrl-C, and so would every command that a test means to
+# interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CATEGORY = "tile"
@@ -57,8 +58,20 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small procedural data set: ROOT/tile/{train,test,ground_truth}."""
     root = tmp_path_factory.mktemp("parts")
-    _lineside("sample-data", root, "--category", CATEGORY, "--train", 24, "--test-good", 6, "--per-defect", 4,
-              "--size", 256)  # fmt: skip
+    _lineside(
+        "sample-data",
+        root,
+        "--category",
+        CATEGORY,
+        "--train",
+        24,
+        "--test-good",
+        6,
+        "--per-defect",
+        4,
+        "--size",
+        256,
+    )
     return root
 
 
@@ -66,8 +79,19 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path) -> Path:
     """A PatchCore bundle trained on ``sample_root``."""
     out = tmp_path_factory.mktemp("bundles") / "tile-patchcore"
-    _lineside("train", "--model", "patchcore", "--data", sample_root, "--category", CATEGORY, "--out", out,
-              "--max-prototypes", 500)  # fmt: skip
+    _lineside(
+        "train",
+        "--model",
+        "patchcore",
+        "--data",
+        sample_root,
+        "--category",
+        CATEGORY,
+        "--out",
+        out,
+        "--max-prototypes",
+        500,
+    )
     return out
 
 
@@ -92,11 +116,13 @@ def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
     from export.bundling import Work
     from export.data.photographs import read_photographs
     from export.training import train
-    from runtime.dataset import load_category
+    from runtime.images.dataset import load_category
 
     whole = load_category(root, CATEGORY)
     one_of_each = {part.defect_type: part for part in whole.test}
-    category = replace(whole, train_good=whole.train_good[:FEW_GOOD], test=tuple(one_of_each.values()))
+    category = replace(
+        whole, train_good=whole.train_good[:FEW_GOOD], test=tuple(one_of_each.values())
+    )
     photographs = read_photographs(category, recipe.size_hw, 0)
     return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)
 

@@ -2,13 +2,15 @@
 
     python -m benchmarks.peers                              all cases (some thirty minutes)
     python -m benchmarks.peers --case lite0-2048 --rounds 30 --json
-    python -m benchmarks.peers --growth growth.png          how cost grows with bank, input size and cameras
+    python -m benchmarks.peers --growth growth.png          how cost grows with bank, input size and
+    cameras
 
-The first table: every contestant gets the same decoded picture at the model's size. The second: from a camera's picture on
-disk (1,024 px, JPEG) to the score. Contestants take turns in one process; scores are compared with anomalib's torch model.
-The PatchCore checkpoints are anomalib's own recipe (two layers, plain patches, re-weighted maximum); "own recipe" is Lineside's
-default with as many prototypes.
-On processors with AMX OpenVINO runs fp32 graphs in bf16 unless told otherwise; anomalib's inferencer is timed both ways.
+The first table: every contestant gets the same decoded picture at the model's size. The second:
+from a camera's picture on disk (1,024 px, JPEG) to the score. Contestants take turns in one
+process; scores are compared with anomalib's torch model. The PatchCore checkpoints are anomalib's
+own recipe (two layers, plain patches, re-weighted maximum); "own recipe" is Lineside's default with
+as many prototypes. On processors with AMX OpenVINO runs fp32 graphs in bf16 unless told otherwise;
+anomalib's inferencer is timed both ways.
 """
 
 from __future__ import annotations
@@ -37,15 +39,32 @@ from runtime.progress import say
 
 @click.command(help=__doc__)
 @click.option(
-    "--case", "names", multiple=True, type=click.Choice(list(CASES)), help="Only this case; repeatable."
+    "--case",
+    "names",
+    multiple=True,
+    type=click.Choice(list(CASES)),
+    help="Only this case; repeatable.",
 )
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(list(PRECISIONS)),
-              help="Only this precision of Lineside; repeatable.")  # fmt: skip
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(list(PRECISIONS)),
+    help="Only this precision of Lineside; repeatable.",
+)
 @click.option("--rounds", default=15, show_default=True, help="Turns of each contestant.")
-@click.option("--image", type=click.Path(path_type=Path, exists=True), help="Picture for the second table.")
-@click.option("--growth", type=click.Path(path_type=Path), metavar="FILE",
-              help="Measure growth instead of the cases, and draw it as PNG.")  # fmt: skip
-@click.option("--seconds", default=3.0, show_default=True, help="Length of each point of the growth.")
+@click.option(
+    "--image", type=click.Path(path_type=Path, exists=True), help="Picture for the second table."
+)
+@click.option(
+    "--growth",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Measure growth instead of the cases, and draw it as PNG.",
+)
+@click.option(
+    "--seconds", default=3.0, show_default=True, help="Length of each point of the growth."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a case on stdout.")
 def main(
     names: tuple[str, ...],
@@ -87,7 +106,9 @@ def _workspace() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         os.environ["LINESIDE_CACHE_DIR"] = name
         # Fresh processes find the packages although the working directory is another one.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [repository, os.environ.get("PYTHONPATH")]))
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [repository, os.environ.get("PYTHONPATH")])
+        )
         os.chdir(name)
         try:
             yield Path(name)
@@ -96,13 +117,19 @@ def _workspace() -> Iterator[Path]:
 
 
 def _print_case(name: str, result: dict[str, Any]) -> None:
-    for title, table in (("decoded picture", "contestants"), ("from the file on disk", "from_file")):
+    for title, table in (
+        ("decoded picture", "contestants"),
+        ("from the file on disk", "from_file"),
+    ):
         click.echo(f"\n{name}, {title} ({result['threads']} threads), ratios to {BASELINE}")
         for contestant, row in result[table].items():
             difference = row["score_difference"]
-            told = "scores of its own" if difference is None else f"score difference {difference:.1e}"
+            told = (
+                "scores of its own" if difference is None else f"score difference {difference:.1e}"
+            )
             click.echo(
-                f"  {contestant:<42} {row['p50_ms']:8.2f} ms  [{row['p10_ms']:.2f}, {row['p90_ms']:.2f}]  "
+                f"  {contestant:<42} {row['p50_ms']:8.2f} ms  [{row['p10_ms']:.2f}, "
+                f"{row['p90_ms']:.2f}]  "
                 f"{row['times_faster']:6.2f}x  {told}"
             )
 
@@ -113,7 +140,9 @@ def _print_growth(rows: dict[str, list[dict[str, Any]]], *, as_json: bool) -> No
             if as_json:
                 click.echo(json.dumps({"growth": axis, **row}))
             else:
-                click.echo(f"{axis:<8}" + "  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+                click.echo(
+                    f"{axis:<8}" + "  ".join(f"{key} {_short(value)}" for key, value in row.items())
+                )
 
 
 def _short(value: Any) -> str:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from export.layers import DEFAULT_BACKBONE, default_layers
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
+from runtime.types import UInt8Image
 
-UInt8Image = npt.NDArray[np.uint8]
 SIZE_HW = (256, 256)
 
 
@@ -26,12 +25,13 @@ class Case:
 
     Attributes:
         model: patchcore or efficientad.
-        backbone: timm name; the packaged weights for lite0, random ones for others (time does not depend on them).
+        backbone: timm name; the packaged weights for lite0, random ones for others (time does not
+            depend on them).
         bank: rows of the memory bank (PatchCore).
         teacher: EfficientAD's teacher.
         size_hw: input height and width.
-        own_recipe: PatchCore as Lineside trains it by default, instead of anomalib's two layers, plain patches and re-weighted
-            maximum.
+        own_recipe: PatchCore as Lineside trains it by default, instead of anomalib's two layers,
+            plain patches and re-weighted maximum.
     """
 
     model: str
@@ -82,10 +82,15 @@ def _build_patchcore(case: Case) -> Checkpoint:
 
     with _random_weights(case.backbone) as weights:
         recipe = PatchCoreRecipe(
-            backbone=case.backbone, backbone_weights=weights, size_hw=case.size_hw, max_prototypes=case.bank
+            backbone=case.backbone,
+            backbone_weights=weights,
+            size_hw=case.size_hw,
+            max_prototypes=case.bank,
         )
         if not case.own_recipe:
-            recipe = replace(recipe, layers=default_layers(case.backbone), dimensions=0, score_share=0.0)
+            recipe = replace(
+                recipe, layers=default_layers(case.backbone), dimensions=0, score_share=0.0
+            )
         model = LinesidePatchcore(recipe, 0).eval()
     inner, layers = model.model, recipe.resolved_layers()
     good: list[UInt8Image] = []
@@ -96,7 +101,9 @@ def _build_patchcore(case: Case) -> Checkpoint:
     pooled = {layer: torch.cat([maps[layer] for maps in seen]) for layer in layers}
     if recipe.dimensions:
         inner.projection = fit_projection(pooled, layers, recipe.dimensions, recipe.whitening)
-    patches = torch.vstack([inner.reshape_embedding(inner.generate_embedding(maps)) for maps in seen])
+    patches = torch.vstack(
+        [inner.reshape_embedding(inner.generate_embedding(maps)) for maps in seen]
+    )
     order = torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))
     inner.memory_bank = patches[order[: case.bank]].contiguous()
     return Checkpoint(recipe, model, good)
@@ -105,14 +112,18 @@ def _build_patchcore(case: Case) -> Checkpoint:
 def _build_efficientad(case: Case) -> Checkpoint:
     from export.efficientad import LinesideEfficientAd
 
-    recipe = EfficientAdRecipe(teacher="pdn" if case.teacher == "pdn" else "backbone", size_hw=case.size_hw)
+    recipe = EfficientAdRecipe(
+        teacher="pdn" if case.teacher == "pdn" else "backbone", size_hw=case.size_hw
+    )
     model = LinesideEfficientAd(recipe, None).eval()
     channels = model.model.teacher_out_channels
     model.model.mean_std.update(
         {"mean": torch.zeros(1, channels, 1, 1), "std": torch.ones(1, channels, 1, 1)}
     )
     for branch in ("st", "ae"):
-        model.model.quantiles.update({f"qa_{branch}": torch.tensor(0.1), f"qb_{branch}": torch.tensor(0.4)})
+        model.model.quantiles.update(
+            {f"qa_{branch}": torch.tensor(0.1), f"qb_{branch}": torch.tensor(0.4)}
+        )
     return Checkpoint(recipe, model, pictures(20, seed=1000, side=case.size_hw[0]))
 
 

@@ -53,7 +53,10 @@ def run_case(
 
 
 def _table(calls: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float | None]]:
-    scores = {name: None if name.endswith(OWN_RECIPE) else score_of(call()) for name, call in calls.items()}
+    scores = {
+        name: None if name.endswith(OWN_RECIPE) else score_of(call())
+        for name, call in calls.items()
+    }
     timings = time_interleaved(calls, rounds)
     reference = scores[REFERENCE]
     return {

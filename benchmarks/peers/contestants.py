@@ -14,16 +14,17 @@ import openvino as ov
 import torch
 from PIL import Image
 
-from benchmarks.peers.cases import Checkpoint, UInt8Image, to_tensor
+from benchmarks.peers.cases import Checkpoint, to_tensor
 from calibration.int8.graph_parts import feature_model
 from calibration.int8.model import around_networks, quantized_networks
 from calibration.int8.sensitivity import shallowest_first
 from calibration.int8.variant import ATTEMPTS, SEARCH_ALONE
 from export.bundling import build_graph
 from export.convert import to_onnx, to_openvino
+from runtime.bundle.manifest import EngineName
 from runtime.engines import open_engine
-from runtime.manifest import EngineName
-from runtime.preprocess import load_image
+from runtime.images.preprocess import load_image
+from runtime.types import UInt8Image
 
 BASELINE = "anomalib OpenVINOInferencer f32"
 ENGINE_NAMES: dict[EngineName, str] = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
@@ -55,7 +56,10 @@ def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
 
 def export_int8(checkpoint: Checkpoint, folder: Path) -> Models:
     """Networks and search in INT8, for OpenVINO, as ``lineside calibrate --int8`` tries them first."""
-    onnx, attempt = export_fp32(checkpoint, folder)["onnxruntime"], ATTEMPTS[checkpoint.recipe.model][0]
+    onnx, attempt = (
+        export_fp32(checkpoint, folder)["onnxruntime"],
+        ATTEMPTS[checkpoint.recipe.model][0],
+    )
     layers = shallowest_first(feature_model(onnx))
     networks = quantized_networks(onnx, checkpoint.good, layers[: round(attempt * len(layers))])
     return _around(networks, checkpoint, folder)
@@ -84,13 +88,17 @@ PRECISIONS: dict[str, Callable[[Checkpoint, Path], Models]] = {
 }
 
 
-def lineside(checkpoint: Checkpoint, folder: Path, precisions: Sequence[str]) -> dict[str, Contestant]:
+def lineside(
+    checkpoint: Checkpoint, folder: Path, precisions: Sequence[str]
+) -> dict[str, Contestant]:
     """Lineside on each engine in each precision."""
     size_hw = checkpoint.recipe.size_hw
     found = {}
     for precision in precisions:
         for engine_name, path in PRECISIONS[precision](checkpoint, folder / precision).items():
-            found[f"Lineside {ENGINE_NAMES[engine_name]} {precision}"] = _lineside(engine_name, path, size_hw)
+            found[f"Lineside {ENGINE_NAMES[engine_name]} {precision}"] = _lineside(
+                engine_name, path, size_hw
+            )
     return found
 
 
@@ -105,8 +113,8 @@ def _lineside(engine_name: EngineName, path: Path, size_hw: tuple[int, int]) -> 
 def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
     """Anomalib's inferencer at its default and in fp32, its torch model, and ONNX Runtime on its export.
 
-    anomalib's inferencer takes a PIL picture of the size that was exported, so a user resizes first; a box filter is the
-    area averaging that Lineside uses, and the quickest that Pillow has.
+    anomalib's inferencer takes a PIL picture of the size that was exported, so a user resizes
+    first; a box filter is the area averaging that Lineside uses, and the quickest that Pillow has.
     """
     import onnxruntime as ort
     from anomalib.deploy import OpenVINOInferencer
@@ -123,7 +131,9 @@ def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
     name = session.get_inputs()[0].name
 
     def read(file: Path) -> Image.Image:
-        return Image.open(file).convert("RGB").resize((size_hw[1], size_hw[0]), Image.Resampling.BOX)
+        return (
+            Image.open(file).convert("RGB").resize((size_hw[1], size_hw[0]), Image.Resampling.BOX)
+        )
 
     def torch_predict(image: UInt8Image) -> Any:
         with torch.no_grad():
@@ -139,7 +149,9 @@ def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
         "anomalib OpenVINOInferencer default": Contestant(
             lambda image: default.predict(_scaled(image)), lambda file: default.predict(read(file))
         ),
-        "anomalib torch": Contestant(torch_predict, lambda file: torch_predict(np.array(read(file)))),
+        "anomalib torch": Contestant(
+            torch_predict, lambda file: torch_predict(np.array(read(file)))
+        ),
         "ONNX Runtime on anomalib's export": Contestant(
             ort_predict, lambda file: ort_predict(np.array(read(file)))
         ),
@@ -148,7 +160,9 @@ def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
 
 def score_of(result: Any) -> float:
     """The raw score in whatever a contestant returns."""
-    value = result["pred_score"] if isinstance(result, dict) else getattr(result, "pred_score", result)
+    value = (
+        result["pred_score"] if isinstance(result, dict) else getattr(result, "pred_score", result)
+    )
     return float(np.asarray(value[0] if isinstance(value, list) else value).reshape(-1)[0])
 
 

@@ -11,7 +11,7 @@ from benchmarks.peers.growth import BANK, BANKS
 from scripts.figures import style
 
 Row = dict[str, Any]
-_COLOURS = (style.ACCENT, style.GOOD, style.BAD, style.NEUTRAL)
+_COLORS = (style.ACCENT, style.GOOD, style.BAD, style.NEUTRAL)
 
 
 def draw_growth(rows: dict[str, list[Row]], path: Path) -> Path:
@@ -21,18 +21,24 @@ def draw_growth(rows: dict[str, list[Row]], path: Path) -> Path:
     axes = drawn.subplots(2, 3, sharex="col")
     precisions = list(dict.fromkeys(row["precision"] for row in rows["bank"]))
     for number, precision in enumerate(precisions):
-        colour = _COLOURS[number % len(_COLOURS)]
+        color = _COLORS[number % len(_COLORS)]
         for column, axis in enumerate(("bank", "side")):
             own = [row for row in rows[axis] if row["precision"] == precision]
             for line, name in enumerate(("p50_ms", "peak_rss_mib")):
                 axes[line][column].plot(
-                    [r[axis] for r in own], [r[name] for r in own], "o-", color=colour, label=precision
+                    [r[axis] for r in own],
+                    [r[name] for r in own],
+                    "o-",
+                    color=color,
+                    label=precision,
                 )
         for shared, marker in ((True, "o-"), (False, "s:")):
-            own = [r for r in rows["cameras"] if r["precision"] == precision and r["shared"] is shared]
+            own = [
+                r for r in rows["cameras"] if r["precision"] == precision and r["shared"] is shared
+            ]
             at = [r["cameras"] for r in own]
-            axes[0][2].plot(at, [r["images_per_second"] for r in own], marker, color=colour)
-            axes[1][2].plot(at, [r["peak_rss_mib"] for r in own], marker, color=colour)
+            axes[0][2].plot(at, [r["images_per_second"] for r in own], marker, color=color)
+            axes[1][2].plot(at, [r["peak_rss_mib"] for r in own], marker, color=color)
     # The colours are those of the other columns; only the lines need words.
     for label, marker in (("one model", "o-"), ("a model each", "s:")):
         axes[1][2].plot([], [], marker, color=style.NEUTRAL, label=label)

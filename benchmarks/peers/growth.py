@@ -16,7 +16,7 @@ import torch
 from benchmarks.peers.cases import Case, Checkpoint, build, pictures
 from benchmarks.peers.contestants import PRECISIONS
 from export.recipe import PatchCoreRecipe
-from runtime.manifest import EngineName
+from runtime.bundle.manifest import EngineName
 from runtime.progress import say
 
 BANKS = (1024, 2048, 5120, 10240, 20480, 51200, 102400)
@@ -79,7 +79,9 @@ def measure_growth(folder: Path, precisions: Sequence[str], seconds: float) -> d
         for size in BANKS:
             shrunk = _with_bank(checkpoint, bank[:size])
             model = PRECISIONS[precision](shrunk, folder / f"bank{size}{precision}")
-            rows["bank"].append(_point(model, folder, base.size_hw[0], "bank", size, precision, seconds))
+            rows["bank"].append(
+                _point(model, folder, base.size_hw[0], "bank", size, precision, seconds)
+            )
             if size == BANK:
                 rows["cameras"] += _cameras(model, folder, precision, seconds)
         for side in SIDES:
@@ -96,9 +98,14 @@ def _with_bank(checkpoint: Checkpoint, bank: torch.Tensor) -> Checkpoint:
     return replace(checkpoint, recipe=replace(checkpoint.recipe, max_prototypes=len(bank)))
 
 
-def _cameras(model: dict[EngineName, Path], folder: Path, precision: str, seconds: float) -> list[Row]:
+def _cameras(
+    model: dict[EngineName, Path], folder: Path, precision: str, seconds: float
+) -> list[Row]:
     return [
-        {**_point(model, folder, 256, "cameras", count, precision, seconds, shared=shared), "shared": shared}
+        {
+            **_point(model, folder, 256, "cameras", count, precision, seconds, shared=shared),
+            "shared": shared,
+        }
         for shared in (True, False)
         for count in CAMERAS
     ]
@@ -118,8 +125,16 @@ def _point(
     picture = folder / f"picture{side}.npy"
     np.save(picture, pictures(1, side=side)[0])
     cameras = value if axis == "cameras" else 1
-    arguments = ["openvino", models["openvino"], picture, cameras, "shared" if shared else "own", seconds]
-    # Twice: the first fills the model cache, so that the second's peak is that of running, not of compiling.
+    arguments = [
+        "openvino",
+        models["openvino"],
+        picture,
+        cameras,
+        "shared" if shared else "own",
+        seconds,
+    ]
+    # Twice: the first fills the model cache, so that the second's peak is that of running, not of
+    # compiling.
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", _PROBE, *map(str, arguments)],
@@ -131,7 +146,8 @@ def _point(
     say(
         "growth: "
         + "  ".join(
-            f"{key} {found if isinstance(found, str) else round(found, 1)}" for key, found in row.items()
+            f"{key} {found if isinstance(found, str) else round(found, 1)}"
+            for key, found in row.items()
         )
     )
     return row

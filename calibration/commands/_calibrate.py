@@ -12,13 +12,13 @@ from rich.table import Table
 from calibration.calibrate import Calibration, Request, calibrate, check
 from calibration.commands.console import wide_console
 from calibration.health import refresh_health
-from calibration.labelled import Costs
+from calibration.labeled import Costs
 from calibration.thresholds_file import require_folder, save
 from calibration.variants import choose_variants
 from calibration.words import figure, percent
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.manifest import Variant
 from runtime.cli import emit_json
-from runtime.manifest import Variant
 from runtime.progress import say
 
 # Image AUROC of fp32 from which on synthetic defects tell one variant from another.
@@ -53,13 +53,15 @@ def run(path: Path, options: dict[str, Any], *, as_json: bool) -> None:
                 "flips_against_first": found.flips(one),
                 "suspects": [str(suspect) for suspect in found.suspects],
                 "n_duplicates": len(found.good.duplicates),
-                "n_learnt": len(found.good.learnt),
+                "n_learnt": len(found.good.learned),
                 "n_skipped": len(found.good.skipped),
             }
         )
 
 
-def _choose(bundle: Bundle, options: dict[str, Any], *, also_int8: bool = False) -> Sequence[Variant]:
+def _choose(
+    bundle: Bundle, options: dict[str, Any], *, also_int8: bool = False
+) -> Sequence[Variant]:
     """The variants to calibrate; with ``also_int8`` of the bundle as it will be."""
     manifest = bundle.manifest
     if also_int8:
@@ -78,15 +80,19 @@ def _add_int8(path: Path, request: Request, *, search_alone: bool) -> None:
     on = f" on {gate.n_synthetic} synthetic defects" if gate.n_synthetic else ""
     left = f", {len(added.left_in_fp32)} layers left in fp32" if added.left_in_fp32 else ""
     say(
-        f"{INT8.key} added: image AUROC{on} {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, rank correlation "
-        f"{gate.rank_correlation:.3f}, {gate.flips} flips on {gate.n_good + gate.n_bad} unseen parts, "
+        f"{INT8.key} added: image AUROC{on} {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, rank "
+        "correlation "
+        f"{gate.rank_correlation:.3f}, {gate.flips} flips on {gate.n_good + gate.n_bad} unseen "
+        "parts, "
         f"{added.times_faster:.2f} times as fast as fp32 on this machine{left}"
     )
     if gate.n_synthetic:
         little = ", which hardly stand out among these parts" if gate.auroc_fp32 < _TELLING else ""
         say(
-            "no bad part has judged it: give pictures of some with --bad DIR, they say more than synthetic "
-            f"defects{little}; together with --max-false-rejects RATE they judge it alone, and the promise stays"
+            "no bad part has judged it: give pictures of some with --bad DIR, they say more than "
+            "synthetic "
+            f"defects{little}; together with --max-false-rejects RATE they judge it alone, and "
+            "the promise stays"
         )
 
 
@@ -109,21 +115,26 @@ def _tell(found: Calibration, request: Request) -> None:
         say(f"suspect: {suspect} scores like a bad part")
     if found.suspects:
         say(
-            "look at the suspects: take out those that are bad and calibrate again; leave those that are good, "
+            "look at the suspects: take out those that are bad and calibrate again; leave those "
+            "that are good, "
             "for taking out good parts breaks the promise"
         )
     first = found.variants[0]
     if request.costs is not None and request.costs.bad_share is None and first.bad is not None:
         share = first.bad.scores.size / (first.bad.scores.size + first.good.scores.size)
         say(
-            f"warning: the line is taken to make as many bad parts as there are pictures of, {percent(share)}; "
-            "if it makes fewer, give their share with --bad-share, or too many good parts are rejected"
+            "warning: the line is taken to make as many bad parts as there are pictures of, "
+            f"{percent(share)}; "
+            "if it makes fewer, give their share with --bad-share, or too many good parts are "
+            "rejected"
         )
     promised = first.promised
     if request.bad is None and not promised.is_kept:
         say(
-            f"warning: {percent(promised.asked)} needs {promised.n_needed} good pictures, found {promised.n_good}; "
-            f"the threshold is the highest score, and promises {percent(promised.max_false_rejects)}"
+            f"warning: {percent(promised.asked)} needs {promised.n_needed} good pictures, found "
+            f"{promised.n_good}; "
+            "the threshold is the highest score, and promises "
+            f"{percent(promised.max_false_rejects)}"
         )
 
 

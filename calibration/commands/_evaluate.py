@@ -13,13 +13,18 @@ from calibration.commands.console import wide_console
 from calibration.evaluate import evaluate, find_category
 from calibration.evaluation import Evaluation, averages
 from calibration.words import figure
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
 from runtime.cli import emit_json
 from runtime.inspector import Inspector
 
 
 def run(
-    bundles: Sequence[Path], data: Path, category: str | None, engine: dict[str, Any], *, as_json: bool
+    bundles: Sequence[Path],
+    data: Path,
+    category: str | None,
+    engine: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> None:
     """Evaluate and print."""
     rows: list[dict[str, Any]] = []
@@ -41,7 +46,9 @@ def run(
                 console.print(_defects(row))
 
 
-def evaluate_bundle(path: Path, data: Path, category: str | None, engine: dict[str, Any]) -> Evaluation:
+def evaluate_bundle(
+    path: Path, data: Path, category: str | None, engine: dict[str, Any]
+) -> Evaluation:
     """Open a bundle, find its test parts and evaluate it.
 
     Args:
@@ -60,12 +67,25 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("model", "category", "variant"):
         table.add_column(name, no_wrap=True)
-    for name in ("good", "anomalous", "image AUROC", "95 %", "F1 max", "pixel AUROC", "AUPRO", "false rejects",
-                 "misses", "cannot judge", "p50 ms"):  # fmt: skip
+    for name in (
+        "good",
+        "anomalous",
+        "image AUROC",
+        "95 %",
+        "F1 max",
+        "pixel AUROC",
+        "AUPRO",
+        "false rejects",
+        "misses",
+        "cannot judge",
+        "p50 ms",
+    ):
         table.add_column(name, justify="right")
     for row in rows:
         interval = (
-            f"{figure(row['image_auroc_low'])}-{figure(row['image_auroc_high'])}" if "bundle" in row else ""
+            f"{figure(row['image_auroc_low'])}-{figure(row['image_auroc_high'])}"
+            if "bundle" in row
+            else ""
         )
         latency = figure(row["p50_latency_ms"], 1) if "bundle" in row else ""
         table.add_row(
@@ -89,13 +109,18 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _defects(row: dict[str, Any]) -> Table:
-    title = Text(f"{row['bundle']} by defect, at threshold {row['image_threshold']:.4g}", no_wrap=True)
+    title = Text(
+        f"{row['bundle']} by defect, at threshold {row['image_threshold']:.4g}", no_wrap=True
+    )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=len(title))
     table.add_column("defect", no_wrap=True)
     for name in ("parts", "image AUROC", "misses"):
         table.add_column(name, justify="right")
     for one in row["defects"]:
         table.add_row(
-            one["defect_type"], str(one["n_anomalous"]), figure(one["image_auroc"]), str(one["misses"])
+            one["defect_type"],
+            str(one["n_anomalous"]),
+            figure(one["image_auroc"]),
+            str(one["misses"]),
         )
     return table

@@ -10,13 +10,13 @@ import click
 
 from calibration.evaluate import evaluate, find_category
 from calibration.evaluation import Evaluation
-from calibration.report.neighbours import neighbours
+from calibration.report.neighbors import neighbors
 from calibration.report.page import Chapter, render
 from calibration.report.pictures import gallery
 from runtime import atomic
-from runtime.bundle import Bundle
-from runtime.dataset import Category
+from runtime.bundle.folder import Bundle
 from runtime.errors import DataError
+from runtime.images.dataset import Category
 from runtime.inspector import Inspector
 from runtime.progress import say
 from runtime.text import readable
@@ -28,14 +28,17 @@ def run(bundles: Sequence[Path], options: dict[str, Any]) -> None:
     if not out.absolute().parent.is_dir():
         # Before the evaluation, which may take minutes.
         raise DataError(
-            f"{out}: expected its folder to exist, found nothing there; make it, or choose another --out"
+            f"{out}: expected its folder to exist, found nothing there; make it, or choose "
+            "another --out"
         )
     chapters = [_chapter(path, options) for path in bundles]
     try:
         page = render(chapters, options["data"].absolute().name)
         atomic.write_bytes(out, readable(page).encode())
     except OSError as error:
-        raise DataError(f"{out}: expected to write it, but {error.strerror}; choose another --out") from error
+        raise DataError(
+            f"{out}: expected to write it, but {error.strerror}; choose another --out"
+        ) from error
     say(f"{out}: {len(chapters)} bundles, {out.stat().st_size / 2**20:.1f} MiB")
     click.echo(out)
 
@@ -47,7 +50,7 @@ def _chapter(path: Path, options: dict[str, Any]) -> Chapter:
         with Inspector(bundle, **engine) as inspector:
             evaluation = evaluate(inspector, category)
             groups = gallery(evaluation, inspector, options["pictures"])
-            near = neighbours(evaluation, options["pictures"])
+            near = neighbors(evaluation, options["pictures"])
             shown = inspector.variant.key
         others = _others(bundle, category, shown) if options["all_variants"] else []
     return Chapter(evaluation, groups, near, others)

@@ -15,9 +15,9 @@ from calibration.commands.console import wide_console
 from calibration.thresholds_file import UNDONE, can_roll_back, require_folder, roll_back, save
 from calibration.variants import choose_variants
 from calibration.words import percent
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.thresholds import Threshold, Thresholds
 from runtime.cli import emit_json
-from runtime.thresholds import Threshold, Thresholds
 
 
 def run(path: Path, action: str, options: dict[str, Any], *, as_json: bool) -> None:
@@ -25,7 +25,10 @@ def run(path: Path, action: str, options: dict[str, Any], *, as_json: bool) -> N
     if action in ("set", "rollback"):
         require_folder(path)
     with Bundle.open(path) as bundle:
-        keys = [one.key for one in choose_variants(bundle.manifest, options["engine"], options["precision"])]
+        keys = [
+            one.key
+            for one in choose_variants(bundle.manifest, options["engine"], options["precision"])
+        ]
         thresholds = bundle.thresholds()
         if action in ("set", "rollback"):
             thresholds = _changed(thresholds, action, keys, options)
@@ -38,7 +41,9 @@ def run(path: Path, action: str, options: dict[str, Any], *, as_json: bool) -> N
         wide_console().print(_table(rows))
 
 
-def _changed(thresholds: Thresholds, action: str, keys: list[str], options: dict[str, Any]) -> Thresholds:
+def _changed(
+    thresholds: Thresholds, action: str, keys: list[str], options: dict[str, Any]
+) -> Thresholds:
     if action == "rollback":
         # With none to go back to, the first one's error says so.
         for key in [key for key in keys if can_roll_back(thresholds, key)] or keys[:1]:

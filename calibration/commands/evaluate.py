@@ -7,13 +7,20 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import engine_options, json_option
+from runtime.options import engine_options, json_option
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="MVTec-style root, or one category's folder: test/good, test/<defect>, ground_truth/<defect>.")  # fmt: skip
+@click.argument(
+    "bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="MVTec-style root, or one category's folder: test/good, test/<defect>, "
+    "ground_truth/<defect>.",
+)
 @click.option("--category", help="Category below --data.  [default: the bundle's own]")
 @engine_options
 @json_option
@@ -22,15 +29,16 @@ def command(
 ) -> None:
     """Measure bundles on labelled test parts: AUROC, F1, per-region overlap, errors at the threshold in force.
 
-    Every part goes through the exported model and the threshold as on the line. Several bundles make one row each
-    and an average per model. Undefined figures (no good part, no mask) are shown as "-" and are null in JSON.
+    Every part goes through the exported model and the threshold as on the line. Several bundles
+    make one row each and an average per model. Undefined figures (no good part, no mask) are shown
+    as "-" and are null in JSON.
 
     \b
     Example:
       lineside evaluate tile-patchcore tile-efficientad --data parts
       lineside evaluate tile-patchcore --data parts --category tile --json
     """
-    from runtime.extras import require_extra
+    from runtime.errors import require_extra
 
     require_extra("calibrate", "sklearn", "scipy")
     from calibration.commands._evaluate import run

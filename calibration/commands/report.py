@@ -7,20 +7,38 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import engine_options
+from runtime.options import engine_options
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True,
-              help="MVTec-style root, or one category's folder.")  # fmt: skip
-@click.option("--category", help="Category below --data.  [default: each bundle's own]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True,
-              help="HTML file to write.")  # fmt: skip
-@click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True,
-              help="Largest number of misses, of false alarms and of hits to show.")  # fmt: skip
+@click.argument(
+    "bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path)
+)
 @click.option(
-    "--all-variants", is_flag=True, help="Also measure every other engine and precision in each bundle."
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="MVTec-style root, or one category's folder.",
+)
+@click.option("--category", help="Category below --data.  [default: each bundle's own]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="HTML file to write.",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="Largest number of misses, of false alarms and of hits to show.",
+)
+@click.option(
+    "--all-variants",
+    is_flag=True,
+    help="Also measure every other engine and precision in each bundle.",
 )
 @engine_options
 def command(bundles: tuple[Path, ...], **options: Any) -> None:
@@ -32,7 +50,7 @@ def command(bundles: tuple[Path, ...], **options: Any) -> None:
     Example:
       lineside report tile-patchcore tile-efficientad --data parts --out report.html
     """
-    from runtime.extras import require_extra
+    from runtime.errors import require_extra
 
     require_extra("calibrate", "sklearn", "scipy", "jinja2")
     from calibration.commands._report import run

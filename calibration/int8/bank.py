@@ -1,9 +1,10 @@
 """PatchCore's memory bank as the quantised network sees it.
 
-The prototypes are patches of training pictures as the fp32 network saw them. The quantised network sees the same patch a
-little differently, so distances to the old prototypes contain the quantisation error of every patch, and good parts look
-worse than they are. Each prototype therefore moves as the patch most like it moved. Where the training pictures are
-given, that patch is the prototype itself, and the bank becomes exactly what the quantised network makes of it.
+The prototypes are patches of training pictures as the fp32 network saw them. The quantised network
+sees the same patch a little differently, so distances to the old prototypes contain the
+quantisation error of every patch, and good parts look worse than they are. Each prototype therefore
+moves as the patch most like it moved. Where the training pictures are given, that patch is the
+prototype itself, and the bank becomes exactly what the quantised network makes of it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from runtime.types import Float32
 
 
 def rebuild_bank(bank: Float32, seen: Iterable[tuple[Float32, Float32]]) -> Float32:
@@ -21,7 +21,8 @@ def rebuild_bank(bank: Float32, seen: Iterable[tuple[Float32, Float32]]) -> Floa
 
     Args:
         bank: float32 (K, D), prototypes of the fp32 network.
-        seen: patches of one picture each, float32 (P, D): as the fp32 and as the quantised network sees them.
+        seen: patches of one picture each, float32 (P, D): as the fp32 and as the quantised network
+            sees them.
 
     Returns:
         float32 (K, D).

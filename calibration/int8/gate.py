@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from calibration.metrics import Floats
+from runtime.types import Floats
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Bounds:
 
     Attributes:
         auroc_drop: of image AUROC, where there are bad parts.
-        auroc_drop_synthetic: of image AUROC, where synthetic defects stand in for them; on a few hundred of them it
-            changes by some 0.002 by chance alone.
+        auroc_drop_synthetic: of image AUROC, where synthetic defects stand in for them; on a few
+            hundred of them it changes by some 0.002 by chance alone.
         rank_correlation: least Spearman correlation of the scores.
         flips: largest share of parts whose verdict differs, each side with its own threshold.
     """
@@ -67,7 +67,8 @@ class GateResult:
         n_good: good parts compared, unseen in training and quantisation.
         n_bad: bad parts compared.
         n_synthetic: synthetic defects compared; 0 where there are bad parts.
-        auroc_fp32: image AUROC of the fp32 variant, on bad parts if there are any, else on synthetic defects.
+        auroc_fp32: image AUROC of the fp32 variant, on bad parts if there are any, else on
+            synthetic defects.
         auroc_int8: of the INT8 variant.
         rank_correlation: Spearman's, over all parts that were photographed.
         flips: of these, parts whose verdict differs, each variant with its own threshold.
@@ -88,20 +89,26 @@ class GateResult:
         """What is out of bounds, in words; empty if the variant may enter."""
         found = []
         drop = self.auroc_fp32 - self.auroc_int8
-        allowed_drop = self.bounds.auroc_drop_synthetic if self.n_synthetic else self.bounds.auroc_drop
+        allowed_drop = (
+            self.bounds.auroc_drop_synthetic if self.n_synthetic else self.bounds.auroc_drop
+        )
         if not drop <= allowed_drop:
             on = " on synthetic defects" if self.n_synthetic else ""
             found.append(
-                f"image AUROC{on} falls by {drop:.4f} from {self.auroc_fp32:.4f} (allowed {allowed_drop:g})"
+                f"image AUROC{on} falls by {drop:.4f} from {self.auroc_fp32:.4f} (allowed "
+                f"{allowed_drop:g})"
             )
         if not self.rank_correlation >= self.bounds.rank_correlation:
             found.append(
-                f"scores correlate by {self.rank_correlation:.3f} (at least {self.bounds.rank_correlation:g})"
+                f"scores correlate by {self.rank_correlation:.3f} (at least "
+                f"{self.bounds.rank_correlation:g})"
             )
         # With few parts one flip is more than any share.
         allowed = max(1, int(self.bounds.flips * (self.n_good + self.n_bad)))
         if self.flips > allowed:
-            found.append(f"{self.flips} of {self.n_good + self.n_bad} verdicts flip (allowed {allowed})")
+            found.append(
+                f"{self.flips} of {self.n_good + self.n_bad} verdicts flip (allowed {allowed})"
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +116,9 @@ class GateResult:
         return asdict(self)
 
 
-def compare(fp32: Scores, int8: Scores, thresholds: tuple[float, float], bounds: Bounds) -> GateResult:
+def compare(
+    fp32: Scores, int8: Scores, thresholds: tuple[float, float], bounds: Bounds
+) -> GateResult:
     """Compare two variants on the same parts.
 
     Args:

@@ -1,6 +1,7 @@
 """Taking a graph apart where its networks end and its distances begin, and putting it together again.
 
-Export gives the tensors between the two the names ``features0``, ``features1``, ... Only what comes before them may be
+Export gives the tensors between the two the names ``features0``, ``features1``, ... Only what comes
+before them may be
 quantised: |x|^2 + |y|^2 - 2xy is a small difference of large numbers.
 """
 
@@ -14,9 +15,9 @@ from pathlib import Path
 import openvino as ov
 from openvino import opset13
 
-from runtime.engines.rewiring import replace_output
+from runtime.engines.tensors import FEATURES_PREFIX
+from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError
-from runtime.tensor_names import FEATURES_PREFIX
 
 MEMORY_BANK = "memory_bank"
 
@@ -25,7 +26,8 @@ def feature_model(onnx_path: Path) -> ov.Model:
     """The networks of an exported graph: ``image`` in, one output a feature tensor.
 
     Args:
-        onnx_path: the fp32 ONNX model; converting it anew folds constants, which NNCF's patterns need.
+        onnx_path: the fp32 ONNX model; converting it anew folds constants, which NNCF's patterns
+            need.
 
     Raises:
         BundleError: an older export, which did not name the features.
@@ -128,4 +130,6 @@ def feature_outputs(model: ov.Model) -> list[ov.Output]:
             "INT8: expected a graph whose features have names, found one of an older export; "
             "make the bundle again with: lineside train"
         )
-    return [found[name] for name in sorted(found, key=lambda name: int(name[len(FEATURES_PREFIX) :]))]
+    return [
+        found[name] for name in sorted(found, key=lambda name: int(name[len(FEATURES_PREFIX) :]))
+    ]

@@ -1,8 +1,9 @@
 """EfficientAD's map quantiles from what the quantised networks say.
 
-Every error of quantisation adds to a squared difference, so maps of INT8 lie higher and reach further than those of fp32, good
-parts and bad ones alike. The map is scaled by two of its quantiles on good parts, the two that anomalib uses; the quantised
-map is scaled so that its own lie where those of fp32 do.
+Every error of quantisation adds to a squared difference, so maps of INT8 lie higher and reach
+further than those of fp32, good parts and bad ones alike. The map is scaled by two of its quantiles
+on good parts, the two that anomalib uses; the quantised map is scaled so that its own lie where
+those of fp32 do.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import openvino as ov
 from openvino import opset13
 
 from calibration.int8.graph_parts import constant, replace_constant
-from runtime.preprocess import UInt8Image
 from runtime.progress import track
+from runtime.types import UInt8Image
 
 # As many as training takes them from.
 MAX_PICTURES = 60
@@ -27,7 +28,7 @@ WEIGHTS = ("weight_st", "weight_ae")
 OFFSET = "offset"
 
 
-def match_maps(quantised: ov.Model, exact: ov.Model, pictures: Sequence[UInt8Image]) -> None:
+def match_maps(quantized: ov.Model, exact: ov.Model, pictures: Sequence[UInt8Image]) -> None:
     """Scale the maps of the quantised graph like those of the exact one.
 
     Args:
@@ -35,15 +36,17 @@ def match_maps(quantised: ov.Model, exact: ov.Model, pictures: Sequence[UInt8Ima
         exact: whole graph in fp32.
         pictures: good parts, uint8 (H, W, 3).
     """
-    offset = constant(quantised, OFFSET)
+    offset = constant(quantized, OFFSET)
     if offset is None:
         return
-    (low, high), (wanted_low, wanted_high) = (_quantiles(model, pictures) for model in (quantised, exact))
+    (low, high), (wanted_low, wanted_high) = (
+        _quantiles(model, pictures) for model in (quantized, exact)
+    )
     scale = (wanted_high - wanted_low) / max(high - low, 1e-12)
     moved = (np.array(offset.get_data()) - low) * scale + wanted_low
     replace_constant(offset, opset13.constant(moved.astype(np.float32)))
     for name in WEIGHTS:
-        weight = constant(quantised, name)
+        weight = constant(quantized, name)
         if weight is not None:
             scaled = np.array(weight.get_data()) * scale
             replace_constant(weight, opset13.constant(scaled.astype(np.float32)))

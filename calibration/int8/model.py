@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13
 
-from calibration.int8.bank import Float32, rebuild_bank
+from calibration.int8.bank import rebuild_bank
 from calibration.int8.graph_parts import (
     feature_model,
     feature_outputs,
@@ -20,8 +20,8 @@ from calibration.int8.graph_parts import (
 from calibration.int8.map_scale import match_maps
 from calibration.int8.networks import quantize_networks
 from calibration.int8.search import quantize_search
-from runtime.preprocess import UInt8Image
 from runtime.progress import track
+from runtime.types import Float32, UInt8Image
 
 
 def quantized_networks(onnx: Path, learn: Sequence[UInt8Image], left: Sequence[str]) -> ov.Model:
@@ -36,13 +36,16 @@ def quantized_networks(onnx: Path, learn: Sequence[UInt8Image], left: Sequence[s
     return quantize_networks(feature_model(onnx), learn, pooled_last=pooled_last, left=left)
 
 
-def around_networks(onnx: Path, ir: Path, networks: ov.Model | None, learn: Sequence[UInt8Image]) -> ov.Model:
+def around_networks(
+    onnx: Path, ir: Path, networks: ov.Model | None, learn: Sequence[UInt8Image]
+) -> ov.Model:
     """The whole graph around quantised networks: the bank or the map's scale as they need it, the search in INT8.
 
     Args:
         onnx: the fp32 model, whose features have names.
         ir: the same as OpenVINO IR.
-        networks: from :func:`quantized_networks`; they become part of the result. None leaves those of the graph.
+        networks: from :func:`quantized_networks`; they become part of the result. None leaves those
+            of the graph.
         learn: good parts to learn from, uint8 (H, W, 3).
     """
     whole = ov.Core().read_model(str(ir))

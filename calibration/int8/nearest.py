@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.progress import track
+from runtime.types import Float32
 
-Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 
 # Distances held at once: 64 MB of them, and their order.

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.scoring import digest_of
-from runtime.dataset import list_images
 from runtime.errors import DataError, ImageError
-from runtime.preprocess import UInt8Image, load_image
+from runtime.images.dataset import list_images
+from runtime.images.preprocess import load_image
 from runtime.progress import say, track
+from runtime.types import UInt8Image
 
-# Enough for the ranges of activations and the shift of the prototypes, where training pictures are not at hand.
+# Enough for the ranges of activations and the shift of the prototypes, where training pictures are
+# not at hand.
 MAX_LEARN = 200
 MIN_JUDGE = 5
 
@@ -22,9 +24,11 @@ class Roles:
     """Pictures at the model's size, uint8 (H, W, 3) RGB.
 
     Attributes:
-        learn: for the ranges of activations and the memory bank: training pictures if there are any, else half of the others.
+        learn: for the ranges of activations and the memory bank: training pictures if there are
+            any, else half of the others.
         judge: good parts that neither training nor quantisation has seen.
-        digests: of the pictures in ``learn`` that training has not seen: they are no evidence for a threshold any more.
+        digests: of the pictures in ``learn`` that training has not seen: they are no evidence for a
+            threshold any more.
     """
 
     learn: tuple[UInt8Image, ...]
@@ -33,7 +37,7 @@ class Roles:
 
 
 def share_out(
-    folder: Path, size_hw: tuple[int, int], learnt: Collection[str], *, to_learn: bool = True
+    folder: Path, size_hw: tuple[int, int], learned: Collection[str], *, to_learn: bool = True
 ) -> Roles:
     """Read a folder of good parts and share it out.
 
@@ -41,7 +45,8 @@ def share_out(
         folder: pictures of good parts; unreadable ones are told and left out, copies count once.
         size_hw: the model's input height and width.
         learnt: digests of what training has seen.
-        to_learn: whether anything is learnt from pictures; if not, all that training has not seen judge.
+        to_learn: whether anything is learnt from pictures; if not, all that training has not seen
+            judge.
 
     Raises:
         DataError: too few pictures.
@@ -54,15 +59,17 @@ def share_out(
             say(f"skipped: {error}")
             continue
         by_digest.setdefault(digest_of(image), image)
-    seen = [image for digest, image in by_digest.items() if to_learn and digest in learnt]
+    seen = [image for digest, image in by_digest.items() if to_learn and digest in learned]
     # Digests are as good as random, and the same every time.
-    fresh = sorted(digest for digest in by_digest if digest not in learnt)
+    fresh = sorted(digest for digest in by_digest if digest not in learned)
     taken = [] if seen or not to_learn else fresh[: min(len(fresh) // 2, MAX_LEARN)]
     judge = [by_digest[digest] for digest in fresh[len(taken) :]]
     learn = seen or [by_digest[digest] for digest in taken]
     if len(judge) < MIN_JUDGE or (to_learn and not learn):
         raise DataError(
-            f"{folder}: INT8 expected at least {MIN_JUDGE} pictures of good parts that training has not seen"
-            f"{', and as many to learn from' if to_learn else ''}, found {len(fresh)} unseen and {len(by_digest) - len(fresh)} seen ones; photograph more good parts"
+            f"{folder}: INT8 expected at least {MIN_JUDGE} pictures of good parts that training "
+            "has not seen"
+            f"{', and as many to learn from' if to_learn else ''}, found {len(fresh)} unseen and "
+            f"{len(by_digest) - len(fresh)} seen ones; photograph more good parts"
         )
     return Roles(tuple(learn), tuple(judge), tuple(taken))

@@ -1,13 +1,15 @@
 """Fewer numbers a patch for the coarse search, and the error of leaving some out made small.
 
-Patches lie near a space of few dimensions: of lite0's two layers 57 of 152 principal components hold 90 % of the
-prototypes' variance, of its three layers 85 of 472 (Magnetic Tile Defects). Only those are compared. Of what lies outside
-each patch keeps the length r; two such remainders of lengths r and s add r^2 + s^2 - 2crs to the squared distance, where
-c is their cosine, and a typical c, of prototypes and their own nearest ones, is taken for all. (c = 1 would be the lower
-bound that the triangle inequality gives.)
+Patches lie near a space of few dimensions: of lite0's two layers 57 of 152 principal components
+hold 90 % of the prototypes' variance, of its three layers 85 of 472 (Magnetic Tile Defects). Only
+those are compared. Of what lies outside each patch keeps the length r; two such remainders of
+lengths r and s add r^2 + s^2 - 2crs to the squared distance, where c is their cosine, and a typical
+c, of prototypes and their own nearest ones, is taken for all. (c = 1 would be the lower bound that
+the triangle inequality gives.)
 
-The components are then turned at random, by a rotation, which changes no distance: before, the first of them reach several
-times as far as the last, after it all reach equally far, so that one grid fits them all.
+The components are then turned at random, by a rotation, which changes no distance: before, the
+first of them reach several times as far as the last, after it all reach equally far, so that one
+grid fits them all.
 """
 
 from __future__ import annotations
@@ -15,17 +17,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from calibration.int8.nearest import nearest_prototypes
-
-Float32 = npt.NDArray[np.float32]
+from runtime.types import Float32
 
 # Share of the prototypes' variance that the components hold.
 VARIANCE = 0.9
 # Integer products run in groups of so many numbers.
 _GROUP = 16
-# Share of the components that are kept at least: good parts may differ in few ways, and bad ones in others.
+# Share of the components that are kept at least: good parts may differ in few ways, and bad ones in
+# others.
 _LEAST = 1 / 6
 # Leaving out less than this share costs more than it saves.
 _WORTH = 0.25

@@ -1,15 +1,17 @@
 """PatchCore's search for the nearest prototype in INT8, and a second look in fp32 at the patches that matter.
 
-Patches and prototypes are first described by fewer numbers (:mod:`calibration.int8.reduction`), then rounded to one grid.
-Distances between the rounded points are computed as they are, products in integers and norms of the same points in fp32,
-so nothing cancels. The most anomalous patches, more than the score is made of, are then compared with the whole bank once
-more, in fp32 and in all their numbers. Score and descriptor come from that one product; for the paper's re-weighting the
+Patches and prototypes are first described by fewer numbers (:mod:`calibration.int8.reduction`),
+then rounded to one grid. Distances between the rounded points are computed as they are, products in
+integers and norms of the same points in fp32, so nothing cancels. The most anomalous patches, more
+than the score is made of, are then compared with the whole bank once more, in fp32 and in all their
+numbers. Score and descriptor come from that one product; for the paper's re-weighting the
 neighbours of every prototype stand in a table.
 
-Of a large bank the first look takes the first prototypes only. They stand in the order of greedy selection, so these alone
-are a coreset too (of the parts that were learned first), with a somewhat larger radius, and what they find is somewhat too far.
-How much, the second look shows, for it knows the distances of its patches in both: the others are scaled as its less anomalous
-half, which is most like them, has to be.
+Of a large bank the first look takes the first prototypes only. They stand in the order of greedy
+selection, so these alone are a coreset too (of the parts that were learned first), with a somewhat
+larger radius, and what they find is somewhat too far. How much, the second look shows, for it knows
+the distances of its patches in both: the others are scaled as its less anomalous half, which is
+most like them, has to be.
 """
 
 from __future__ import annotations
@@ -24,28 +26,30 @@ from openvino import opset13
 from calibration.int8.graph_parts import memory_bank, tensor
 from calibration.int8.nearest import nearest_prototypes
 from calibration.int8.reduction import Reduction, reduce_bank
-from runtime.engines.rewiring import replace_output
+from runtime.engines.tensors import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
+from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError
-from runtime.tensor_names import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
-
-Float32 = npt.NDArray[np.float32]
+from runtime.types import Float32
 
 # A smaller bank takes no time to search.
 MIN_ROWS = 256
 # Of a bank so much larger that it pays, the first look takes so many.
 MAX_COARSE_ROWS = 20_480
-# What a number costs in the second look's fp32, as a multiple of one in the first look's integers: measured with
-# WideResNet-50, 1,536 numbers a patch of which 256 are compared, where both ways would take equally long with some 50,000 prototypes.
+# What a number costs in the second look's fp32, as a multiple of one in the first look's integers:
+# measured with WideResNet-50, 1,536 numbers a patch of which 256 are compared, where both ways
+# would take equally long with some 50,000 prototypes.
 _FP32_COST = 3.3
 # Rows of the bank per product.
 CHUNK_ROWS = 1024
-# Share of the patches, the most anomalous ones, that are looked at again; by default the score is the mean of 1 %.
+# Share of the patches, the most anomalous ones, that are looked at again; by default the score is
+# the mean of 1 %.
 SECOND_LOOK = 1 / 32
 # And where the first look did not see the whole bank.
 WIDE_SECOND_LOOK = 1 / 16
-# Cells of the grid from the bank's mean to its farthest component. Six bits and a sign: without VNNI products are added in
-# pairs in 16 bits, which two factors of eight bits overflow. Patches have eight bits on the same grid, so one that reaches
-# twice as far as the bank is still told apart.
+# Cells of the grid from the bank's mean to its farthest component. Six bits and a sign: without
+# VNNI products are added in pairs in 16 bits, which two factors of eight bits overflow. Patches
+# have eight bits on the same grid, so one that reaches twice as far as the bank is still told
+# apart.
 _BANK_CELLS = 63
 _PATCH_CELLS = 127
 
@@ -69,7 +73,7 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     """Replace what a PatchCore graph needs its whole bank for.
 
     Args:
-        whole: graph that names what it reads (:mod:`runtime.tensor_names`); it is changed.
+        whole: graph that names what it reads (:mod:`runtime.engines.tensors`); it is changed.
         features: the patches inside it, float32 (1, D, h, w).
 
     Raises:
@@ -79,7 +83,8 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     partials, prototypes = tensor(whole, TOP_PARTIALS), tensor(whole, TOP_PROTOTYPES)
     if bank is None or top is None or partials is None or prototypes is None:
         raise BundleError(
-            "INT8: expected a graph that names what its search finds, found one of an older export; "
+            "INT8: expected a graph that names what its search finds, found one of an older "
+            "export; "
             "make the bundle again with: lineside train"
         )
     rows = np.array(bank.get_data(), dtype=np.float32)
@@ -135,15 +140,21 @@ def _coarse_distances(patches: ov.Node, reduction: Reduction, least_reach: float
         share = np.float32(np.sqrt(reduction.cosine))
         middle = share * reduction.remainders.mean()
         length = opset13.multiply(opset13.sqrt(outside), opset13.constant(share))
-        components = opset13.concat([components, opset13.subtract(length, opset13.constant(middle))], 1)
+        components = opset13.concat(
+            [components, opset13.subtract(length, opset13.constant(middle))], 1
+        )
         bank = np.column_stack([bank, share * reduction.remainders - middle])
         constant = (1.0 - reduction.cosine) * reduction.remainders.astype(np.float64) ** 2
     cell = np.float32(max(float(np.abs(bank).max()), least_reach) / _BANK_CELLS)
-    ends = [opset13.constant(np.float32(cells * cell)) for cells in (-_PATCH_CELLS - 1, _PATCH_CELLS)]
+    ends = [
+        opset13.constant(np.float32(cells * cell)) for cells in (-_PATCH_CELLS - 1, _PATCH_CELLS)
+    ]
     rounded = opset13.fake_quantize(components, *ends, *ends, 2 * (_PATCH_CELLS + 1))
     rows = np.round(bank / cell).astype(np.int8)
     norms = ((rows.astype(np.float64) * float(cell)) ** 2).sum(axis=1) + constant
-    squared = opset13.add(_squares(rounded), _nearest_partial(rounded, rows, cell, norms.astype(np.float32)))
+    squared = opset13.add(
+        _squares(rounded), _nearest_partial(rounded, rows, cell, norms.astype(np.float32))
+    )
     if reduction.is_whole:
         return squared
     return opset13.add(
@@ -185,19 +196,26 @@ def _second_look(
     share = WIDE_SECOND_LOOK if partly else SECOND_LOOK
     count = max(most_anomalous, round(share * height * width))
     coarse, worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").outputs()
-    # The engine keeps the channels of a patch together, so this copies nothing but the rows that are chosen.
+    # The engine keeps the channels of a patch together, so this copies nothing but the rows that
+    # are chosen.
     last = opset13.transpose(patches, opset13.constant(np.array([0, 2, 3, 1])))
     rows = opset13.reshape(last, opset13.constant(np.array([height * width, channels])), False)
     chosen = opset13.gather(rows, worst, _axis(0))
     norms = opset13.reduce_sum(opset13.multiply(bank, bank), _axis(1), False)
-    products = opset13.matmul(opset13.multiply(chosen, opset13.constant(np.float32(-2.0))), bank, False, True)
+    products = opset13.matmul(
+        opset13.multiply(chosen, opset13.constant(np.float32(-2.0))), bank, False, True
+    )
     partials = opset13.add(products, opset13.unsqueeze(norms, _axis(0)))
     nearest = opset13.reduce_min(partials, _axis(1), False)
-    exact = opset13.add(opset13.reduce_sum(opset13.multiply(chosen, chosen), _axis(1), False), nearest)
+    exact = opset13.add(
+        opset13.reduce_sum(opset13.multiply(chosen, chosen), _axis(1), False), nearest
+    )
     if partly:
         flat = opset13.multiply(flat, _ratio(exact, coarse))
     mixed = opset13.scatter_elements_update(flat, worst, exact, opset13.constant(0))
-    order = opset13.topk(exact, opset13.constant(most_anomalous), 0, "max", "value", "i32").output(1)
+    order = opset13.topk(exact, opset13.constant(most_anomalous), 0, "max", "value", "i32").output(
+        1
+    )
     return SecondLook(
         opset13.reshape(mixed, opset13.constant(np.array([1, 1, height, width])), False),
         opset13.gather(chosen, order, _axis(0)),

@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13
 
-from runtime.preprocess import UInt8Image
+from runtime.types import UInt8Image
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 MAX_PICTURES = 4
@@ -17,7 +17,8 @@ MAX_PICTURES = 4
 def shallowest_first(features: ov.Model) -> list[str]:
     """Names of the convolutions in the order in which they are best left in fp32.
 
-    An error of an early layer goes through all that follow, so it counts for more than its own noise says.
+    An error of an early layer goes through all that follow, so it counts for more than its own
+    noise says.
 
     Args:
         features: fp32 networks.
@@ -29,7 +30,9 @@ def shallowest_first(features: ov.Model) -> list[str]:
         is_convolution = node.get_type_name() in _CONVOLUTIONS
         if is_convolution:
             names.append(node.get_friendly_name())
-        depth[node.get_friendly_name()] = max((depth[name] for name in before), default=0) + is_convolution
+        depth[node.get_friendly_name()] = (
+            max((depth[name] for name in before), default=0) + is_convolution
+        )
     return sorted(names, key=lambda name: depth[name])
 
 
@@ -38,8 +41,8 @@ def sensitive_layers(
 ) -> list[tuple[str, float]]:
     """Convolutions by the noise that they add, worst first.
 
-    Noise is the mean squared difference of a layer's output, over its variance. Noise is handed on from layer to layer, so
-    a layer is judged by its rise over the layer before.
+    Noise is the mean squared difference of a layer's output, over its variance. Noise is handed on
+    from layer to layer, so a layer is judged by its rise over the layer before.
 
     Args:
         exact: fp32 networks.
@@ -50,7 +53,9 @@ def sensitive_layers(
         Names of operations with the rise of noise over variance there.
     """
     names = [
-        node.get_friendly_name() for node in exact.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS
+        node.get_friendly_name()
+        for node in exact.get_ordered_ops()
+        if node.get_type_name() in _CONVOLUTIONS
     ]
     there = {node.get_friendly_name() for node in quantized.get_ops()}
     names = [name for name in names if name in there]
@@ -60,7 +65,9 @@ def sensitive_layers(
         one, other = before(picture[None]), behind(picture[None])
         for index in range(len(names)):
             expected, found = np.asarray(one[index]), np.asarray(other[index])
-            noise[index] += float(((expected - found) ** 2).mean() / max(float(expected.var()), 1e-12))
+            noise[index] += float(
+                ((expected - found) ** 2).mean() / max(float(expected.var()), 1e-12)
+            )
     noise /= max(1, min(len(pictures), MAX_PICTURES))
     rise = np.diff(noise, prepend=0.0)
     return [(names[index], float(rise[index])) for index in np.argsort(-rise, kind="stable")]

@@ -1,7 +1,8 @@
 """Synthetic defects, for the gate to judge an INT8 variant by where there are no pictures of bad parts.
 
-A piece of another good part, turned, with its light changed, is blended into a part under a ragged mask: the cut and paste of
-Li et al. (CutPaste, CVPR 2021) with the blending of Zavrtanik et al. (DRAEM, ICCV 2021), from the folder's own pictures.
+A piece of another good part, turned, with its light changed, is blended into a part under a ragged
+mask: the cut and paste of Li et al. (CutPaste, CVPR 2021) with the blending of Zavrtanik et al.
+(DRAEM, ICCV 2021), from the folder's own pictures.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from runtime.preprocess import UInt8Image
+from runtime.types import UInt8Image
 
 # What is easy to see separates nothing: every variant finds it.
 OPACITY = (0.1, 1.0)
@@ -24,7 +25,9 @@ BRIGHTNESS = (-50.0, 50.0)
 _RAGGED = 0.15
 
 
-def synthetic_defects(parts: Sequence[UInt8Image], count: int, seed: int = 0) -> Iterator[UInt8Image]:
+def synthetic_defects(
+    parts: Sequence[UInt8Image], count: int, seed: int = 0
+) -> Iterator[UInt8Image]:
     """Good parts with one defect each, made one at a time.
 
     Args:

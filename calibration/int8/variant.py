@@ -24,27 +24,27 @@ from calibration.int8.pictures import Roles, share_out
 from calibration.int8.search import MIN_ROWS
 from calibration.int8.sensitivity import sensitive_layers, shallowest_first
 from calibration.int8.synthetic import synthetic_defects
-from calibration.scoring import learnt_digests
+from calibration.scoring import learned_digests
 from runtime import atomic
-from runtime.bundle import MANIFEST_FILE, Bundle
-from runtime.bundle_writer import seal
-from runtime.dataset import list_images
+from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
+from runtime.bundle.golden import record_golden
+from runtime.bundle.manifest import TRAIN_DIGESTS, Variant
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
 from runtime.engines import Engine, open_engine
 from runtime.errors import DataError, ImageError, ParityError
-from runtime.golden import record_golden
+from runtime.images.dataset import list_images
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.manifest import TRAIN_DIGESTS, Variant
-from runtime.preprocess import UInt8Image, load_image
 from runtime.progress import say, track
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
+from runtime.types import UInt8Image
 
 INT8 = Variant("openvino", "int8", "openvino/int8/model.xml")
 # Where the manifest's metrics keep what the gate saw.
 GATE = "int8_gate"
 # PatchCore has a search to gain from when all of its networks stay in fp32.
 SEARCH_ALONE = 1.0
-# Share of the convolutions left in fp32, the first ones, at each attempt. The very first ones of PatchCore's backbone take
-# little time and lose most (docs/int8.md).
+# Share of the convolutions left in fp32, the first ones, at each attempt. The very first ones of
+# PatchCore's backbone take little time and lose most (docs/int8.md).
 ATTEMPTS = {
     "patchcore": (1 / 16, 1 / 8, 1 / 4, 1 / 2, SEARCH_ALONE),
     "efficientad": (0.0, 1 / 8, 1 / 4, 1 / 2),
@@ -94,10 +94,13 @@ def add_int8(
         DataError: too few pictures, or a model without a search.
         ParityError: the variant judges parts otherwise; the bundle stays as it was.
     """
-    with Bundle.open(path) as bundle, tempfile.TemporaryDirectory(prefix="lineside-int8-") as folder:
+    with (
+        Bundle.open(path) as bundle,
+        tempfile.TemporaryDirectory(prefix="lineside-int8-") as folder,
+    ):
         size_hw = bundle.manifest.input.size_hw
         attempts = _attempts(bundle, search_alone=search_alone)
-        roles = share_out(good, size_hw, learnt_digests(bundle), to_learn=not search_alone)
+        roles = share_out(good, size_hw, learned_digests(bundle), to_learn=not search_alone)
         bad_pictures = _pictures(bad, size_hw) if bad is not None else []
         found = _best(bundle, roles, bad_pictures, Path(folder), bounds or Bounds(), attempts)
         _write(bundle, Path(folder), roles, found)
@@ -117,7 +120,8 @@ def _attempts(bundle: Bundle, *, search_alone: bool) -> tuple[float, ...]:
         return attempts
     if SEARCH_ALONE not in attempts:
         raise DataError(
-            f"{bundle.source}: expected PatchCore with {MIN_ROWS} prototypes or more to search, found {found}; "
+            f"{bundle.source}: expected PatchCore with {MIN_ROWS} prototypes or more to search, "
+            f"found {found}; "
             "quantise its networks with: lineside calibrate --int8"
         )
     return (SEARCH_ALONE,)
@@ -147,11 +151,19 @@ def _best(
     for attempt in attempts:
         left = tuple(convolutions[: round(attempt * len(convolutions))])
         kept = f", {len(left)} of {len(convolutions)} layers left in fp32" if left else ""
-        say("INT8: quantising the search alone" if attempt == SEARCH_ALONE else f"INT8: quantising{kept}")
+        say(
+            "INT8: quantising the search alone"
+            if attempt == SEARCH_ALONE
+            else f"INT8: quantising{kept}"
+        )
         networks = None if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
-        int8 = open_engine("openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder))
+        int8 = open_engine(
+            "openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder)
+        )
         scores = _scores(int8, roles.judge, bad, "int8")
-        gate = compare(exact_scores, scores, (_bound(exact_scores.good), _bound(scores.good)), bounds)
+        gate = compare(
+            exact_scores, scores, (_bound(exact_scores.good), _bound(scores.good)), bounds
+        )
         if not gate.problems:
             both = (exact_scores.photographed, scores.photographed)
             return Quantized(gate, both, left, _times_faster(fp32, int8, roles.judge[0]))
@@ -159,7 +171,8 @@ def _best(
         if networks is not None and not worst:
             worst = [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
     raise ParityError(
-        f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: {'; '.join(gate.problems)}. "
+        f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: "
+        f"{'; '.join(gate.problems)}. "
         + (f"The layers that lose most are {', '.join(worst[:5])}. " if worst else "")
         + "The bundle stays as it was; inspect with fp32"
     )
@@ -175,7 +188,7 @@ def _save(model: ov.Model, folder: Path) -> Path:
 def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None:
     """A copy of the bundle with the variant, in the place of the bundle."""
     manifest = bundle.manifest
-    learnt = list(manifest.provenance.get(TRAIN_DIGESTS, []))
+    learned = list(manifest.provenance.get(TRAIN_DIGESTS, []))
     others = tuple(variant for variant in manifest.variants if variant.key != INT8.key)
     changed = dataclasses.replace(
         manifest,
@@ -184,10 +197,12 @@ def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None
             **manifest.metrics,
             GATE: {**found.gate.to_json(), "left_in_fp32": list(found.left_in_fp32)},
         },
-        provenance={**manifest.provenance, TRAIN_DIGESTS: sorted({*learnt, *roles.digests})},
+        provenance={**manifest.provenance, TRAIN_DIGESTS: sorted({*learned, *roles.digests})},
     )
     with atomic.folder(bundle.root) as root:
-        shutil.copytree(bundle.root, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
+        shutil.copytree(
+            bundle.root, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE)
+        )
         shutil.rmtree(root / Path(INT8.path).parent, ignore_errors=True)
         shutil.copytree(folder, root, dirs_exist_ok=True)
         thresholds = bundle.thresholds()
@@ -227,7 +242,8 @@ def matched(threshold: Threshold, fp32: np.ndarray, int8: np.ndarray) -> Thresho
 def _golden(root: Path) -> dict[str, Any]:
     """Record what the variant says of the golden images; how far that is from anomalib's torch model, for the certificate.
 
-    The gate has let it in, on more parts than these. What a box is held to is that it computes the variant which passed.
+    The gate has let it in, on more parts than these. What a box is held to is that it computes the
+    variant which passed.
     """
     with (
         Bundle.open(root) as bundle,
@@ -238,12 +254,17 @@ def _golden(root: Path) -> dict[str, Any]:
     return {**parity.to_json(), "bound": None, "holds": True, "let_in_by": GATE}
 
 
-def _scores(engine: Engine, good: Sequence[UInt8Image], bad: Sequence[UInt8Image], what: str) -> Scores:
+def _scores(
+    engine: Engine, good: Sequence[UInt8Image], bad: Sequence[UInt8Image], what: str
+) -> Scores:
     count = 0 if bad else SYNTHETIC_DEFECTS
     pictures = (*good, *bad), synthetic_defects(good, count)
     total = len(good) + len(bad) + count
     found = np.array(
-        [_score(engine, picture) for picture in track(chain(*pictures), f"INT8: scoring with {what}", total)]
+        [
+            _score(engine, picture)
+            for picture in track(chain(*pictures), f"INT8: scoring with {what}", total)
+        ]
     )
     return Scores(*np.split(found, [len(good), len(good) + len(bad)]))
 

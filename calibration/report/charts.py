@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calibration.metrics import Floats, Labels
+from runtime.types import Floats, Labels
 
 GOOD_COLOR, ANOMALOUS_COLOR = "#3b6ea5", "#c8551b"  # told apart by colour-blind eyes and in grey
 _INK, _GRID = "#444", "#ddd"
@@ -76,13 +76,19 @@ def histogram(labels: Labels, scores: Floats, threshold: float) -> str:
     parts.append(_line(x, axes.y(0.0), x, _TOP, "#000", dashes="5 3", width=1.6))
     left_side = x > _WIDTH * 0.6
     parts.append(
-        _text(x + (-5 if left_side else 5), _TOP + 8, f"threshold {threshold:.4g}",
-              anchor="end" if left_side else "start")
-    )  # fmt: skip
+        _text(
+            x + (-5 if left_side else 5),
+            _TOP + 8,
+            f"threshold {threshold:.4g}",
+            anchor="end" if left_side else "start",
+        )
+    )
     return _svg(parts, "Histogram of raw scores of good and anomalous parts with the threshold")
 
 
-def curve(xs: Floats, ys: Floats, x_label: str, y_label: str, mark: tuple[float, float] | None = None) -> str:
+def curve(
+    xs: Floats, ys: Floats, x_label: str, y_label: str, mark: tuple[float, float] | None = None
+) -> str:
     """A curve in the unit square.
 
     Args:
@@ -97,11 +103,16 @@ def curve(xs: Floats, ys: Floats, x_label: str, y_label: str, mark: tuple[float,
     """
     axes = _Axes((0.0, 1.0), (0.0, 1.0))
     parts = axes.frame(x_label, y_label)
-    points = " ".join(f"{axes.x(float(x)):.1f},{axes.y(float(y)):.1f}" for x, y in zip(xs, ys, strict=True))
-    parts.append(f'<polyline points="{points}" fill="none" stroke="{GOOD_COLOR}" stroke-width="2"/>')
+    points = " ".join(
+        f"{axes.x(float(x)):.1f},{axes.y(float(y)):.1f}" for x, y in zip(xs, ys, strict=True)
+    )
+    parts.append(
+        f'<polyline points="{points}" fill="none" stroke="{GOOD_COLOR}" stroke-width="2"/>'
+    )
     if mark is not None and all(math.isfinite(value) for value in mark):
         parts.append(
-            f'<circle cx="{axes.x(mark[0]):.1f}" cy="{axes.y(mark[1]):.1f}" r="4.5" fill="{ANOMALOUS_COLOR}"/>'
+            f'<circle cx="{axes.x(mark[0]):.1f}" cy="{axes.y(mark[1]):.1f}" r="4.5" '
+            f'fill="{ANOMALOUS_COLOR}"/>'
         )
     return _svg(parts, f"{y_label} over {x_label}")
 
@@ -118,7 +129,8 @@ def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[f
 def _svg(parts: Sequence[str], label: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{label}" font-family="sans-serif" font-size="11" fill="{_INK}">{"".join(parts)}</svg>'
+        f'aria-label="{label}" font-family="sans-serif" font-size="11" '
+        f'fill="{_INK}">{"".join(parts)}</svg>'
     )
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from calibration.evaluation import Evaluation, averages
 from calibration.metrics import pr_points, roc_points
 from calibration.report.charts import curve, histogram
-from calibration.report.neighbours import Neighbours
+from calibration.report.neighbors import Neighbors
 from calibration.report.pictures import Group
 from calibration.words import figure, percent
 
@@ -36,7 +36,7 @@ class Chapter:
 
     evaluation: Evaluation
     groups: Sequence[Group]
-    neighbours: Neighbours | None
+    neighbors: Neighbors | None
     others: Sequence[Evaluation] = ()
 
 
@@ -76,15 +76,19 @@ def summary_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         rows: objects of :meth:`calibration.evaluation.Evaluation.to_json`.
 
     Returns:
-        ``models`` (column order), ``lines`` (category and a row or None for each model; a category with several
-        bundles of one model has several lines) and ``average`` (mean AUROC over the bundles of each model).
+        ``models`` (column order), ``lines`` (category and a row or None for each model; a category
+        with several bundles of one model has several lines) and ``average`` (mean AUROC over the
+        bundles of each model).
     """
     present = {row["model"] for row in rows}
-    models = [name for name in MODEL_NAMES if name in present] + sorted(present - MODEL_NAMES.keys())
+    models = [name for name in MODEL_NAMES if name in present] + sorted(
+        present - MODEL_NAMES.keys()
+    )
     lines = []
     for category in sorted({row["category"] for row in rows}):
         columns = [
-            [row for row in rows if (row["category"], row["model"]) == (category, model)] for model in models
+            [row for row in rows if (row["category"], row["model"]) == (category, model)]
+            for model in models
         ]
         lines += [{"category": category, "cells": cells} for cells in zip_longest(*columns)]
     average = [_mean_auroc([row for row in rows if row["model"] == model]) for model in models]
@@ -119,8 +123,10 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
         "roc": _curve(roc, "false-positive rate", "true-positive rate", (false_rate, recall)),
         "pr": _curve(pr, "recall", "precision", (recall, precision)),
         "groups": chapter.groups,
-        "neighbours": chapter.neighbours,
-        "variants": [first, *(other.to_json() for other in chapter.others)] if chapter.others else [],
+        "neighbours": chapter.neighbors,
+        "variants": [first, *(other.to_json() for other in chapter.others)]
+        if chapter.others
+        else [],
         "certificate": manifest.certificate.get("variants", {}),
         "reference": manifest.certificate.get("reference", ""),
         "provenance": manifest.provenance,
@@ -129,6 +135,8 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
     }
 
 
-def _curve(points: tuple[Any, Any], x_label: str, y_label: str, mark: tuple[float, float]) -> Markup | None:
+def _curve(
+    points: tuple[Any, Any], x_label: str, y_label: str, mark: tuple[float, float]
+) -> Markup | None:
     xs, ys = points
     return Markup(curve(xs, ys, x_label, y_label, mark)) if len(xs) else None

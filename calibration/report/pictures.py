@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.evaluation import Evaluation
-from runtime.dataset import Part, load_mask
 from runtime.errors import DataError
-from runtime.heatmap import overlay
+from runtime.images.dataset import Part, load_mask
+from runtime.images.heatmap import overlay
+from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.preprocess import decode_rgb, resize
+from runtime.types import UInt8Image
 
-UInt8Image = npt.NDArray[np.uint8]
 _LONG_SIDE = 300
 _JPEG_QUALITY = 82
 _OUTLINE_RGB = (255, 0, 255)
@@ -69,11 +69,18 @@ def gallery(evaluation: Evaluation, inspector: Inspector, count: int) -> list[Gr
     rising = [i for i in np.argsort(scores, kind="stable") if evaluation.judged[i]]
     chosen = (
         ("Misses, lowest score first", [i for i in rising if labels[i] and not flagged[i]]),
-        ("False alarms, highest score first", [i for i in rising[::-1] if not labels[i] and flagged[i]]),
+        (
+            "False alarms, highest score first",
+            [i for i in rising[::-1] if not labels[i] and flagged[i]],
+        ),
         ("Hits, highest score first", [i for i in rising[::-1] if labels[i] and flagged[i]]),
     )
     return [
-        Group(title, len(places), tuple(_picture(evaluation.parts[i], inspector) for i in places[:count]))
+        Group(
+            title,
+            len(places),
+            tuple(_picture(evaluation.parts[i], inspector) for i in places[:count]),
+        )
         for title, places in chosen
     ]
 
@@ -97,7 +104,8 @@ def _heat(small: UInt8Image, prediction: Prediction) -> UInt8Image:
     height, width = small.shape[:2]
     heat = cv2.resize(prediction.heat_map(), (width, height), interpolation=cv2.INTER_LINEAR)
     threshold = prediction.threshold
-    # As in the rest of Lineside: clear at a typical good part's value, half strength at the pixel threshold.
+    # As in the rest of Lineside: clear at a typical good part's value, half strength at the pixel
+    # threshold.
     low = min(threshold.median_good_score, threshold.pixel_threshold)
     return overlay(small, np.asarray(heat, np.float32), low, 2 * threshold.pixel_threshold - low)
 
@@ -126,9 +134,12 @@ def shrunk(image: UInt8Image, long_side: int = _LONG_SIDE) -> UInt8Image:
 
 def data_uri(image_rgb: UInt8Image) -> str:
     """A picture as a JPEG inside the page."""
-    done, data = cv2.imencode(".jpg", image_rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    done, data = cv2.imencode(
+        ".jpg", image_rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
     if not done:
         raise DataError(
-            "report: expected to write a picture as JPEG, it could not be written; run the report again"
+            "report: expected to write a picture as JPEG, it could not be written; run the report "
+            "again"
         )
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

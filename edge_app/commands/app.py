@@ -7,24 +7,34 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import engine_options
+from runtime.options import engine_options
 
 
 @click.command()
-@click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--store",
     "location",
     default="neighbours",
     show_default=True,
-    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable QDRANT_API_KEY).",
+    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable "
+    "QDRANT_API_KEY).",
 )
 @click.option("--samples", type=click.Path(path_type=Path), help="Folder of pictures to click on.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for the network."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 for the network.",
 )
 @click.option(
-    "--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 for any free port."
+    "--port",
+    default=7860,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 for any free port.",
 )
 @click.option(
     "--no-password",
@@ -43,14 +53,15 @@ def command(
 ) -> None:
     """Show the operator's page: verdict, heat map, five similar earlier parts, and two buttons: right, wrong.
 
-    A part is remembered in the store when the operator gives a word on it. On any address but this machine's own the page
-    asks the user 'operator' for the password in the environment variable LINESIDE_PASSWORD.
+    A part is remembered in the store when the operator gives a word on it. On any address but this
+    machine's own the page asks the user 'operator' for the password in the environment variable
+    LINESIDE_PASSWORD.
 
     \b
     Example:
       lineside app tile-patchcore --store ./neighbours --samples parts
     """
-    from runtime.extras import require_extra
+    from runtime.errors import require_extra
 
     require_extra("app", "gradio", "qdrant_edge")
     from edge_app.commands._app import run

@@ -10,18 +10,27 @@ import click
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--images", required=True, type=click.Path(path_type=Path), help="Folder of pictures, searched in depth."
+    "--images",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of pictures, searched in depth.",
 )
 @click.option(
     "--store",
     "location",
     required=True,
-    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable QDRANT_API_KEY).",
+    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable "
+    "QDRANT_API_KEY).",
 )
 @click.option(
-    "--engine", default="openvino", show_default=True, type=click.Choice(["openvino", "onnxruntime"])
+    "--engine",
+    default="openvino",
+    show_default=True,
+    type=click.Choice(["openvino", "onnxruntime"]),
 )
-@click.option("--precision", default="fp32", show_default=True, help="A precision that the bundle has.")
+@click.option(
+    "--precision", default="fp32", show_default=True, help="A precision that the bundle has."
+)
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
 @click.option("--camera", default="", help="Name of the camera, stored with every part.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -37,8 +46,9 @@ def command(
 ) -> None:
     """Inspect the pictures below a folder and store them, so that later parts can be compared with them.
 
-    Folders named as in MVTec AD (test/<defect>, train/good) give the names of the defects; masks are left out. Parts
-    that the store has already stay as they are. A picture that cannot be read is named and skipped.
+    Folders named as in MVTec AD (test/<defect>, train/good) give the names of the defects; masks
+    are left out. Parts that the store has already stay as they are. A picture that cannot be read
+    is named and skipped.
 
     \b
     Example:
@@ -69,7 +79,10 @@ def command(
                 total = store.count()
                 store.optimize()
             except KeyboardInterrupt:
-                say(f"{location}: it holds {store.count()} parts now; the same command goes on from there")
+                say(
+                    f"{location}: it holds {store.count()} parts now; the same command goes on "
+                    "from there"
+                )
                 raise
     for path, reason in report.skipped:
         say(f"skipped {path}: {reason}")
@@ -81,13 +94,16 @@ def command(
                 "stored": report.stored_total,
                 "verdicts": report.stored,
                 "unchanged": report.unchanged,
-                "skipped": [{"path": str(path), "reason": reason} for path, reason in report.skipped],
+                "skipped": [
+                    {"path": str(path), "reason": reason} for path, reason in report.skipped
+                ],
                 "total": total,
             }
         )
         return
     verdicts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(report.stored.items()))
     click.echo(
-        f"{location}: {report.stored_total} parts stored{f' ({verdicts})' if verdicts else ''}, {report.unchanged} there "
+        f"{location}: {report.stored_total} parts stored{f' ({verdicts})' if verdicts else ''}, "
+        f"{report.unchanged} there "
         f"already, {len(report.skipped)} skipped; it holds {total} now"
     )

@@ -18,13 +18,19 @@ _RESERVE_MIB = 16
 
 @click.command()
 @click.argument("store", metavar="STORE")
-@click.option("--max-parts", type=click.IntRange(0), help="Keep at most so many parts of each category.")
+@click.option(
+    "--max-parts", type=click.IntRange(0), help="Keep at most so many parts of each category."
+)
 @click.option("--max-days", type=click.FloatRange(0), help="Keep parts at most so many days.")
 @click.option(
-    "--max-mib", type=click.FloatRange(0), help="Keep at most so many MiB of parts of each category."
+    "--max-mib",
+    type=click.FloatRange(0),
+    help="Keep at most so many MiB of parts of each category.",
 )
 @click.option("--category", help="Only this kind of part.")
-@click.option("--bundle", help="Only this one: a bundle's folder, or the first characters of a fingerprint.")
+@click.option(
+    "--bundle", help="Only this one: a bundle's folder, or the first characters of a fingerprint."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be removed and remove nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -39,9 +45,10 @@ def command(
 ) -> None:
     """Remove the oldest parts until STORE keeps to the limits, and give their space back to the disk.
 
-    The limits are for each category of each bundle. Parts with an operator's word always stay, whatever the limit. STORE
-    is a folder or a server's address. A folder can be open in one process only: stop the page or other commands that have
-    it open first. A server goes on answering meanwhile.
+    The limits are for each category of each bundle. Parts with an operator's word always stay,
+    whatever the limit. STORE is a folder or a server's address. A folder can be open in one process
+    only: stop the page or other commands that have it open first. A server goes on answering
+    meanwhile.
 
     \b
     Example:
@@ -73,17 +80,27 @@ def command(
         ]
     removed, kept = (sum(int(str(row[key])) for row in rows) for key in ("removed", "kept"))
     if as_json:
-        emit_json({"store": store, "dry_run": dry_run, "removed": removed, "kept": kept,
-                   "freed_mib": round(freed / 2**20, 1), "categories": rows})  # fmt: skip
+        emit_json(
+            {
+                "store": store,
+                "dry_run": dry_run,
+                "removed": removed,
+                "kept": kept,
+                "freed_mib": round(freed / 2**20, 1),
+                "categories": rows,
+            }
+        )
         return
     for row in rows:
         click.echo(
-            f"{printable(str(row['category']))} ({str(row['bundle'])[:8]}): {row['removed']} removed, {row['kept']} kept, "
+            f"{printable(str(row['category']))} ({str(row['bundle'])[:8]}): {row['removed']} "
+            f"removed, {row['kept']} kept, "
             f"{row['confirmed']} of them with an operator's word"
         )
     would = "would be " if dry_run else ""
     click.echo(
-        f"{store}: {removed} parts {would}removed, {kept} kept, {freed / 2**20:.1f} MiB given back to the disk"
+        f"{store}: {removed} parts {would}removed, {kept} kept, {freed / 2**20:.1f} MiB given "
+        "back to the disk"
     )
 
 
@@ -128,6 +145,7 @@ def _give_back(opened: EdgeStore, removed: int) -> int:
     try:
         opened.shrink(removed)
     except StoreError as error:
-        # The parts are gone, and what comes next takes their place; only the files stay as large as they are.
+        # The parts are gone, and what comes next takes their place; only the files stay as large as
+        # they are.
         say(f"the parts are removed, but the files do not shrink: {error}")
     return max(0, before - int(opened.disk_bytes()))

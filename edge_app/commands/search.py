@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from edge_app.search import Found
 
 
-def _region(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Region | None:
+def _region(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> Region | None:
     from edge_app.region import Region
 
     try:
@@ -24,16 +26,23 @@ def _region(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--store",
     "location",
     required=True,
-    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable QDRANT_API_KEY).",
+    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable "
+    "QDRANT_API_KEY).",
 )
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Number of neighbours.")
 @click.option(
-    "--verdict", type=click.Choice(["good", "anomalous", "cannot_judge"]), help="Only neighbours so judged."
+    "-k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Number of neighbours."
+)
+@click.option(
+    "--verdict",
+    type=click.Choice(["good", "anomalous", "cannot_judge"]),
+    help="Only neighbours so judged.",
 )
 @click.option("--category", help="Only neighbours of this kind of part.")
 @click.option(
@@ -43,9 +52,14 @@ def _region(_context: click.Context, _parameter: click.Parameter, value: str | N
     help="Find the like of this box, in pixels of the picture, instead of the whole part's.",
 )
 @click.option(
-    "--engine", default="openvino", show_default=True, type=click.Choice(["openvino", "onnxruntime"])
+    "--engine",
+    default="openvino",
+    show_default=True,
+    type=click.Choice(["openvino", "onnxruntime"]),
 )
-@click.option("--precision", default="fp32", show_default=True, help="A precision that the bundle has.")
+@click.option(
+    "--precision", default="fp32", show_default=True, help="A precision that the bundle has."
+)
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture.")
 def command(
@@ -63,8 +77,8 @@ def command(
 ) -> None:
     """Inspect pictures and find the stored parts that look most like each of them, the part itself left out.
 
-    IMAGE is a picture or a folder of pictures. A flagged part finds parts flagged for the same reason; a good part finds
-    good ones.
+    IMAGE is a picture or a folder of pictures. A flagged part finds parts flagged for the same
+    reason; a good part finds good ones.
 
     \b
     Example:
@@ -72,7 +86,7 @@ def command(
       lineside search tile-patchcore part.png --region 120,80,60,40 --store ./neighbours
     """
     from edge_app.fingerprint import bundle_fingerprint
-    from edge_app.search import find_neighbours, pictures
+    from edge_app.search import find_neighbors, pictures
     from edge_app.store import SearchFilter, open_store
     from runtime.cli import emit_json
     from runtime.errors import ImageError
@@ -84,10 +98,12 @@ def command(
     with Inspector(bundle, engine=engine, precision=precision, device=device) as inspector:
         fingerprint = bundle_fingerprint(inspector.bundle)
         length = inspector.bundle.manifest.outputs.embedding_length
-        with open_store(location, bundle=fingerprint, embedding_length=length, create=False) as store:
+        with open_store(
+            location, bundle=fingerprint, embedding_length=length, create=False
+        ) as store:
             for path in pictures(images):
                 try:
-                    found = find_neighbours(
+                    found = find_neighbors(
                         inspector, path, store, bundle=fingerprint, k=k, where=where, region=region
                     )
                 except ImageError as error:
@@ -112,17 +128,21 @@ def _print(found: Found) -> None:
     if not console.is_terminal:
         # Nobody wraps a file or a pipe: give paths all the room they need.
         console.width = 400
-    box = f"; like the box {','.join(map(str, astuple(found.region)))}" if found.region is not None else ""
+    box = (
+        f"; like the box {','.join(map(str, astuple(found.region)))}"
+        if found.region is not None
+        else ""
+    )
     heading = f"{found.path}: {found.verdict}{box}"
-    if not found.neighbours:
+    if not found.neighbors:
         console.print(f"{heading}; no stored part satisfies the filter", soft_wrap=True)
         return
     table = Table("similarity", "verdict", "defect", title=heading, title_justify="left")
     table.add_column("part", overflow="fold")
-    for neighbour in found.neighbours:
-        point = neighbour.point
+    for neighbor in found.neighbors:
+        point = neighbor.point
         table.add_row(
-            f"{neighbour.similarity:.3f}",
+            f"{neighbor.similarity:.3f}",
             *(printable(text) for text in (point.verdict, point.defect_type or "-", point.path)),
         )
     console.print(table)

@@ -14,19 +14,20 @@ import click
 def command(source: Path, store: str, as_json: bool) -> None:
     """Read the parts that lineside store-export wrote to SOURCE into STORE, a folder or a server's address.
 
-    Parts that STORE has already stay as they are; of two words on the same part the newest wins. Every line is checked: one
-    that is no part is named with its number and skipped, and the command ends with exit code 1 after the last.
+    Parts that STORE has already stay as they are; of two words on the same part the newest wins.
+    Every line is checked: one that is no part is named with its number and skipped, and the command
+    ends with exit code 1 after the last.
 
     \b
     Example:
       lineside store-import parts-2025 ./neighbours
     """
     from edge_app.interchange import ImportReport, import_parts, source_file
-    from edge_app.store import NeighbourStore, open_store
+    from edge_app.store import NeighborStore, open_store
     from runtime.cli import emit_json
     from runtime.progress import progress_bar, say
 
-    def open_for(bundle: str, length: int) -> NeighbourStore:
+    def open_for(bundle: str, length: int) -> NeighborStore:
         return open_store(store, bundle=bundle, embedding_length=length, timeout_s=30)
 
     file = source_file(source)
@@ -34,9 +35,14 @@ def command(source: Path, store: str, as_json: bool) -> None:
     try:
         with progress_bar() as bar:
             task = bar.add_task("importing", total=file.stat().st_size, note="")
-            import_parts(source, open_for, report=report, advance=lambda number: bar.advance(task, number))
+            import_parts(
+                source, open_for, report=report, advance=lambda number: bar.advance(task, number)
+            )
     except KeyboardInterrupt:
-        say(f"{store}: {report.merged.added} parts added so far; the same command goes on from there")
+        say(
+            f"{store}: {report.merged.added} parts added so far; the same command goes on from "
+            "there"
+        )
         raise
     for number, reason in report.skipped:
         say(f"{file}: line {number}: {reason}; skipped")
@@ -49,12 +55,15 @@ def command(source: Path, store: str, as_json: bool) -> None:
                 "added": merged.added,
                 "words": merged.words,
                 "unchanged": merged.unchanged,
-                "skipped": [{"line": number, "reason": reason} for number, reason in report.skipped],
+                "skipped": [
+                    {"line": number, "reason": reason} for number, reason in report.skipped
+                ],
             }
         )
     else:
         click.echo(
-            f"{store}: {merged.added} parts added, {merged.words} words renewed, {merged.unchanged} there already, "
+            f"{store}: {merged.added} parts added, {merged.words} words renewed, "
+            f"{merged.unchanged} there already, "
             f"{len(report.skipped)} lines skipped"
         )
     if report.skipped:

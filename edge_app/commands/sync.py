@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("store", metavar="STORE")
 @click.argument("url", metavar="URL")
-@click.option("--bundle", help="Only this one: a bundle's folder, or the first characters of a fingerprint.")
+@click.option(
+    "--bundle", help="Only this one: a bundle's folder, or the first characters of a fingerprint."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
     """Catch up with a server: push what is new in the folder STORE to the Qdrant server at URL, pull what others confirmed.
 
-    All bundles in STORE are compared, each with its own collection. Parts with an operator's word come back from the
-    server, and of two words on the same part the newest wins on both sides. Nothing is lost or doubled if the network
-    breaks or Ctrl-C is pressed: the same command goes on. A box that has no part of a bundle yet names its folder with
-    --bundle. The API key of the server comes from the environment variable QDRANT_API_KEY.
+    All bundles in STORE are compared, each with its own collection. Parts with an operator's word
+    come back from the server, and of two words on the same part the newest wins on both sides.
+    Nothing is lost or doubled if the network breaks or Ctrl-C is pressed: the same command goes on.
+    A box that has no part of a bundle yet names its folder with --bundle. The API key of the server
+    comes from the environment variable QDRANT_API_KEY.
 
     \b
     Example:
@@ -39,7 +42,8 @@ def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
 
     if is_server(store) or not is_server(url):
         raise StoreError(
-            f"sync: expected a folder and then a server such as http://HOST:6333, found {store!r} and {url!r}; "
+            f"sync: expected a folder and then a server such as http://HOST:6333, found {store!r} "
+            f"and {url!r}; "
             "type: lineside sync ./neighbours http://HOST:6333"
         )
     # A folder names a bundle of which the box may have nothing yet.
@@ -73,7 +77,11 @@ def _sync_one(store: str, url: str, bundle: str, embedding_length: int, report: 
     with (
         open_store(store, bundle=bundle, embedding_length=embedding_length) as box,
         open_store(
-            url, bundle=bundle, embedding_length=embedding_length, pauses_s=PAUSES_S, timeout_s=TIMEOUT_S
+            url,
+            bundle=bundle,
+            embedding_length=embedding_length,
+            pauses_s=PAUSES_S,
+            timeout_s=TIMEOUT_S,
         ) as server,
         progress_bar() as bar,
     ):
@@ -87,7 +95,8 @@ def _summary(store: str, url: str, reports: Iterable[SyncReport]) -> str:
 
     total = sum(reports, SyncReport())
     return (
-        f"{store} and {url}: {total.pushed} parts pushed, {total.pulled} pulled, {total.words_pushed} words pushed, "
+        f"{store} and {url}: {total.pushed} parts pushed, {total.pulled} pulled, "
+        f"{total.words_pushed} words pushed, "
         f"{total.words_pulled} pulled, {total.unchanged} alike"
         + (f", {total.unusable} on the server that are no parts of ours" if total.unusable else "")
     )

@@ -15,7 +15,7 @@ from edge_app.page.screen import Screen
 from edge_app.page.station import Line, Station
 from edge_app.store import PartPoint
 from runtime.errors import LinesideError
-from runtime.preprocess import IMAGE_SUFFIXES
+from runtime.images.preprocess import IMAGE_SUFFIXES
 
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
 # The script with which a box is dragged on the part.
@@ -25,7 +25,8 @@ _UPLOADS_S = (3600, 24 * 3600)
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 # The part that a word was on, the word if it was stored, and what to say.
 Answer = tuple[str, str, str]
-# What a handler shows: verdict, pictures, neighbours, what became of the last word, the two buttons.
+# What a handler shows: verdict, pictures, neighbours, what became of the last word, the two
+# buttons.
 Shown = tuple[object, ...]
 
 
@@ -43,7 +44,7 @@ class View:
 
     verdict: str
     pictures: str = ""
-    neighbours: str = ""
+    neighbors: str = ""
     point: PartPoint | None = None
     file: str = ""
 
@@ -61,11 +62,19 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
     ) as page:
         screen = gr.State(Screen())
         with gr.Row(elem_id="ls-head"):
-            gr.HTML('<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False)
+            gr.HTML(
+                '<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False
+            )
             picker = gr.Dropdown(
-                labels, value=labels[0], show_label=False, container=False, visible=len(labels) > 1,
-                interactive=True, elem_id="ls-model", min_width=260,
-            )  # fmt: skip
+                labels,
+                value=labels[0],
+                show_label=False,
+                container=False,
+                visible=len(labels) > 1,
+                interactive=True,
+                elem_id="ls-model",
+                min_width=260,
+            )
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=260):
                 upload = gr.File(
@@ -75,16 +84,28 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
                     elem_id="ls-upload",
                 )
                 gallery = gr.Gallery(
-                    _thumbnails(samples, labels[0]), label="Samples", columns=3, height=600, object_fit="cover",
-                    allow_preview=False, buttons=[], visible=any(samples.values()), elem_id="ls-samples",
-                    format="jpeg", interactive=False,
-                )  # fmt: skip
+                    _thumbnails(samples, labels[0]),
+                    label="Samples",
+                    columns=3,
+                    height=600,
+                    object_fit="cover",
+                    allow_preview=False,
+                    buttons=[],
+                    visible=any(samples.values()),
+                    elem_id="ls-samples",
+                    format="jpeg",
+                    interactive=False,
+                )
             with gr.Column(scale=8, min_width=480):
                 banner = gr.HTML(render.EMPTY, elem_id="ls-banner", padding=False)
                 pictures = gr.HTML(elem_id="ls-pictures", padding=False)
                 with gr.Row(elem_id="ls-words"):
-                    right = gr.Button("✓ The verdict is right", interactive=False, elem_id="ls-right")
-                    wrong = gr.Button("✗ The verdict is wrong", interactive=False, elem_id="ls-wrong")
+                    right = gr.Button(
+                        "✓ The verdict is right", interactive=False, elem_id="ls-right"
+                    )
+                    wrong = gr.Button(
+                        "✗ The verdict is wrong", interactive=False, elem_id="ls-wrong"
+                    )
                 said = gr.HTML(elem_id="ls-said", padding=False)
                 around = gr.HTML(elem_id="ls-around", padding=False)
                 # Written by the script: a box as shares of the picture.
@@ -99,7 +120,9 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
             return show(screen, lambda: _judge(station.lines[label], file, name=file.name))
 
         def on_sample(label: str, screen: Screen, event: gr.SelectData) -> Shown:
-            return show(screen, lambda: _judge_sample(station.lines[label], samples[label][event.index]))
+            return show(
+                screen, lambda: _judge_sample(station.lines[label], samples[label][event.index])
+            )
 
         def on_model(label: str, screen: Screen) -> Shown:
             return (_thumbnails(samples, label), None, *first(label, screen))
@@ -107,7 +130,9 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         def first(label: str, screen: Screen) -> Shown:
             ready = samples.get(label, [])
             line = station.lines[label]
-            return show(screen, lambda: _judge_sample(line, ready[0]) if ready else View(render.EMPTY))
+            return show(
+                screen, lambda: _judge_sample(line, ready[0]) if ready else View(render.EMPTY)
+            )
 
         def on_right(screen: Screen) -> Shown:
             return give(station, screen, "right")
@@ -118,9 +143,13 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         def on_box(text: str, screen: Screen) -> Any:
             return around_box(station, text, screen)
 
-        # No public API: the page is for people, scripts have the command line. Whatever is asked while another answer is
-        # under way counts too, in the order of asking.
-        private = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "multiple"}
+        # No public API: the page is for people, scripts have the command line. Whatever is asked
+        # while another answer is under way counts too, in the order of asking.
+        private = {
+            "api_visibility": "private",
+            "show_progress": "minimal",
+            "trigger_mode": "multiple",
+        }
         asking = {**private, "concurrency_id": "parts"}
         # The field is empty again at once, so that the next picture can be dropped on it.
         upload.upload(on_upload, [picker, upload, screen], shown, **asking).then(
@@ -138,9 +167,12 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
 def theme() -> gr.themes.Base:
     """System fonts only: the box has no internet to fetch others from."""
     return gr.themes.Base(
-        primary_hue="slate", neutral_hue="slate", radius_size="sm",
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
-    )  # fmt: skip
+        primary_hue="slate",
+        neutral_hue="slate",
+        radius_size="sm",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
 
 
 def _thumbnails(samples: Mapping[str, list[Sample]], label: str) -> list[tuple[object, str]]:
@@ -155,7 +187,7 @@ def show(screen: Screen, look: Callable[[], View]) -> Shown:
         return (gr.skip(),) * 6
     screen.put(view.point, view.file)
     words = gr.update(interactive=view.point is not None)
-    return view.verdict, view.pictures, view.neighbours, "", words, words
+    return view.verdict, view.pictures, view.neighbors, "", words, words
 
 
 def give(station: Station, screen: Screen, word: str) -> Shown:
@@ -178,16 +210,21 @@ def around_box(station: Station, text: str, screen: Screen) -> Any:
 
 def _judge_sample(line: Line, sample: Sample) -> View:
     part = sample.part
-    return _judge(line, part.path, name=part.path.name, path=part.path, defect_type=part.defect_type)
+    return _judge(
+        line, part.path, name=part.path.name, path=part.path, defect_type=part.defect_type
+    )
 
 
-def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defect_type: str = "") -> View:
+def _judge(
+    line: Line, file: Path, *, name: str, path: Path | None = None, defect_type: str = ""
+) -> View:
     try:
         content = file.read_bytes()
     except OSError as error:
         return View(
             render.problem(
-                f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick another"
+                f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick "
+                "another"
             )
         )
     try:
@@ -197,7 +234,7 @@ def _judge(line: Line, file: Path, *, name: str, path: Path | None = None, defec
     return View(
         render.verdict(judged),
         render.pictures(judged),
-        render.neighbours(judged.neighbours, judged.store_problem),
+        render.neighbors(judged.neighbors, judged.store_problem),
         judged.point,
         str(file),
     )
@@ -215,7 +252,7 @@ def _like_box(line: Line, file: str, text: str) -> Any:
         found = line.like_box(Path(file).read_bytes(), (left, top, width, height))
     except (LinesideError, OSError) as error:
         return render.problem(f"No neighbours: {error}")
-    return render.neighbours(found, of_box=bool(drawn))
+    return render.neighbors(found, of_box=bool(drawn))
 
 
 def _record(line: Line, point: PartPoint, word: str) -> Answer:
@@ -223,7 +260,11 @@ def _record(line: Line, point: PartPoint, word: str) -> Answer:
         line.record(point, word)
     except LinesideError as error:
         # The buttons stay active: the word can be given again once the store is back.
-        return point.point_id, "", render.problem(f"Not remembered: {Path(point.path).name}: {error}")
+        return (
+            point.point_id,
+            "",
+            render.problem(f"Not remembered: {Path(point.path).name}: {error}"),
+        )
     return point.point_id, word, render.recorded(point, word, line.remembered())
 
 

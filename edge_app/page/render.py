@@ -12,11 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.page.station import Judged
-from edge_app.store import Neighbour, PartPoint
+from edge_app.store import Neighbor, PartPoint
 from runtime.prediction import Prediction
 
 # Sign and word, so that nobody has to tell red from green.
-VERDICTS = {"good": ("✓", "Good"), "anomalous": ("✗", "Anomalous"), "cannot_judge": ("?", "Cannot judge")}
+VERDICTS = {
+    "good": ("✓", "Good"),
+    "anomalous": ("✗", "Anomalous"),
+    "cannot_judge": ("?", "Cannot judge"),
+}
 _SHOWN_SIDE = 720
 
 EMPTY = """<div class="ls-empty"><b>No part yet</b><span>Drop a picture on the left, or pick a sample.</span></div>"""
@@ -31,16 +35,20 @@ def verdict(judged: Judged) -> str:
         f"raw score <b>{prediction.pred_score:.3f}</b>",
         f"threshold <b>{threshold.image_threshold:.3f}</b>",
         f"{prediction.latency_ms:.1f} ms",
-        f"{escape(prediction.engine)} {escape(prediction.precision)} on {escape(prediction.device)}",
+        f"{escape(prediction.engine)} {escape(prediction.precision)} on "
+        f"{escape(prediction.device)}",
     )
     notes = "".join(
         f'<div class="ls-warning {kind}" role="alert">{escape(text[:1].upper() + text[1:])}</div>'
         for kind, text in (("ls-drift", judged.drift), ("", judged.warning))
         if text
     )
-    reason = f'<div class="ls-reason">{escape(prediction.reason)}</div>' if prediction.reason else ""
+    reason = (
+        f'<div class="ls-reason">{escape(prediction.reason)}</div>' if prediction.reason else ""
+    )
     return (
-        f'<div class="ls-verdict ls-{prediction.verdict}" role="status" data-verdict="{prediction.verdict}">'
+        f'<div class="ls-verdict ls-{prediction.verdict}" role="status" '
+        f'data-verdict="{prediction.verdict}">'
         f'<div class="ls-word"><span aria-hidden="true">{sign}</span>{word}</div>'
         f'<div class="ls-middle">{reason or _gauge(prediction)}'
         f'<div class="ls-figures">{" · ".join(figures)}</div></div></div>{notes}'
@@ -55,19 +63,22 @@ def pictures(judged: Judged) -> str:
     name = escape(judged.point.path.replace("\\", "/").rsplit("/", 1)[-1])
     return (
         '<div class="ls-pictures">'
-        f'<figure><div class="ls-drag" title="Drag a box to find earlier parts like it; click to go back">'
-        f'<img src="{plain}" alt="the part" draggable="false"><div class="ls-box" hidden></div></div>'
+        '<figure><div class="ls-drag" title="Drag a box to find earlier parts like it; click to '
+        'go back">'
+        f'<img src="{plain}" alt="the part" draggable="false"><div class="ls-box" '
+        "hidden></div></div>"
         f"<figcaption>Part <span>{name}</span></figcaption></figure>"
         f'<figure><div class="ls-layers"><img src="{plain}" alt="">'
         f'<img class="ls-heat" src="{heat}" alt="heat map over the part"></div>'
         "<figcaption>Where <label>heat map "
-        '<input type="range" min="0" max="1" step="0.05" value="1" aria-label="strength of the heat map" '
+        '<input type="range" min="0" max="1" step="0.05" value="1" aria-label="strength of the '
+        'heat map" '
         "oninput=\"this.closest('figure').querySelector('.ls-heat').style.opacity=this.value\"></label>"
         "</figcaption></figure></div>"
     )
 
 
-def neighbours(found: Sequence[Neighbour], problem: str = "", *, of_box: bool = False) -> str:
+def neighbors(found: Sequence[Neighbor], problem: str = "", *, of_box: bool = False) -> str:
     """Cards of the most similar earlier parts.
 
     Args:
@@ -79,12 +90,13 @@ def neighbours(found: Sequence[Neighbour], problem: str = "", *, of_box: bool = 
     if problem:
         return (
             f'<div class="ls-neighbours"><h3>{heading}</h3>'
-            f'<div class="ls-warning" role="alert">Earlier parts cannot be shown: {escape(problem)}</div></div>'
+            '<div class="ls-warning" role="alert">Earlier parts cannot be shown: '
+            f"{escape(problem)}</div></div>"
         )
     if not found:
         text = "No earlier part to compare with yet. Parts are remembered when you give your word on them."
         return f'<div class="ls-neighbours"><h3>{heading}</h3><p>{text}</p></div>'
-    cards = "".join(_card(neighbour) for neighbour in found)
+    cards = "".join(_card(neighbor) for neighbor in found)
     return f'<div class="ls-neighbours"><h3>{heading}</h3><div class="ls-cards">{cards}</div></div>'
 
 
@@ -99,7 +111,8 @@ def recorded(point: PartPoint, word: str, total: int | None) -> str:
     said = "right" if word == "right" else "wrong"
     memory = "" if total is None else f" {total} parts in memory."
     return (
-        f'<div class="ls-recorded" role="status">Remembered: verdict “{escape(VERDICTS[point.verdict][1])}” is '
+        '<div class="ls-recorded" role="status">Remembered: verdict '
+        f"“{escape(VERDICTS[point.verdict][1])}” is "
         f"<b>{said}</b>.{memory} The other button changes that.</div>"
     )
 
@@ -112,21 +125,27 @@ def problem(text: str) -> str:
 def _gauge(prediction: Prediction) -> str:
     percent = 100.0 * prediction.normalized_score
     return (
-        f'<div class="ls-gauge" role="meter" aria-label="score; the threshold is in the middle" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="left:{percent:.1f}%"></i></div>'
+        '<div class="ls-gauge" role="meter" aria-label="score; the threshold is in the middle" '
+        'aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i '
+        f'style="left:{percent:.1f}%"></i></div>'
     )
 
 
-def _card(neighbour: Neighbour) -> str:
-    point = neighbour.point
+def _card(neighbor: Neighbor) -> str:
+    point = neighbor.point
     sign, word = VERDICTS.get(point.verdict, ("?", point.verdict))
     kind = point.defect_type if point.defect_type not in ("", "good") else ""
     said = {"right": "operator: right", "wrong": "operator: wrong"}.get(point.confirmed, "")
-    lines = "".join(f"<span>{escape(text)}</span>" for text in (kind, said, point.time[:10]) if text)
+    lines = "".join(
+        f"<span>{escape(text)}</span>" for text in (kind, said, point.time[:10]) if text
+    )
     return (
-        f'<figure class="ls-card ls-{escape(point.verdict)}" data-verdict="{escape(point.verdict)}" '
+        f'<figure class="ls-card ls-{escape(point.verdict)}" '
+        f'data-verdict="{escape(point.verdict)}" '
         f'title="{escape(point.path)}">{_thumbnail(point)}<figcaption>'
-        f"<b>{sign} {escape(word)}</b><em>{100 * neighbour.similarity:.0f} % alike</em>{lines}</figcaption></figure>"
+        f"<b>{sign} {escape(word)}</b><em>{100 * neighbor.similarity:.0f} % "
+        f"alike</em>{lines}</figcaption></figure>"
     )
 
 

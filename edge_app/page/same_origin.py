@@ -1,8 +1,9 @@
 """Only the page itself may talk to its server: other web pages in the operator's browser may not.
 
-Gradio answers every origin as if it were its own unless the page is on localhost, and a page on localhost can be reached under
-any name that a foreign name server gives for 127.0.0.1 (DNS rebinding). So a request that a browser sends for another page,
-or for another name, is refused before it reaches anything. Programs that are no browsers send no ``Origin``.
+Gradio answers every origin as if it were its own unless the page is on localhost, and a page on
+localhost can be reached under any name that a foreign name server gives for 127.0.0.1 (DNS
+rebinding). So a request that a browser sends for another page, or for another name, is refused
+before it reaches anything. Programs that are no browsers send no ``Origin``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from urllib.parse import urlsplit
 from edge_app.page.asgi import App, Message, Receive, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_NO_FRAMES = ((b"content-security-policy", b"frame-ancestors 'self'"), (b"x-frame-options", b"SAMEORIGIN"))
+_NO_FRAMES = (
+    (b"content-security-policy", b"frame-ancestors 'self'"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+)
 _DEFAULT_PORTS = frozenset({80, 443})
 
 
@@ -32,7 +36,9 @@ class SameOrigin:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hand a request on, or refuse it."""
         if scope["type"] == "http":
-            refused = refusal(_header(scope, b"host") or "", _header(scope, b"origin"), self._loopback_only)
+            refused = refusal(
+                _header(scope, b"host") or "", _header(scope, b"origin"), self._loopback_only
+            )
             if refused is not None:
                 headers = [(b"content-type", b"text/plain; charset=utf-8")]
                 await send({"type": "http.response.start", "status": 403, "headers": headers})

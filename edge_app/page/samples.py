@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.indexing import find_parts
-from runtime.dataset import Part, list_categories
 from runtime.errors import ImageError
-from runtime.preprocess import decode_rgb
+from runtime.images.dataset import Part, list_categories
+from runtime.images.preprocess import decode_rgb
 from runtime.text import readable
 
 MOST = 24
@@ -43,7 +43,8 @@ def load_samples(folder: Path, category: str, most: int = MOST) -> list[Sample]:
 
     Args:
         folder: an MVTec-style root, a category's folder, or any folder of pictures.
-        category: kind of part; its own folder is used where there is one. A root of other categories has no pictures of it.
+        category: kind of part; its own folder is used where there is one. A root of other
+            categories has no pictures of it.
         most: number of pictures.
 
     Raises:

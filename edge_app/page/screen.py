@@ -1,7 +1,7 @@
 """What one operator's page shows just now, and the newest thing that was asked of it.
 
-Answers take as long as the store does, and several may be under way: whatever the operator has asked for last is what the page
-must end up showing, in whichever order the answers come.
+Answers take as long as the store does, and several may be under way: whatever the operator has
+asked for last is what the page must end up showing, in whichever order the answers come.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class Screen:
     """State of one browser's page.
 
     Attributes:
-        point: the part that is shown, as it will be stored once the operator has given a word; None without a part.
+        point: the part that is shown, as it will be stored once the operator has given a word; None
+            without a part.
         file: its picture; empty without a part.
         asked: number of parts that were asked for.
         shown: number of parts that were shown.

@@ -1,7 +1,7 @@
 """A wrong password costs time, so that nobody gets in by trying many.
 
-The answer itself comes at once; what waits is the next attempt from the same address. An operator who mistypes notices a second
-at most, and one at another box nothing.
+The answer itself comes at once; what waits is the next attempt from the same address. An operator
+who mistypes notices a second at most, and one at another box nothing.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.region import Region
-from edge_app.store import Neighbour, NeighbourStore, PartPoint, SearchFilter, give_word, open_store
+from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
 from runtime.errors import BundleError, StoreError
 from runtime.health.state import DriftWatch
+from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.preprocess import decode_rgb
 
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
 
@@ -38,13 +38,14 @@ class Judged:
         neighbours: earlier parts, best first.
         point: the part as it will be stored once the operator has given a word.
         drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
-        warning: what went wrong beside the verdict, e.g. a damaged file of thresholds; empty if nothing did.
+        warning: what went wrong beside the verdict, e.g. a damaged file of thresholds; empty if
+            nothing did.
         store_problem: why there are no neighbours to show; empty if the store has answered.
     """
 
     image_rgb: npt.NDArray[np.uint8]
     prediction: Prediction
-    neighbours: tuple[Neighbour, ...]
+    neighbors: tuple[Neighbor, ...]
     point: PartPoint
     drift: str = ""
     warning: str = ""
@@ -60,7 +61,7 @@ class Line:
         fingerprint: the bundle's fingerprint.
     """
 
-    def __init__(self, inspector: Inspector, store: NeighbourStore, fingerprint: str) -> None:
+    def __init__(self, inspector: Inspector, store: NeighborStore, fingerprint: str) -> None:
         self._inspector = inspector
         self._store = store
         self.fingerprint = fingerprint
@@ -79,10 +80,13 @@ class Line:
         model = self._inspector.bundle.manifest.model
         return f"{self.category} · {MODEL_NAMES.get(model, model)}"
 
-    def judge(self, content: bytes, name: str, *, path: Path | None = None, defect_type: str = "") -> Judged:
+    def judge(
+        self, content: bytes, name: str, *, path: Path | None = None, defect_type: str = ""
+    ) -> Judged:
         """Inspect a part and look up its neighbours.
 
-        An uploaded part counts for the drift test; a sample from a folder, or the same picture once more, does not.
+        An uploaded part counts for the drift test; a sample from a folder, or the same picture once
+        more, does not.
 
         Args:
             content: the picture file's bytes.
@@ -98,27 +102,36 @@ class Line:
         with self._lock:
             self._inspector.refresh_thresholds()
             self._inspector.refresh_health()
-            warning = f"{self._inspector.threshold_problem} {self._inspector.health_problem}".strip()
+            warning = (
+                f"{self._inspector.threshold_problem} {self._inspector.health_problem}".strip()
+            )
             prediction = self._inspector.inspect(image_rgb)
             if path is None and content != self._last:
                 self._drift.see(self._inspector, prediction)
                 self._last = content
             alarm = self._drift.alarm
         point = make_point(
-            prediction, content, image_rgb, bundle=self.fingerprint, category=self.category,
-            path=path if path is not None else name, defect_type=defect_type,
-        )  # fmt: skip
-        neighbours: tuple[Neighbour, ...] = ()
+            prediction,
+            content,
+            image_rgb,
+            bundle=self.fingerprint,
+            category=self.category,
+            path=path if path is not None else name,
+            defect_type=defect_type,
+        )
+        neighbors: tuple[Neighbor, ...] = ()
         store_problem = ""
         try:
-            neighbours = self._like(prediction, point.point_id)
+            neighbors = self._like(prediction, point.point_id)
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
             store_problem = str(error)
         drift = "" if alarm is None else alarm.sentence()
-        return Judged(image_rgb, prediction, neighbours, point, drift, warning, store_problem)
+        return Judged(image_rgb, prediction, neighbors, point, drift, warning, store_problem)
 
-    def like_box(self, content: bytes, shares: tuple[float, float, float, float]) -> tuple[Neighbour, ...]:
+    def like_box(
+        self, content: bytes, shares: tuple[float, float, float, float]
+    ) -> tuple[Neighbor, ...]:
         """Earlier parts like a box on a part, the part itself left out.
 
         Args:
@@ -131,12 +144,14 @@ class Line:
             StoreError: the store cannot be read.
         """
         image_rgb = decode_rgb(content)
-        piece = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1])).around(image_rgb)
+        piece = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1])).around(
+            image_rgb
+        )
         with self._lock:
             prediction = self._inspector.inspect(piece)
         return self._like(prediction, point_id(content, self.fingerprint))
 
-    def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbour, ...]:
+    def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:
         where = SearchFilter(exclude_ids=(itself,))
         return tuple(self._store.search(prediction.embedding, 5, where))
 
@@ -192,18 +207,23 @@ class Station:
             for path in bundles:
                 inspector = Inspector(path, **engine)
                 undo.callback(inspector.close)
-                # The first inference prepares memory and is slow; the operator's first part should not be.
+                # The first inference prepares memory and is slow; the operator's first part should
+                # not be.
                 inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))
                 fingerprint = bundle_fingerprint(inspector.bundle)
                 if fingerprint in fingerprints:
                     raise BundleError(
-                        f"{path}: expected different bundles, found the model of {fingerprints[fingerprint]} again; "
+                        f"{path}: expected different bundles, found the model of "
+                        f"{fingerprints[fingerprint]} again; "
                         "name each bundle once"
                     )
                 fingerprints[fingerprint] = path
                 length = inspector.bundle.manifest.outputs.embedding_length
-                # A server that is not up yet after a power cut must not keep the operator from verdicts.
-                store = open_store(location, bundle=fingerprint, embedding_length=length, later=True)
+                # A server that is not up yet after a power cut must not keep the operator from
+                # verdicts.
+                store = open_store(
+                    location, bundle=fingerprint, embedding_length=length, later=True
+                )
                 undo.callback(store.close)
                 # Now, while nobody waits for the page: it stops everything for as long as it takes.
                 store.optimize()
@@ -222,12 +242,17 @@ class Station:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
 
 def _free(label: str, name: str, taken: Mapping[str, object]) -> str:
     """A label that no other line has: with the bundle's name, and then a number, where it is needed."""
-    named = (f"{label} · {name}{f' ({count})' if count > 1 else ''}" for count in itertools.count(1))
+    named = (
+        f"{label} · {name}{f' ({count})' if count > 1 else ''}" for count in itertools.count(1)
+    )
     return next(found for found in itertools.chain([label], named) if found not in taken)

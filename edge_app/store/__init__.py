@@ -1,7 +1,15 @@
 """Neighbour stores on Qdrant: an embedded shard on the box, or a server that boxes share."""
 
-from edge_app.store.base import Merged, Neighbour, NeighbourStore, PartPoint, SearchFilter
+from edge_app.store.base import Merged, Neighbor, NeighborStore, PartPoint, SearchFilter
 from edge_app.store.location import open_store
 from edge_app.store.words import give_word
 
-__all__ = ["Merged", "Neighbour", "NeighbourStore", "PartPoint", "SearchFilter", "give_word", "open_store"]
+__all__ = [
+    "Merged",
+    "Neighbor",
+    "NeighborStore",
+    "PartPoint",
+    "SearchFilter",
+    "give_word",
+    "open_store",
+]

@@ -16,9 +16,11 @@ class PartPoint:
     """One inspected part.
 
     Attributes:
-        point_id: UUID string, deterministic from content hash and bundle, so that indexing twice changes nothing.
+        point_id: UUID string, deterministic from content hash and bundle, so that indexing twice
+            changes nothing.
         embedding: float32 (D,), L2-normalised defect descriptor.
-        bundle: fingerprint of the model that made the embedding; vectors of different bundles never mix.
+        bundle: fingerprint of the model that made the embedding; vectors of different bundles never
+            mix.
         category: kind of part.
         path: where the picture is.
         verdict: ``good``, ``anomalous`` or ``cannot_judge``, as judged when it was stored.
@@ -27,10 +29,12 @@ class PartPoint:
         defect_type: name of the defect where it is known, ``"good"`` for a good part, else ``""``.
         time: UTC, ISO 8601.
         camera: name of the camera, or ``""``.
-        confirmed: the operator's word: ``"right"``, ``"wrong"`` or ``""`` if nobody has said anything.
+        confirmed: the operator's word: ``"right"``, ``"wrong"`` or ``""`` if nobody has said
+            anything.
         thumbnail: JPEG bytes, base64, at most some 10 kB, or ``""``.
-        confirmed_at: when the word was given or taken back, UTC, ISO 8601; ``""`` if nobody has said anything, or if it
-            was said before this field existed. Where two boxes differ, the newest word wins.
+        confirmed_at: when the word was given or taken back, UTC, ISO 8601; ``""`` if nobody has
+            said anything, or if it was said before this field existed. Where two boxes differ, the
+            newest word wins.
     """
 
     point_id: str
@@ -50,11 +54,15 @@ class PartPoint:
 
     def payload(self) -> dict[str, Any]:
         """Everything but id and vector, as stored."""
-        return {name: value for name, value in vars(self).items() if name not in ("point_id", "embedding")}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("point_id", "embedding")
+        }
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """An earlier part that looks like the query.
 
     Attributes:
@@ -102,14 +110,17 @@ class Merged:
     unchanged: int = 0
 
     def __add__(self, other: Merged) -> Merged:
-        return Merged(self.added + other.added, self.words + other.words, self.unchanged + other.unchanged)
+        return Merged(
+            self.added + other.added, self.words + other.words, self.unchanged + other.unchanged
+        )
 
 
-class NeighbourStore(Protocol):
+class NeighborStore(Protocol):
     """Stores descriptors of inspected parts and finds the most similar ones. Safe to use from several threads.
 
-    A store belongs to one bundle fingerprint and one embedding length, set when it is opened; points of another
-    bundle or length are refused with a :class:`runtime.errors.StoreError` that says what to do.
+    A store belongs to one bundle fingerprint and one embedding length, set when it is opened;
+    points of another bundle or length are refused with a :class:`runtime.errors.StoreError` that
+    says what to do.
     """
 
     bundle: str
@@ -118,20 +129,21 @@ class NeighbourStore(Protocol):
     def upsert(self, points: Sequence[PartPoint]) -> None:
         """Add points or replace those with the same id; on return they are on disk or acknowledged by the server.
 
-        A word that comes without its time is taken to be given now. The operator's word on a part that may be there already
-        goes through :func:`edge_app.store.give_word`, which no other box's word is lost to.
+        A word that comes without its time is taken to be given now. The operator's word on a part
+        that may be there already goes through :func:`edge_app.store.give_word`, which no other
+        box's word is lost to.
         """
 
     def merge(self, points: Sequence[PartPoint]) -> Merged:
         """Take over parts of another store: those that are missing are added, on the others the newest word wins.
 
-        The rest of a part that is there stays as it is, and no time is filled in. Doing it again, or late, or in another
-        order ends in the same words. Ids must differ.
+        The rest of a part that is there stays as it is, and no time is filled in. Doing it again,
+        or late, or in another order ends in the same words. Ids must differ.
         """
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
-    ) -> list[Neighbour]:
+    ) -> list[Neighbor]:
         """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer."""
 
     def get(self, point_id: str) -> PartPoint | None:
@@ -145,8 +157,8 @@ class NeighbourStore(Protocol):
     ) -> Iterator[list[PartPoint]]:
         """All parts that satisfy the filter, in lists of at most ``batch``, by id.
 
-        Parts written meanwhile may or may not appear; no part appears twice. Without ``full`` they lack descriptor and
-        thumbnail, which is most of their size.
+        Parts written meanwhile may or may not appear; no part appears twice. Without ``full`` they
+        lack descriptor and thumbnail, which is most of their size.
         """
 
     def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
@@ -158,7 +170,8 @@ class NeighbourStore(Protocol):
     def optimize(self) -> bool:
         """Make searching fast again after many parts were added; whether there was anything to do.
 
-        For commands that have added parts, while no other thread uses the store. A server does this by itself.
+        For commands that have added parts, while no other thread uses the store. A server does this
+        by itself.
         """
 
     def close(self) -> None:
@@ -167,5 +180,8 @@ class NeighbourStore(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...

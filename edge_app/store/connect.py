@@ -10,7 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import grpc  # type: ignore[import-untyped]
 from qdrant_client import QdrantClient
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
 
 from runtime.errors import StoreError
 from runtime.progress import say
@@ -29,8 +33,8 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
     """Make a client; nothing is sent yet.
 
     Args:
-        location: ``http://host:6333``, ``https://host:6333``, either with ``?prefer_grpc=1`` and ``&grpc_port=6334``,
-            or ``grpc://host:6334`` and ``grpcs://host:6334`` (TLS).
+        location: ``http://host:6333``, ``https://host:6333``, either with ``?prefer_grpc=1`` and
+            ``&grpc_port=6334``, or ``grpc://host:6334`` and ``grpcs://host:6334`` (TLS).
         timeout_s: seconds to wait for any answer.
 
     Raises:
@@ -40,7 +44,8 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
         parts = urlsplit(location)
         host, port = parts.hostname, parts.port
         options = {
-            key: values[-1] for key, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()
+            key: values[-1]
+            for key, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()
         }
         grpc_port = int(options.pop("grpc_port", _GRPC_PORT))
         prefer = options.pop("prefer_grpc", "0")
@@ -54,7 +59,8 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
     if api_key and not secure and host not in _LOCAL:
         say(f"{location}: the API key travels unencrypted; use https:// or grpcs://")
     with warnings.catch_warnings():
-        # qdrant-client warns of the key over plain http with a stack trace's worth of text; said above in one line.
+        # qdrant-client warns of the key over plain http with a stack trace's worth of text; said
+        # above in one line.
         warnings.simplefilter("ignore")
         return QdrantClient(
             host=f"[{host}]" if ":" in host else host,
@@ -95,13 +101,16 @@ def server_errors(name: str, doing: str, timeout_s: int = TIMEOUT_S) -> Iterator
     except UnexpectedResponse as error:
         raise _kind(error.status_code)(_refused(name, doing, error)) from error
     except (ResponseHandlingException, ApiException, OSError) as error:
-        raise StoreUnreachableError(_unreachable(name, doing, _first_line(error), timeout_s)) from error
+        raise StoreUnreachableError(
+            _unreachable(name, doing, _first_line(error), timeout_s)
+        ) from error
     except grpc.RpcError as error:
         raise _of_grpc(name, doing, error, timeout_s) from error
     except (ValueError, AssertionError) as error:
         # qdrant-client asserts that answers have their fields.
         raise StoreError(
-            f"{name}: expected a Qdrant server to {doing}, found '{_first_line(error)}'; check the address"
+            f"{name}: expected a Qdrant server to {doing}, found '{_first_line(error)}'; check "
+            "the address"
         ) from error
 
 
@@ -115,10 +124,13 @@ def _refused(name: str, doing: str, error: UnexpectedResponse) -> str:
     if error.status_code in (401, 403):
         return _wrong_key(name, str(error.status_code))
     content = (
-        error.content.decode(errors="replace") if isinstance(error.content, bytes) else str(error.content)
+        error.content.decode(errors="replace")
+        if isinstance(error.content, bytes)
+        else str(error.content)
     )
     return (
-        f"{name}: expected to {doing}, but the server answered {error.status_code} '{content.strip()[:200]}'; "
+        f"{name}: expected to {doing}, but the server answered {error.status_code} "
+        f"'{content.strip()[:200]}'; "
         "check that this is a Qdrant server and that it is healthy"
     )
 
@@ -132,7 +144,8 @@ def _of_grpc(name: str, doing: str, error: grpc.RpcError, timeout_s: int) -> Sto
     kind = CollectionMissingError if code is grpc.StatusCode.NOT_FOUND else StoreError
     details = str(error.details()) if isinstance(error, grpc.Call) else _first_line(error)
     return kind(
-        f"{name}: expected to {doing}, but the server answered '{details[:200]}'; check that it is healthy"
+        f"{name}: expected to {doing}, but the server answered '{details[:200]}'; check that it "
+        "is healthy"
     )
 
 
@@ -146,14 +159,16 @@ def _wrong_key(name: str, found: str) -> str:
 
 def _unreachable(name: str, doing: str, found: str, timeout_s: int) -> str:
     return (
-        f"{name}: expected a Qdrant server to {doing} within {timeout_s} s, found '{found}'; check the address, the "
+        f"{name}: expected a Qdrant server to {doing} within {timeout_s} s, found '{found}'; "
+        "check the address, the "
         "network and that the server runs, or use a folder: --store ./neighbours"
     )
 
 
 def _not_a_location(location: str, found: str) -> str:
     return (
-        f"store: expected http://HOST:6333, https://HOST:6333?prefer_grpc=1 or grpc://HOST:6334, found {location!r} "
+        "store: expected http://HOST:6333, https://HOST:6333?prefer_grpc=1 or grpc://HOST:6334, "
+        f"found {location!r} "
         f"({found}); the API key goes into the environment variable {API_KEY_VARIABLE}"
     )
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import qdrant_edge as qe
 
 from edge_app.store import edge_records as records
-from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
+from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
 from edge_app.store.edge_index import INDEX_FROM, indexed, search_params
 from edge_app.store.edge_log import DurableLog
 from edge_app.store.edge_rewrite import lacking_room, rewrite, size_bytes
@@ -37,10 +37,12 @@ from edge_app.store.schema import (
 from runtime.errors import StoreError
 from runtime.progress import say
 
-# The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an exception.
+# The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an
+# exception.
 RESERVE_MIB = 128
 OPEN_RESERVE_MIB = 16
-# From this share of deleted parts on a shard is written anew; the engine's own cleaning has the same threshold.
+# From this share of deleted parts on a shard is written anew; the engine's own cleaning has the
+# same threshold.
 REWRITE_SHARE = 0.2
 
 
@@ -83,8 +85,11 @@ class EdgeStore:
         prepare(folder, bundle, embedding_length, create=create)
         self._lock = FolderLock(folder)
         try:
-            # Reading needs next to none: a disk that has filled up must not keep the page and an export from starting.
-            self._check_space(self._reserve_mib if is_new else min(self._reserve_mib, OPEN_RESERVE_MIB))
+            # Reading needs next to none: a disk that has filled up must not keep the page and an
+            # export from starting.
+            self._check_space(
+                self._reserve_mib if is_new else min(self._reserve_mib, OPEN_RESERVE_MIB)
+            )
             self._shard = open_shard(folder / SHARD_FOLDER, embedding_length)
             self._log = DurableLog(self._shard, folder / SHARD_FOLDER)
             self._search_params = search_params(self.count())
@@ -98,7 +103,9 @@ class EdgeStore:
         Raises:
             StoreError: a point is unusable (nothing is written then), or the disk is full.
         """
-        checked = [checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points]
+        checked = [
+            checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points
+        ]
         if checked:
             with self._engine("write"):
                 with self._writing:
@@ -121,7 +128,7 @@ class EdgeStore:
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
-    ) -> list[Neighbour]:
+    ) -> list[Neighbor]:
         """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer.
 
         Raises:
@@ -137,7 +144,7 @@ class EdgeStore:
         )
         with self._engine("search"):
             found = self._shard.query(request)
-        return [Neighbour(float(hit.score), point_of(hit.id, hit.payload)) for hit in found]
+        return [Neighbor(float(hit.score), point_of(hit.id, hit.payload)) for hit in found]
 
     def get(self, point_id: str) -> PartPoint | None:
         """One point with its descriptor, or None."""
@@ -184,11 +191,13 @@ class EdgeStore:
     def optimize(self) -> bool:
         """Build the HNSW index over what was added since the last time, with int8 vectors where there are many parts.
 
-        Does nothing below some 5,000 new parts; takes seconds to minutes above, during which no other thread of this process
-        runs. Call it from a command, while no other thread uses the store. Killed in the middle, it is begun anew next time.
+        Does nothing below some 5,000 new parts; takes seconds to minutes above, during which no
+        other thread of this process runs. Call it from a command, while no other thread uses the
+        store. Killed in the middle, it is begun anew next time.
 
         Returns:
-            whether there was anything to do; False also where the disk has no room for it, which is said.
+            whether there was anything to do; False also where the disk has no room for it, which is
+            said.
         """
         path, number = self.folder / SHARD_FOLDER, self.count()
         with self._writing, self._engine("optimise"):
@@ -208,8 +217,9 @@ class EdgeStore:
     def shrink(self, removed: int) -> None:
         """Give the space of deleted parts back to the disk; call it from a command, while no other thread uses the store.
 
-        Where a fifth or more was deleted the shard is written anew; otherwise the engine cleans those of its segments that
-        lost as much, so that pruning a little every night does not wear the disk out.
+        Where a fifth or more was deleted the shard is written anew; otherwise the engine cleans
+        those of its segments that lost as much, so that pruning a little every night does not wear
+        the disk out.
 
         Args:
             removed: number of parts deleted since the last time.
@@ -259,7 +269,10 @@ class EdgeStore:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -281,13 +294,16 @@ class EdgeStore:
         free_mib = shutil.disk_usage(self.folder).free >> 20
         if free_mib < least_mib:
             raise StoreError(
-                f"{self.folder}: expected at least {least_mib} MiB free on the disk, found {free_mib} MiB; free some space"
+                f"{self.folder}: expected at least {least_mib} MiB free on the disk, found "
+                f"{free_mib} MiB; free some space"
             )
 
     @contextmanager
     def _engine(self, doing: str) -> Iterator[None]:
         """One line for whatever goes wrong in the engine, a closed store included."""
         if self._closed:
-            raise StoreError(f"{self.folder}: expected an open store, found a closed one; open it again")
+            raise StoreError(
+                f"{self.folder}: expected an open store, found a closed one; open it again"
+            )
         with engine_errors(self.folder, doing):
             yield

@@ -1,7 +1,8 @@
 """How a Qdrant Edge shard is laid out for searching: graph, quantisation, payload indexes.
 
-Measured with benchmarks/neighbours.py on two cores: under its default full-scan threshold the engine reads every vector of
-a category of some thousand parts, which takes longer than walking the graph of a million.
+Measured with benchmarks/neighbors.py on two cores: under its default full-scan threshold the
+engine reads every vector of a category of some thousand parts, which takes longer than walking the
+graph of a million.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import qdrant_edge as qe
 
 from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
 
-# From this number of parts on that no index covers, building it pays: reading them all takes about a millisecond.
+# From this number of parts on that no index covers, building it pays: reading them all takes about
+# a millisecond.
 INDEX_FROM = 5_000
 # From this number of parts on, searching walks over int8 vectors: a quarter of the memory.
 QUANTIZE_FROM = 200_000
@@ -22,12 +24,14 @@ _FULL_SCAN_KIB = 100
 _INDEXING_KIB = 100
 _EDGES = 16
 _EF_CONSTRUCT = 100
-# The candidates that int8 finds are measured again with the stored float32 vectors; four times as many as are wanted lose hardly any.
+# The candidates that int8 finds are measured again with the stored float32 vectors; four times as
+# many as are wanted lose hardly any.
 _OVERSAMPLING = 4.0
 # How many candidates a search keeps; among very many parts more are needed for the same recall.
 _EF, _EF_OF_MANY = 100, 200
-# The graph gets extra edges within each value of these fields, so that a filtered search is as good as one without.
-# Each costs a pass of building; the other fields' values are found in every part of the graph.
+# The graph gets extra edges within each value of these fields, so that a filtered search is as good
+# as one without. Each costs a pass of building; the other fields' values are found in every part of
+# the graph.
 _GRAPH_FIELDS = frozenset({"category"})
 
 
@@ -38,7 +42,9 @@ def shard_config(embedding_length: int, number: int) -> qe.EdgeConfig:
         if number >= QUANTIZE_FROM
         else None
     )
-    graph = qe.HnswIndexConfig(m=_EDGES, ef_construct=_EF_CONSTRUCT, full_scan_threshold=_FULL_SCAN_KIB)
+    graph = qe.HnswIndexConfig(
+        m=_EDGES, ef_construct=_EF_CONSTRUCT, full_scan_threshold=_FULL_SCAN_KIB
+    )
     return qe.EdgeConfig(
         vectors={
             VECTOR_NAME: qe.EdgeVectorParams(
@@ -64,7 +70,8 @@ def indexed(shard: qe.EdgeShard, path: Path, embedding_length: int, number: int)
     Returns:
         the shard, open.
     """
-    # A shard takes over a layout only when it is loaded; one from an earlier version gets the present one here too.
+    # A shard takes over a layout only when it is loaded; one from an earlier version gets the
+    # present one here too.
     shard.close()
     laid_out = qe.EdgeShard.load(str(path), shard_config(embedding_length, number))
     laid_out.optimize()

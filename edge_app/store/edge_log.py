@@ -1,9 +1,10 @@
 """Making acknowledged writes survive a power cut at the price of one sync instead of a dozen.
 
-Qdrant Edge appends every update to its write-ahead log before it touches anything else, and plays the log back when a
-shard is opened. Its ``flush`` brings everything to the disk, about twelve syncs during which no Python thread runs: 4 ms
-on an idle disk and 200 ms on a busy one, measured. So only the log is synced after each write, outside Python's lock,
-and the engine flushes now and then, which also lets it shorten the log.
+Qdrant Edge appends every update to its write-ahead log before it touches anything else, and plays
+the log back when a shard is opened. Its ``flush`` brings everything to the disk, about twelve syncs
+during which no Python thread runs: 4 ms on an idle disk and 200 ms on a busy one, measured. So only
+the log is synced after each write, outside Python's lock, and the engine flushes now and then,
+which also lets it shorten the log.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pathlib import Path
 import qdrant_edge as qe
 
 LOG_FOLDER = "wal"
-# Operations in the log before the engine flushes: bounds the log's size and the time it takes to play it back.
+# Operations in the log before the engine flushes: bounds the log's size and the time it takes to
+# play it back.
 FLUSH_EVERY = 1000
-# Linux promises that fsync writes back pages changed through a memory map, which is how the engine writes its log.
+# Linux promises that fsync writes back pages changed through a memory map, which is how the engine
+# writes its log.
 _LOG_SYNC = sys.platform == "linux"
 
 
@@ -69,7 +72,8 @@ def _fsync(path: Path) -> None:
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        # The engine renames or drops segments of the log while another thread writes; the folder is synced too.
+        # The engine renames or drops segments of the log while another thread writes; the folder is
+        # synced too.
         return
     try:
         os.fsync(handle)

@@ -8,8 +8,9 @@ from typing import Any
 import qdrant_edge as qe
 
 from edge_app.store.base import Merged, PartPoint
-from edge_app.store.schema import VECTOR_NAME, Embedding, point_of
+from edge_app.store.schema import VECTOR_NAME, point_of
 from edge_app.store.words import WORD_FIELDS, newer
+from runtime.types import Embedding
 
 # Everything but the descriptor and the thumbnail.
 _LIGHT = qe.PayloadSelector.Exclude(["thumbnail"])
@@ -30,7 +31,11 @@ def page(
 ) -> tuple[list[PartPoint], Any]:
     """One page of points by id, and where the next one starts (None after the last)."""
     request = qe.ScrollRequest(
-        offset=start, limit=batch, filter=wanted, with_payload=True if full else _LIGHT, with_vector=full
+        offset=start,
+        limit=batch,
+        filter=wanted,
+        with_payload=True if full else _LIGHT,
+        with_vector=full,
     )
     records, following = shard.scroll(request)
     return parts_of(records), following
@@ -67,7 +72,9 @@ def merge(
     shard: qe.EdgeShard, points: Sequence[PartPoint], checked: Sequence[Checked]
 ) -> tuple[list[qe.UpdateOperation], Merged]:
     """What must be written so that the shard holds these points and the newest words; nobody may write meanwhile."""
-    there = {found.point_id: found for found in read(shard, [entry[0] for entry in checked], full=False)}
+    there = {
+        found.point_id: found for found in read(shard, [entry[0] for entry in checked], full=False)
+    }
     missing = [entry for entry in checked if entry[0] not in there]
     words = [
         (identifier, payload)
@@ -76,7 +83,8 @@ def merge(
     ]
     operations = [upsert(missing)] if missing else []
     operations += [
-        qe.UpdateOperation.set_payload([identifier], word_of(payload)) for identifier, payload in words
+        qe.UpdateOperation.set_payload([identifier], word_of(payload))
+        for identifier, payload in words
     ]
     return operations, Merged(len(missing), len(words), len(checked) - len(missing) - len(words))
 

@@ -1,9 +1,11 @@
 """Writing a shard anew: only so does its log shrink, and only so does it take changes after it has lost its log.
 
-The engine numbers its operations along the log and drops those with a lower number than a point has. Under a log that
-begins at zero again it would therefore ignore every change to an older point, without a word.
+The engine numbers its operations along the log and drops those with a lower number than a point
+has. Under a log that begins at zero again it would therefore ignore every change to an older point,
+without a word.
 
-While a shard is exchanged its folder has one of these neighbours; :func:`recover` puts things right after a crash:
+While a shard is exchanged its folder has one of these neighbours; :func:`recover` puts things right
+after a crash:
 
 shard.rewriting/   the new one, not complete yet
 shard.replaced/    the old one, complete
@@ -22,7 +24,8 @@ from edge_app.store.edge_log import FLUSH_EVERY, LOG_FOLDER
 from edge_app.store.edge_records import page, upsert
 
 _BATCH = 256
-# What a copy needs beside its points: the log, which grows no larger than this, and something to spare.
+# What a copy needs beside its points: the log, which grows no larger than this, and something to
+# spare.
 _LOG_MIB = 96
 _SPARE_MIB = 8
 
@@ -91,7 +94,8 @@ def lacking_room(path: Path, share: float = 1.0) -> str:
     if free_mib >= needed_mib:
         return ""
     return (
-        f"{path.parent}: expected {needed_mib} MiB free on the disk for a copy of what is left, found "
+        f"{path.parent}: expected {needed_mib} MiB free on the disk for a copy of what is left, "
+        "found "
         f"{free_mib} MiB; free some space and run it again"
     )
 
@@ -117,12 +121,15 @@ def _copy(source: qe.EdgeShard, target: qe.EdgeShard) -> None:
     while True:
         points, start = page(source, None, start, _BATCH, full=True)
         if points:
-            target.update(upsert((point.point_id, point.embedding, point.payload()) for point in points))
+            target.update(
+                upsert((point.point_id, point.embedding, point.payload()) for point in points)
+            )
             waiting += len(points)
         if start is None:
             return
         if waiting >= FLUSH_EVERY:
-            # Lets the engine shorten the log, which would hold a second copy of everything otherwise.
+            # Lets the engine shorten the log, which would hold a second copy of everything
+            # otherwise.
             target.flush()
             waiting = 0
 

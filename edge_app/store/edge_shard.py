@@ -28,7 +28,8 @@ _NOT_DAMAGE = {
     "Read-only file system": "choose another folder with --store",
     "No space left": "free some space",
     "Cannot allocate memory": "close other programs",
-    "Resource temporarily unavailable": "raise the limit of processes and threads (ulimit -u, TasksMax)",
+    "Resource temporarily unavailable": "raise the limit of processes and threads (ulimit -u, "
+    "TasksMax)",
     "Too many open files": "raise the limit: ulimit -n 4096",
 }
 
@@ -55,7 +56,9 @@ def open_shard(path: Path, embedding_length: int) -> qe.EdgeShard:
     except BaseException as error:
         for sign, advice in _NOT_DAMAGE.items():
             if sign in str(error):
-                raise StoreError(f"{path}: expected to open the shard, found '{error}'; {advice}") from error
+                raise StoreError(
+                    f"{path}: expected to open the shard, found '{error}'; {advice}"
+                ) from error
         damage = _first_line(error)
     return _without_log(path, embedding_length, damage) or _anew(path, embedding_length, damage)
 
@@ -78,7 +81,8 @@ def _without_log(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard
         _mark(path).unlink()
         return None
     say(
-        f"{path}: its log was damaged ({damage}) and was set aside as {moved.name}; older parts are there, the newest may "
+        f"{path}: its log was damaged ({damage}) and was set aside as {moved.name}; older parts "
+        "are there, the newest may "
         "be missing: index their pictures again: lineside index BUNDLE --images DIR --store STORE"
     )
     return _renumbered(shard, path, embedding_length)
@@ -96,7 +100,8 @@ def _renumbered(shard: qe.EdgeShard, path: Path, embedding_length: int) -> qe.Ed
         raise
     except BaseException as error:
         raise StoreError(
-            f"{path}: expected to write the shard anew after it lost its log, found '{_first_line(error)}'; free some "
+            f"{path}: expected to write the shard anew after it lost its log, found "
+            f"'{_first_line(error)}'; free some "
             "space and open it again"
         ) from error
     fresh = _load(path, embedding_length)
@@ -107,7 +112,8 @@ def _renumbered(shard: qe.EdgeShard, path: Path, embedding_length: int) -> qe.Ed
 def _anew(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard:
     moved = set_aside(path, path.parent)
     say(
-        f"{path}: the shard is damaged ({damage}); it was set aside as {moved.name} and a new, empty one was begun; "
+        f"{path}: the shard is damaged ({damage}); it was set aside as {moved.name} and a new, "
+        "empty one was begun; "
         "index the pictures again: lineside index BUNDLE --images DIR --store STORE"
     )
     return _create(path, embedding_length)
@@ -123,8 +129,12 @@ def field_filter(where: SearchFilter) -> qe.Filter | None:
     if where.confirmed_only:
         must.append(qe.FieldCondition("confirmed", match=qe.MatchAny(["right", "wrong"])))
     if where.since is not None or where.until is not None:
-        must.append(qe.FieldCondition("time", range=qe.RangeDateTime(gte=where.since, lt=where.until)))
-    must_not: list[_Condition] = [qe.HasIdCondition(set(where.exclude_ids))] if where.exclude_ids else []
+        must.append(
+            qe.FieldCondition("time", range=qe.RangeDateTime(gte=where.since, lt=where.until))
+        )
+    must_not: list[_Condition] = (
+        [qe.HasIdCondition(set(where.exclude_ids))] if where.exclude_ids else []
+    )
     return qe.Filter(must=must, must_not=must_not) if must or must_not else None
 
 
@@ -143,7 +153,8 @@ def engine_errors(folder: Path, doing: str) -> Iterator[None]:
 
 
 def _create(path: Path, embedding_length: int) -> qe.EdgeShard:
-    # Built under another name: a shard whose process is killed before its first flush cannot be opened again.
+    # Built under another name: a shard whose process is killed before its first flush cannot be
+    # opened again.
     building = path.with_name(f"{path.name}.new")
     try:
         shutil.rmtree(building, ignore_errors=True)
@@ -154,7 +165,8 @@ def _create(path: Path, embedding_length: int) -> qe.EdgeShard:
         return qe.EdgeShard.load(str(path))
     except Exception as error:
         raise StoreError(
-            f"{path}: expected to create a shard, found '{error}'; choose another folder with --store"
+            f"{path}: expected to create a shard, found '{error}'; choose another folder with "
+            "--store"
         ) from error
 
 
@@ -172,7 +184,10 @@ def _probe(shard: qe.EdgeShard, embedding_length: int) -> None:
     """Loading reads little; this touches the ids, the vectors and a payload."""
     vector = [1.0] + [0.0] * (embedding_length - 1)
     request = qe.QueryRequest(
-        limit=1, query=qe.Query.Nearest(vector, using=VECTOR_NAME), with_payload=True, with_vector=True
+        limit=1,
+        query=qe.Query.Nearest(vector, using=VECTOR_NAME),
+        with_payload=True,
+        with_vector=True,
     )
     number = shard.count(qe.CountRequest(exact=True))
     if number and not shard.query(request):

@@ -1,9 +1,9 @@
 """The folder of an embedded store: whose it is, who holds it, and what becomes of a damaged shard.
 
 LOCATION/<bundle key>/store.json     schema version, bundle fingerprint, embedding length
-LOCATION/<bundle key>/lock           held while a process has the store open; contains its process number
-LOCATION/<bundle key>/shard/         Qdrant Edge's own files
-LOCATION/<bundle key>/shard.corrupt-<time>/   a shard that could not be opened, set aside
+LOCATION/<bundle key>/lock           held while a process has the store open; contains its process
+number LOCATION/<bundle key>/shard/         Qdrant Edge's own files LOCATION/<bundle
+key>/shard.corrupt-<time>/   a shard that could not be opened, set aside
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ def store_folder(location: Path, bundle: str) -> Path:
     """Folder of one bundle's store below a location.
 
     Args:
-        location: what the user gave with ``--store``; several bundles share it, each in a folder of its own.
+        location: what the user gave with ``--store``; several bundles share it, each in a folder of
+            its own.
         bundle: fingerprint of the model.
     """
-    # Somebody may point at the inner folder itself, for instance after copying one from another box.
+    # Somebody may point at the inner folder itself, for instance after copying one from another
+    # box.
     return location if (location / STORE_FILE).is_file() else location / bundle_key(bundle)
 
 
@@ -49,7 +51,8 @@ def prepare(folder: Path, bundle: str, embedding_length: int, *, create: bool) -
         create: False to refuse a store that does not exist yet.
 
     Raises:
-        StoreError: the folder is for another bundle or length, of a newer schema, missing, or cannot be written.
+        StoreError: the folder is for another bundle or length, of a newer schema, missing, or
+            cannot be written.
     """
     file = folder / STORE_FILE
     try:
@@ -61,7 +64,11 @@ def prepare(folder: Path, bundle: str, embedding_length: int, *, create: bool) -
         folder.mkdir(parents=True, exist_ok=True)
         write_json(
             file,
-            {"schema_version": SCHEMA_VERSION, "bundle": bundle, "embedding_length": embedding_length},
+            {
+                "schema_version": SCHEMA_VERSION,
+                "bundle": bundle,
+                "embedding_length": embedding_length,
+            },
         )
     except OSError as error:
         raise StoreError(unwritable(folder, error)) from error
@@ -70,7 +77,9 @@ def prepare(folder: Path, bundle: str, embedding_length: int, *, create: bool) -
 def unwritable(folder: Path, error: OSError) -> str:
     """One line for a folder that cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "free some space" if full else "choose another folder with --store, or change its owner"
+    advice = (
+        "free some space" if full else "choose another folder with --store, or change its owner"
+    )
     return f"{folder}: expected a folder that can be written, found '{error.strerror or error}'; {advice}"
 
 
@@ -81,7 +90,8 @@ class FolderLock:
         folder: the store's folder.
 
     Raises:
-        StoreError: another process holds it (the message says which), or the lock cannot be written.
+        StoreError: another process holds it (the message says which), or the lock cannot be
+            written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +106,8 @@ class FolderLock:
             raise
 
     def _take(self, folder: Path) -> None:
-        # Windows has no flock; there the engine's own lock refuses the second process, without naming the first.
+        # Windows has no flock; there the engine's own lock refuses the second process, without
+        # naming the first.
         if sys.platform == "win32":
             return
         try:
@@ -145,7 +156,8 @@ def read_store_file(file: Path) -> tuple[str, int]:
     bundle, length = found.get("bundle"), found.get("embedding_length")
     if not isinstance(bundle, str) or not isinstance(length, int):
         raise StoreError(
-            f"{file}: expected the fields bundle and embedding_length, found {sorted(found)}; move the folder away"
+            f"{file}: expected the fields bundle and embedding_length, found {sorted(found)}; "
+            "move the folder away"
         )
     _check(file.parent, found, bundle, length)
     return bundle, length
@@ -156,10 +168,13 @@ def _read(file: Path) -> dict[str, Any]:
         value = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StoreError(
-            f"{file}: expected JSON, found {error}; move the folder away and index again: lineside index"
+            f"{file}: expected JSON, found {error}; move the folder away and index again: "
+            "lineside index"
         ) from error
     if not isinstance(value, dict):
-        raise StoreError(f"{file}: expected a JSON object, found something else; move the folder away")
+        raise StoreError(
+            f"{file}: expected a JSON object, found something else; move the folder away"
+        )
     return value
 
 
@@ -167,15 +182,20 @@ def _check(folder: Path, found: dict[str, Any], bundle: str, embedding_length: i
     version = found.get("schema_version")
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
-        advice = "type: pip install --upgrade lineside" if newer else "index again into another folder"
+        advice = (
+            "type: pip install --upgrade lineside" if newer else "index again into another folder"
+        )
         raise StoreError(
-            f"{folder}: expected a store of schema version {SCHEMA_VERSION}, found {version!r}; {advice}"
+            f"{folder}: expected a store of schema version {SCHEMA_VERSION}, found {version!r}; "
+            f"{advice}"
         )
     other = str(found.get("bundle"))
     if other != bundle:
         raise StoreError(
-            f"{folder}: expected parts of bundle {bundle[:16]}, found those of {other[:16]}; descriptors of different "
-            f"bundles cannot be compared: index into another folder, e.g. --store {folder.name}-{bundle[:8]}"
+            f"{folder}: expected parts of bundle {bundle[:16]}, found those of {other[:16]}; "
+            "descriptors of different "
+            "bundles cannot be compared: index into another folder, e.g. --store "
+            f"{folder.name}-{bundle[:8]}"
         )
     length = found.get("embedding_length")
     if length != embedding_length:
@@ -196,7 +216,11 @@ def _nothing_indexed(folder: Path, bundle: str) -> str:
 
 def _held(folder: Path, content: bytes) -> str:
     pid = content.decode(errors="replace").strip()
-    who = "this very process" if pid == str(os.getpid()) else f"process {pid or 'unknown'}{_name_of(pid)}"
+    who = (
+        "this very process"
+        if pid == str(os.getpid())
+        else f"process {pid or 'unknown'}{_name_of(pid)}"
+    )
     return (
         f"{folder}: expected a store that nobody has open, found it held by {who}; "
         "stop that process, or share a server with --store http://HOST:6333"
@@ -205,7 +229,12 @@ def _held(folder: Path, content: bytes) -> str:
 
 def _name_of(pid: str) -> str:
     try:
-        words = Path(f"/proc/{int(pid)}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        words = (
+            Path(f"/proc/{int(pid)}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+        )
     except (OSError, ValueError):
         return ""
     return f" ({words.strip()[:80]})" if words.strip() else ""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.store.location import is_server
-from runtime.errors import StoreError
-from runtime.extras import require_extra
+from runtime.errors import StoreError, require_extra
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def held_at(location: str, bundle: str | None = None) -> list[Held]:
 def held_of(bundle: Path) -> Held:
     """What a location would hold of a bundle."""
     from edge_app.fingerprint import bundle_fingerprint
-    from runtime.bundle import Bundle
+    from runtime.bundle.folder import Bundle
 
     with Bundle.open(bundle) as opened:
         return Held(bundle_fingerprint(opened), opened.manifest.outputs.embedding_length)
@@ -68,7 +67,11 @@ def _in_folder(location: str) -> list[Held]:
             f"store: expected a folder or http://HOST:6333, found {location!r}; check the address"
         )
     root = Path(location)
-    files = [root / STORE_FILE] if (root / STORE_FILE).is_file() else sorted(root.glob(f"*/{STORE_FILE}"))
+    files = (
+        [root / STORE_FILE]
+        if (root / STORE_FILE).is_file()
+        else sorted(root.glob(f"*/{STORE_FILE}"))
+    )
     return [Held(*read_store_file(file)) for file in files]
 
 
@@ -81,8 +84,13 @@ def _on_server(location: str) -> list[Held]:
     try:
         with server_errors(location, "list collections"):
             names = sorted(entry.name for entry in client.get_collections().collections)
-            found = [read_collection(client, name) for name in names if name.startswith(COLLECTION_PREFIX)]
+            found = [
+                read_collection(client, name)
+                for name in names
+                if name.startswith(COLLECTION_PREFIX)
+            ]
     finally:
         client.close()
-    # The fingerprint is written on the parts alone, so an empty collection tells nothing; nor is there anything to do.
+    # The fingerprint is written on the parts alone, so an empty collection tells nothing; nor is
+    # there anything to do.
     return [Held(*entry) for entry in found if entry is not None]

@@ -6,9 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_app.store.base import NeighbourStore
-from runtime.errors import StoreError
-from runtime.extras import require_extra
+from edge_app.store.base import NeighborStore
+from runtime.errors import StoreError, require_extra
 
 MEMORY = "memory:"
 _REMOTE_SCHEMES = ("http://", "https://", "grpc://", "grpcs://")
@@ -29,20 +28,22 @@ def open_store(
     timeout_s: int | None = None,
     reserve_mib: int | None = None,
     later: bool = False,
-) -> NeighbourStore:
+) -> NeighborStore:
     """Open a neighbour store.
 
     Args:
-        location: a folder (``./neighbours``), a server (``http://host:6333``, ``https://...?prefer_grpc=1``,
-            ``grpc://host:6334``; the API key comes from the environment variable QDRANT_API_KEY), or ``memory:`` for a
-            folder that is removed on close.
-        bundle: fingerprint of the model, from :func:`edge_app.fingerprint.bundle_fingerprint`. Several bundles may
-            share a location; each has its own folder or collection there.
+        location: a folder (``./neighbours``), a server (``http://host:6333``,
+            ``https://...?prefer_grpc=1``, ``grpc://host:6334``; the API key comes from the
+            environment variable QDRANT_API_KEY), or ``memory:`` for a folder that is removed on
+            close.
+        bundle: fingerprint of the model, from :func:`edge_app.fingerprint.bundle_fingerprint`.
+            Several bundles may share a location; each has its own folder or collection there.
         embedding_length: length of the model's descriptors.
         create: False to refuse a store that does not exist yet, for commands that only read.
         pauses_s: a server only: seconds before each further attempt when it cannot be reached.
         timeout_s: a server only: seconds to wait for any answer.
-        later: a server only: open although it cannot be reached just now, see :class:`edge_app.store.remote.RemoteStore`.
+        later: a server only: open although it cannot be reached just now, see
+            :class:`edge_app.store.remote.RemoteStore`.
         reserve_mib: a folder only: free space in MiB that writing leaves on the disk.
 
     Raises:
@@ -50,7 +51,9 @@ def open_store(
         MissingExtraError: Qdrant's packages are not installed.
     """
     if embedding_length < 1:
-        raise StoreError(f"embedding length: expected at least 1, found {embedding_length}; check the bundle")
+        raise StoreError(
+            f"embedding length: expected at least 1, found {embedding_length}; check the bundle"
+        )
     if is_server(location):
         require_extra("neighbours", "qdrant_client")
         from edge_app.store.connect import TIMEOUT_S, connect
@@ -69,7 +72,8 @@ def open_store(
         )
     if "://" in location or not location.strip():
         raise StoreError(
-            f"store: expected a folder, http://HOST:6333, grpc://HOST:6334 or memory:, found {location!r}"
+            "store: expected a folder, http://HOST:6333, grpc://HOST:6334 or memory:, found "
+            f"{location!r}"
         )
     require_extra("neighbours", "qdrant_edge")
     from edge_app.store.edge import RESERVE_MIB, EdgeStore

@@ -13,8 +13,13 @@ import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 
 from edge_app.store import remote_records as records
-from edge_app.store.base import Merged, Neighbour, PartPoint, SearchFilter
-from edge_app.store.connect import TIMEOUT_S, CollectionMissingError, StoreUnreachableError, server_errors
+from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
+from edge_app.store.connect import (
+    TIMEOUT_S,
+    CollectionMissingError,
+    StoreUnreachableError,
+    server_errors,
+)
 from edge_app.store.remote_collection import (
     COLLECTION_PREFIX,
     SEARCH_PARAMS,
@@ -50,13 +55,16 @@ class RemoteStore:
         embedding_length: length of its descriptors.
         name: the location, for messages.
         create: False to refuse a collection that does not exist yet.
-        pauses_s: seconds to wait before each further attempt when the server cannot be reached; every request may be
-            repeated without harm. Empty for one attempt, so that an operator never waits.
+        pauses_s: seconds to wait before each further attempt when the server cannot be reached;
+            every request may be repeated without harm. Empty for one attempt, so that an operator
+            never waits.
         timeout_s: the client's, for messages.
-        later: open, and say so, although the server cannot be reached just now; every request asks it anew.
+        later: open, and say so, although the server cannot be reached just now; every request asks
+            it anew.
 
     Raises:
-        StoreError: the server cannot be reached (not with ``later``) or refuses, or the collection holds other vectors.
+        StoreError: the server cannot be reached (not with ``later``) or refuses, or the collection
+            holds other vectors.
     """
 
     def __init__(
@@ -94,23 +102,31 @@ class RemoteStore:
         """Add points or replace those with the same id; on return the server has acknowledged them.
 
         Raises:
-            StoreError: a point is unusable (nothing is written then), or the server cannot be reached or refuses.
+            StoreError: a point is unusable (nothing is written then), or the server cannot be
+                reached or refuses.
         """
         self._check_open()
-        checked = [checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points]
+        checked = [
+            checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points
+        ]
         self._upsert(checked, models.UpdateMode.UPSERT)
 
     def merge(self, points: Sequence[PartPoint]) -> Merged:
         """Take over parts of another store, see :meth:`edge_app.store.base.NeighbourStore.merge`.
 
-        The server itself checks that a part is missing (Qdrant 1.17 and later) and a word is older, so that a request that
-        arrives late or twice, or another box between reading and writing, takes nothing back.
+        The server itself checks that a part is missing (Qdrant 1.17 and later) and a word is older,
+        so that a request that arrives late or twice, or another box between reading and writing,
+        takes nothing back.
 
         Raises:
-            StoreError: a point is unusable (nothing is written then), or the server cannot be reached or refuses.
+            StoreError: a point is unusable (nothing is written then), or the server cannot be
+                reached or refuses.
         """
         checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
-        there = {found.point_id: found for found in self.fetch([entry[0] for entry in checked], full=False)}
+        there = {
+            found.point_id: found
+            for found in self.fetch([entry[0] for entry in checked], full=False)
+        }
         missing = [entry for entry in checked if entry[0] not in there]
         renewed = {
             identifier
@@ -118,7 +134,8 @@ class RemoteStore:
             if identifier in there and newer(point, there[identifier])
         }
         self._upsert(missing, models.UpdateMode.INSERT_ONLY)
-        # Another box may have added a missing part in between, and the server then took nothing of ours.
+        # Another box may have added a missing part in between, and the server then took nothing of
+        # ours.
         words = [
             records.word_operation(identifier, payload)
             for identifier, _, payload in checked
@@ -133,11 +150,12 @@ class RemoteStore:
 
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
-    ) -> list[Neighbour]:
+    ) -> list[Neighbor]:
         """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer.
 
         Raises:
-            StoreError: the descriptor or the filter is unusable, or the server cannot be reached or refuses.
+            StoreError: the descriptor or the filter is unusable, or the server cannot be reached or
+                refuses.
         """
         self._check_open()
         vector = checked_embedding(embedding, self.embedding_length)
@@ -154,7 +172,7 @@ class RemoteStore:
                 search_params=SEARCH_PARAMS,
             ),
         )
-        return [Neighbour(float(hit.score), point_of(hit.id, hit.payload)) for hit in answer.points]
+        return [Neighbor(float(hit.score), point_of(hit.id, hit.payload)) for hit in answer.points]
 
     def get(self, point_id: str) -> PartPoint | None:
         """One point with its descriptor, or None."""
@@ -193,14 +211,17 @@ class RemoteStore:
         wanted = [checked_id(value) for value in point_ids]
         if wanted:
             selector = records.deletion(wanted, keep_confirmed=keep_confirmed)
-            self._ask("delete parts", lambda: self._client.delete(self.collection, selector, wait=True))
+            self._ask(
+                "delete parts", lambda: self._client.delete(self.collection, selector, wait=True)
+            )
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
         self._check_open()
         wanted = records.field_filter(checked_filter(where))
         return self._ask(
-            "count", lambda: self._client.count(self.collection, count_filter=wanted, exact=True).count
+            "count",
+            lambda: self._client.count(self.collection, count_filter=wanted, exact=True).count,
         )
 
     def optimize(self) -> bool:
@@ -217,16 +238,22 @@ class RemoteStore:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreError(f"{self.name}: expected an open store, found a closed one; open it again")
+            raise StoreError(
+                f"{self.name}: expected an open store, found a closed one; open it again"
+            )
 
     def _prepare(self) -> None:
-        # Two threads at once do the same twice, which does no harm; one that waited for the other would keep its part waiting.
+        # Two threads at once do the same twice, which does no harm; one that waited for the other
+        # would keep its part waiting.
         if not self._prepared:
             self._patiently("open a collection", self._open_collection)
             self._prepared = True
@@ -235,8 +262,10 @@ class RemoteStore:
         if not self._client.collection_exists(self.collection):
             if not self._create:
                 raise StoreError(
-                    f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found no collection "
-                    f"{self.collection}; type: lineside index BUNDLE --images DIR --store {self.name}"
+                    f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found "
+                    "no collection "
+                    f"{self.collection}; type: lineside index BUNDLE --images DIR --store "
+                    f"{self.name}"
                 )
             create_collection(self._client, self.collection, self.embedding_length)
         check_vectors(self._client, self.collection, self.embedding_length, self.name)

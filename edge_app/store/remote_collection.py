@@ -9,7 +9,10 @@ from qdrant_client import QdrantClient, models
 from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
 from runtime.errors import StoreError
 
-_INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "datetime": models.PayloadSchemaType.DATETIME}
+_INDEX_TYPES = {
+    "keyword": models.PayloadSchemaType.KEYWORD,
+    "datetime": models.PayloadSchemaType.DATETIME,
+}
 COLLECTION_PREFIX = "lineside-"
 # What int8 finds is measured again with the stored float32 vectors.
 SEARCH_PARAMS = models.SearchParams(
@@ -20,7 +23,9 @@ SEARCH_PARAMS = models.SearchParams(
 def read_collection(client: QdrantClient, collection: str) -> tuple[str, int] | None:
     """Fingerprint of the bundle and length of the descriptors; None if there is no part in it, or none of ours."""
     vectors = client.get_collection(collection).config.params.vectors
-    length = vectors[VECTOR_NAME].size if isinstance(vectors, dict) and VECTOR_NAME in vectors else 0
+    length = (
+        vectors[VECTOR_NAME].size if isinstance(vectors, dict) and VECTOR_NAME in vectors else 0
+    )
     records, _ = client.scroll(collection, limit=1, with_payload=["bundle"], with_vectors=False)
     bundle = (records[0].payload or {}).get("bundle") if records else None
     return (str(bundle), length) if bundle and length else None
@@ -31,7 +36,8 @@ def create_collection(client: QdrantClient, collection: str, embedding_length: i
     params = models.VectorParams(
         size=embedding_length,
         distance=models.Distance.COSINE,
-        # Counts from the size on at which the server builds an index, 10,000 KiB of vectors unless set otherwise.
+        # Counts from the size on at which the server builds an index, 10,000 KiB of vectors unless
+        # set otherwise.
         quantization_config=models.ScalarQuantization(
             scalar=models.ScalarQuantizationConfig(
                 type=models.ScalarType.INT8, quantile=0.99, always_ram=True
@@ -50,7 +56,8 @@ def complete_indexes(client: QdrantClient, collection: str) -> None:
     """Make the payload indexes that a collection lacks: the network may have broken while it was made."""
     there = client.get_collection(collection).payload_schema
     with warnings.catch_warnings():
-        # qdrant-client's local mode has no payload indexes and warns; filters work there all the same.
+        # qdrant-client's local mode has no payload indexes and warns; filters work there all the
+        # same.
         warnings.simplefilter("ignore")
         for field, kind in INDEXED_FIELDS.items():
             if field not in there:
@@ -73,7 +80,8 @@ def check_vectors(client: QdrantClient, collection: str, embedding_length: int, 
     found = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
     if found is None or found.distance != models.Distance.COSINE:
         raise StoreError(
-            f"{name}: expected the collection {collection} with the cosine vector '{VECTOR_NAME}', "
+            f"{name}: expected the collection {collection} with the cosine vector "
+            f"'{VECTOR_NAME}', "
             "found another; rename or delete that collection"
         )
     if found.size != embedding_length:

@@ -9,8 +9,9 @@ from typing import Any
 from qdrant_client import models
 
 from edge_app.store.base import PartPoint, SearchFilter
-from edge_app.store.schema import VECTOR_NAME, Embedding, point_of
+from edge_app.store.schema import VECTOR_NAME, point_of
 from edge_app.store.words import WORD_FIELDS
+from runtime.types import Embedding
 
 Checked = tuple[str, Embedding, dict[str, Any]]
 # Of a clock that has lost its battery.
@@ -22,7 +23,10 @@ def selection(*, full: bool) -> dict[str, Any]:
     """Arguments of a read that choose what comes back: everything, or all but descriptor and thumbnail."""
     if full:
         return {"with_payload": True, "with_vectors": [VECTOR_NAME]}
-    return {"with_payload": models.PayloadSelectorExclude(exclude=["thumbnail"]), "with_vectors": False}
+    return {
+        "with_payload": models.PayloadSelectorExclude(exclude=["thumbnail"]),
+        "with_vectors": False,
+    }
 
 
 def part_of(record: models.Record) -> PartPoint:
@@ -54,7 +58,9 @@ def word_operation(identifier: str, payload: dict[str, Any]) -> models.SetPayloa
     older: list[models.Condition] = [models.Filter(must_not=[timed])]
     if payload["confirmed_at"]:
         moment = datetime.fromisoformat(payload["confirmed_at"])
-        older.append(models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(lte=moment)))
+        older.append(
+            models.FieldCondition(key="confirmed_at", range=models.DatetimeRange(lte=moment))
+        )
     return models.SetPayloadOperation(
         set_payload=models.SetPayload(
             payload={name: payload[name] for name in WORD_FIELDS},
@@ -68,7 +74,9 @@ def deletion(point_ids: list[str], *, keep_confirmed: bool) -> models.PointsSele
     if not keep_confirmed:
         return models.PointIdsList(points=list(point_ids))
     return models.FilterSelector(
-        filter=models.Filter(must=[models.HasIdCondition(has_id=list(point_ids))], must_not=[_WITH_WORD])
+        filter=models.Filter(
+            must=[models.HasIdCondition(has_id=list(point_ids))], must_not=[_WITH_WORD]
+        )
     )
 
 
@@ -83,7 +91,9 @@ def field_filter(where: SearchFilter) -> models.Filter | None:
         must.append(_WITH_WORD)
     if where.since is not None or where.until is not None:
         since, until = (_time(value) for value in (where.since, where.until))
-        must.append(models.FieldCondition(key="time", range=models.DatetimeRange(gte=since, lt=until)))
+        must.append(
+            models.FieldCondition(key="time", range=models.DatetimeRange(gte=since, lt=until))
+        )
     must_not: list[models.Condition] = []
     if where.exclude_ids:
         must_not.append(models.HasIdCondition(has_id=list(where.exclude_ids)))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edge_app.store.base import PartPoint, SearchFilter
 from edge_app.store.words import now
 from runtime.errors import StoreError
+from runtime.types import Embedding
 
 SCHEMA_VERSION = 1
 VECTOR_NAME = "defect"
@@ -32,11 +33,17 @@ INDEXED_FIELDS: Mapping[str, str] = {
 WORDS = ("right", "wrong", "")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://lineside/neighbours")
 _TEXT_FIELDS = (
-    "bundle", "category", "path", "verdict", "defect_type", "time", "camera", "confirmed", "thumbnail",
+    "bundle",
+    "category",
+    "path",
+    "verdict",
+    "defect_type",
+    "time",
+    "camera",
+    "confirmed",
+    "thumbnail",
     "confirmed_at",
-)  # fmt: skip
-
-Embedding = npt.NDArray[np.float32]
+)
 
 
 def point_id(content: bytes, bundle: str) -> str:
@@ -75,12 +82,14 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
     vector = np.asarray(embedding, dtype=np.float32)
     if vector.shape != (length,):
         raise StoreError(
-            f"descriptor: expected shape ({length},), found {vector.shape}; it comes from another bundle: "
+            f"descriptor: expected shape ({length},), found {vector.shape}; it comes from another "
+            "bundle: "
             "index the pictures again with the bundle in use"
         )
     if not np.isfinite(vector).all():
         raise StoreError(
-            "descriptor: expected finite numbers, found NaN or infinity; run: lineside verify BUNDLE"
+            "descriptor: expected finite numbers, found NaN or infinity; run: lineside verify "
+            "BUNDLE"
         )
     return vector
 
@@ -104,13 +113,16 @@ def checked_point(
     """
     if point.bundle != bundle:
         raise StoreError(
-            f"{point.path}: expected a part inspected with bundle {bundle[:16]}, found one of {point.bundle[:16]}; "
-            "descriptors of different bundles cannot be compared: index it again with the bundle in use"
+            f"{point.path}: expected a part inspected with bundle {bundle[:16]}, found one of "
+            f"{point.bundle[:16]}; "
+            "descriptors of different bundles cannot be compared: index it again with the bundle "
+            "in use"
         )
     for name in ("raw_score", "normalized_score"):
         if not math.isfinite(getattr(point, name)):
             raise StoreError(
-                f"{point.path}: expected a finite {name}, found {getattr(point, name)}; run: lineside verify BUNDLE"
+                f"{point.path}: expected a finite {name}, found {getattr(point, name)}; run: "
+                "lineside verify BUNDLE"
             )
     checked_word(point.confirmed)
     payload = point.payload()
@@ -132,7 +144,8 @@ def checked_id(value: str) -> str:
         return str(uuid.UUID(value))
     except (ValueError, AttributeError, TypeError) as error:
         raise StoreError(
-            f"point id: expected a UUID, found {value!r}; make it with edge_app.store.schema.point_id"
+            f"point id: expected a UUID, found {value!r}; make it with "
+            "edge_app.store.schema.point_id"
         ) from error
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from edge_app.store.base import NeighbourStore, PartPoint
+from edge_app.store.base import NeighborStore, PartPoint
 from runtime.errors import StoreError
 
-# A word is on a verdict, which another threshold would have made another one: they are kept and travel together.
+# A word is on a verdict, which another threshold would have made another one: they are kept and
+# travel together.
 WORD_FIELDS = ("confirmed", "confirmed_at", "verdict", "raw_score", "normalized_score")
 _ATTEMPTS = 3
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -20,7 +21,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def give_word(store: NeighbourStore, point: PartPoint, word: str) -> None:
+def give_word(store: NeighborStore, point: PartPoint, word: str) -> None:
     """Store the operator's word on a part and the verdict that it is on, and the part itself where it is missing.
 
     Safe while other boxes write to the same store: the newest word on a part wins.
@@ -34,7 +35,9 @@ def give_word(store: NeighbourStore, point: PartPoint, word: str) -> None:
         StoreError: an unknown word, an unusable part, or the store cannot be read or written.
     """
     stored = store.fetch([point.point_id], full=False)
-    said = replace(point, confirmed=word, confirmed_at=after(stored[0].confirmed_at if stored else ""))
+    said = replace(
+        point, confirmed=word, confirmed_at=after(stored[0].confirmed_at if stored else "")
+    )
     for _ in range(_ATTEMPTS):
         store.merge([said])
         # Another box may have removed the part between the store's own reading and writing.
@@ -68,8 +71,8 @@ def with_word_of(point: PartPoint, other: PartPoint) -> PartPoint:
 def newer(one: PartPoint, other: PartPoint) -> bool:
     """Whether the word on ``one`` replaces that on ``other``.
 
-    Every store decides alike: the later word wins, one without a time is older than any other, and of two words of the
-    same time ``wrong`` beats ``right`` and ``right`` beats none.
+    Every store decides alike: the later word wins, one without a time is older than any other, and
+    of two words of the same time ``wrong`` beats ``right`` and ``right`` beats none.
     """
     return _rank(one) > _rank(other)
 

@@ -17,8 +17,8 @@ from export.recipe_file import make_recipe, read_recipe_file
 from runtime import atomic
 from runtime.bench.plot import check_plot_path
 from runtime.cli import emit_json
-from runtime.dataset import load_category
 from runtime.errors import TrainingError
+from runtime.images.dataset import load_category
 from runtime.progress import say
 
 # What the grid replaces in a recipe.
@@ -35,13 +35,22 @@ def run(options: dict[str, Any]) -> int:
     require_writable(out)
     if options["plot"] is not None:
         check_plot_path(options["plot"])
-    grid = Grid(numbers("--sizes", options["sizes"]), numbers("--prototypes", options["prototypes"]))
+    grid = Grid(
+        numbers("--sizes", options["sizes"]), numbers("--prototypes", options["prototypes"])
+    )
     budget = Budget(options["max_latency_ms"], options["max_memory_mib"])
     category = load_category(options["data"], options["category"])
     question = Question(
-        _recipes(options), grid, category, budget, options["accuracy_on"], options["seed"], options["device"],
-        options["threads"], options["int8"],
-    )  # fmt: skip
+        _recipes(options),
+        grid,
+        category,
+        budget,
+        options["accuracy_on"],
+        options["seed"],
+        options["device"],
+        options["threads"],
+        options["int8"],
+    )
     found = plan(question, out, options["name"])
     if options["plot"] is not None:
         atomic.write_bytes(options["plot"], plot(found, budget).encode())
@@ -79,13 +88,20 @@ def _recipes(options: dict[str, Any]) -> list[Recipe]:
         settings = [read_recipe_file(options["recipe"])]
         varied = [name for name in VARIED if name in settings[0]]
         if varied:
-            say(f"{options['recipe']}: {', '.join(varied)} left aside: --sizes and --prototypes vary it")
+            say(
+                f"{options['recipe']}: {', '.join(varied)} left aside: --sizes and --prototypes "
+                "vary it"
+            )
     else:
-        settings = [{"model": model} for model in dict.fromkeys(options["models"] or ("patchcore",))]
+        settings = [
+            {"model": model} for model in dict.fromkeys(options["models"] or ("patchcore",))
+        ]
     if options["steps"] is not None:
         taking = [one for one in settings if one["model"] == "efficientad"]
         if not taking:
-            raise TrainingError("--steps: expected with --model efficientad, found without; leave it out")
+            raise TrainingError(
+                "--steps: expected with --model efficientad, found without; leave it out"
+            )
         for one in taking:
             one["steps"] = options["steps"]
     return [make_recipe(one) for one in settings]
@@ -100,7 +116,8 @@ def _to_json(found: Plan, budget: Budget, out: Path) -> dict[str, Any]:
         "max_latency_ms": budget.max_latency_ms,
         "max_memory_mib": budget.max_memory_mib,
         "variants": [
-            {**one.to_json(), "pareto": one in front, "fits": budget.allows(one)} for one in found.measured
+            {**one.to_json(), "pareto": one in front, "fits": budget.allows(one)}
+            for one in found.measured
         ],
         "chosen": None if found.best is None else found.best.to_json(),
         "bundle": None if found.best is None else str(out),
@@ -111,12 +128,17 @@ def _conclude(found: Plan, budget: Budget, out: Path) -> int:
     if found.best is None:
         close = nearest(found.measured, budget)
         say(
-            f"lineside: plan: expected a variant within {budget}, found none; no bundle was written. Nearest: {close.title}: "
-            f"p95 {close.p95_ms:.1f} ms, {close.peak_rss_mib:.0f} MiB, AUROC {close.auroc:.4f}. Raise the budget to that, or try "
+            f"lineside: plan: expected a variant within {budget}, found none; no bundle was "
+            f"written. Nearest: {close.title}: "
+            f"p95 {close.p95_ms:.1f} ms, {close.peak_rss_mib:.0f} MiB, AUROC {close.auroc:.4f}. "
+            "Raise the budget to that, or try "
             "smaller --sizes and --prototypes"
         )
         return 1
     best = found.best
     say(f"bundle written: {out} ({best.title})")
-    say(f"next: lineside inspect {out} PICTURES… --engine {best.engine} --precision {best.precision}")
+    say(
+        f"next: lineside inspect {out} PICTURES… --engine {best.engine} --precision "
+        f"{best.precision}"
+    )
     return 0

@@ -9,16 +9,32 @@ from typing import Any
 from export.data.photographs import read_photographs
 from export.recipe import Recipe
 from export.recipe_file import RECIPES, make_recipe, read_recipe_file
-from runtime.bundle import MANIFEST_FILE
-from runtime.dataset import load_category
+from runtime.bundle.folder import MANIFEST_FILE
+from runtime.bundle.manifest import Manifest
 from runtime.errors import LinesideError, TrainingError
-from runtime.manifest import Manifest
+from runtime.images.dataset import load_category
 from runtime.progress import say
 
 _FLAGS = (
-    "model", "backbone", "backbone_weights", "layers", "tile", "tile_overlap", "coreset_ratio", "max_prototypes", "dimensions", "score_share",
-    "num_neighbors", "learn_held_out", "teacher", "student", "teacher_weights", "imagenet_dir", "model_size", "steps",
-)  # fmt: skip
+    "model",
+    "backbone",
+    "backbone_weights",
+    "layers",
+    "tile",
+    "tile_overlap",
+    "coreset_ratio",
+    "max_prototypes",
+    "dimensions",
+    "score_share",
+    "num_neighbors",
+    "learn_held_out",
+    "teacher",
+    "student",
+    "teacher_weights",
+    "imagenet_dir",
+    "model_size",
+    "steps",
+)
 
 
 def run(options: dict[str, Any]) -> None:
@@ -32,7 +48,8 @@ def run(options: dict[str, Any]) -> None:
         f"{recipe.model} on {category.name}: {len(photographs.train)} good parts to learn from, "
         f"{len(photographs.held_out)} held out for the threshold"
     )
-    # anomalib and torch take seconds to import: what is wrong with the settings or the data is said before.
+    # anomalib and torch take seconds to import: what is wrong with the settings or the data is said
+    # before.
     from export.bundling import Work, write_bundle
     from export.kept import KeptModel
     from export.training import train
@@ -60,7 +77,8 @@ def run(options: dict[str, Any]) -> None:
     _report(manifest, out)
     if trained.unseen is not None:
         say(
-            f"held-out parts that were learned too: {len(photographs.held_out)}; lineside calibrate needs other good parts"
+            f"held-out parts that were learned too: {len(photographs.held_out)}; lineside "
+            "calibrate needs other good parts"
         )
 
 
@@ -68,7 +86,8 @@ def recipe_from(options: dict[str, Any]) -> Recipe:
     """A typed recipe from the file, if there is one, and the flags that were given, which win.
 
     Raises:
-        TrainingError: a value out of range, a flag of the other model, or neither flag nor file says which model.
+        TrainingError: a value out of range, a flag of the other model, or neither flag nor file
+            says which model.
     """
     file: Path | None = options["recipe"]
     settings: dict[str, Any] = read_recipe_file(file) if file is not None else {}
@@ -84,7 +103,8 @@ def recipe_from(options: dict[str, Any]) -> Recipe:
         )
     if settings and model != settings["model"]:
         raise TrainingError(
-            f"--model {model}: expected the recipe's model, found {settings['model']}; leave --model out"
+            f"--model {model}: expected the recipe's model, found {settings['model']}; leave "
+            "--model out"
         )
     foreign = sorted(given.keys() - {field.name for field in fields(RECIPES[model])})
     if foreign:
@@ -102,16 +122,22 @@ def _flag(name: str, value: object) -> str:
 
 def require_writable(out: Path) -> None:
     """Refuse to replace anything but a bundle, before an hour is spent on training."""
-    if out.exists() and not (out / MANIFEST_FILE).is_file() and (out.is_file() or any(out.iterdir())):
+    if (
+        out.exists()
+        and not (out / MANIFEST_FILE).is_file()
+        and (out.is_file() or any(out.iterdir()))
+    ):
         raise TrainingError(
-            f"{out}: expected a new folder or an older bundle, found something else; choose another --out"
+            f"{out}: expected a new folder or an older bundle, found something else; choose "
+            "another --out"
         )
 
 
 def _report(manifest: Manifest, out: Path) -> None:
     for key, parity in manifest.certificate["variants"].items():
         say(
-            f"certificate {key}: max score difference {parity['max_score_difference']:.1e} of the range, "
+            f"certificate {key}: max score difference {parity['max_score_difference']:.1e} of the "
+            "range, "
             f"{parity['verdict_flips']} verdict flips on {parity['images']} images{_auroc(parity)}"
         )
     say(f"bundle written: {out}")
@@ -120,4 +146,6 @@ def _report(manifest: Manifest, out: Path) -> None:
 
 def _auroc(parity: dict[str, Any]) -> str:
     before, after = parity["image_auroc_reference"], parity["image_auroc"]
-    return "" if before is None else f", image AUROC on them {before:.3f} before and {after:.3f} after"
+    return (
+        "" if before is None else f", image AUROC on them {before:.3f} before and {after:.3f} after"
+    )

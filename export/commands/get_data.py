@@ -27,13 +27,14 @@ def command(
 ) -> None:
     """Download MVTec AD (4.9 GB, 15 categories) through anomalib's downloader and check its sha256.
 
-    MVTec AD is licensed CC BY-NC-SA 4.0: not for commercial use. Categories that are there already are left alone.
+    MVTec AD is licensed CC BY-NC-SA 4.0: not for commercial use. Categories that are there already
+    are left alone.
 
     \b
     Example:
       lineside get-data mvtec data --category tile --category leather
     """
-    from runtime.extras import require_extra
+    from runtime.errors import require_extra
 
     require_extra("train", "anomalib")
     from export.data.mvtec import LICENCE, fetch

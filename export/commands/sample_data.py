@@ -9,8 +9,13 @@ import click
 
 @click.command("sample-data")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--category", type=click.Choice(["tile", "leather", "grid", "all"]), default="all", show_default=True,
-              help="Kind of part.")  # fmt: skip
+@click.option(
+    "--category",
+    type=click.Choice(["tile", "leather", "grid", "all"]),
+    default="all",
+    show_default=True,
+    help="Kind of part.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -19,16 +24,32 @@ import click
     help="The same seed, the same pictures.",
 )
 @click.option(
-    "--train", type=click.IntRange(min=1), default=60, show_default=True, help="Good pictures to learn from."
+    "--train",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="Good pictures to learn from.",
 )
 @click.option(
-    "--test-good", type=click.IntRange(min=1), default=20, show_default=True, help="Good pictures to test."
+    "--test-good",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Good pictures to test.",
 )
 @click.option(
-    "--per-defect", type=click.IntRange(min=0), default=8, show_default=True, help="Pictures of each defect."
+    "--per-defect",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    help="Pictures of each defect.",
 )
-@click.option("--size", type=int, default=512, show_default=True, help="Side of a picture in pixels.")
-@click.option("--overwrite", is_flag=True, help="Replace a folder that was made with other settings.")
+@click.option(
+    "--size", type=int, default=512, show_default=True, help="Side of a picture in pixels."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a folder that was made with other settings."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def command(
     out: Path,
@@ -57,5 +78,13 @@ def command(
         say(f"{out / name}: {'written' if written else 'already there, unchanged'}")
         if as_json:
             bad = per_defect * len(DEFECTS[name])
-            emit_json({"category": name, "path": str(out / name), "written": written, "train_good": train,
-                       "test_good": test_good, "test_anomalous": bad})  # fmt: skip
+            emit_json(
+                {
+                    "category": name,
+                    "path": str(out / name),
+                    "written": written,
+                    "train_good": train,
+                    "test_good": test_good,
+                    "test_anomalous": bad,
+                }
+            )

@@ -1,7 +1,7 @@
 """Coreset of PatchCore's patches: exact k-center greedy selection without a pass over all patches per step.
 
-``select_coreset`` picks the patches, ``covering_radius`` measures how well a selection covers the rest;
-docs/coreset.md explains both.
+``select_coreset`` picks the patches, ``covering_radius`` measures how well a selection covers the
+rest; docs/coreset.md explains both.
 """
 
 from export.coreset.greedy import select_coreset

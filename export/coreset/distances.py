@@ -10,8 +10,8 @@ import torch
 
 from runtime.errors import TrainingError
 
-# One product of 1,024 x 1,024 distances is 4 MiB: large enough to run at the speed of the processor's
-# matrix units, small enough to stay in its caches until the minimum has been taken.
+# One product of 1,024 x 1,024 distances is 4 MiB: large enough to run at the speed of the
+# processor's matrix units, small enough to stay in its caches until the minimum has been taken.
 BLOCK_ROWS = 1024
 BLOCK_CENTERS = 1024
 _PREPARE_ROWS = 8192
@@ -20,8 +20,9 @@ _PREPARE_ROWS = 8192
 class Patches:
     """Patches centred, scaled and laid out so that one matrix product gives squared distances.
 
-    A row is ``[x, 1]`` and a center ``[-2c, |c|^2]``; their product plus ``|x|^2`` is ``|x - c|^2``. Centring on the
-    mean keeps the cancellation in that sum small, scaling keeps extreme inputs from overflowing.
+    A row is ``[x, 1]`` and a center ``[-2c, |c|^2]``; their product plus ``|x|^2`` is ``|x -
+    c|^2``. Centring on the mean keeps the cancellation in that sum small, scaling keeps extreme
+    inputs from overflowing.
 
     Attributes:
         rows: (N, D + 1), float32 or float64.
@@ -43,11 +44,15 @@ class Patches:
             target[:, :dimensions] = (block.double() - offset).div_(self.scale)
         self.norms = torch.empty(count, dtype=dtype, device=device)
         for norms, block in zip(
-            torch.split(self.norms, _PREPARE_ROWS), torch.split(self.rows, _PREPARE_ROWS), strict=True
+            torch.split(self.norms, _PREPARE_ROWS),
+            torch.split(self.rows, _PREPARE_ROWS),
+            strict=True,
         ):
             norms.copy_(block[:, :dimensions].square().sum(1))
         # Rounding errors of a dot product add up like a random walk over its terms.
-        self.rounding = 4 * torch.finfo(dtype).eps * math.sqrt(dimensions + 1) * float(self.norms.max())
+        self.rounding = (
+            4 * torch.finfo(dtype).eps * math.sqrt(dimensions + 1) * float(self.norms.max())
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,11 +98,13 @@ def check_features(features: torch.Tensor) -> None:
     """Refuse anything but a matrix of finite numbers.
 
     Raises:
-        TrainingError: not (N, D) with at least one patch and one dimension, or NaN or infinity in it.
+        TrainingError: not (N, D) with at least one patch and one dimension, or NaN or infinity in
+            it.
     """
     if features.ndim != 2 or 0 in features.shape:
         raise TrainingError(
-            f"coreset: expected features of shape (patches, dimensions), found {tuple(features.shape)}; "
+            "coreset: expected features of shape (patches, dimensions), found "
+            f"{tuple(features.shape)}; "
             "check that the training folder holds images and that the layers give feature maps"
         )
     low, high = torch.aminmax(features)

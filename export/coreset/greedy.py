@@ -1,8 +1,10 @@
 """k-center greedy selection (PatchCore, arXiv 2106.08265; active learning, arXiv 1708.00489), lazily and in batches.
 
-Plain greedy updates the distance of every patch after every pick. Distances only shrink, so a value computed
-against fewer centers is an upper bound, and a patch whose bound is below the current radius cannot be the next
-pick: it is left alone until the radius has come down to it. What is stale is then caught up in one matrix product.
+Plain greedy updates the distance of every patch after every pick. Distances only shrink, so a value
+computed against fewer centers is an upper bound, and a patch whose bound is below the current
+radius cannot be the next
+pick: it is left alone until the radius has come down to it. What is stale is then caught up in one
+    matrix product.
 """
 
 from __future__ import annotations
@@ -12,14 +14,21 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from export.coreset.distances import BLOCK_CENTERS, BLOCK_ROWS, Patches, check_features, full_precision
+from export.coreset.distances import (
+    BLOCK_CENTERS,
+    BLOCK_ROWS,
+    Patches,
+    check_features,
+    full_precision,
+)
 from runtime.errors import TrainingError
 
 # Patches whose mutual distances are computed at once; 1,024^2 float32 are 4 MiB.
 _MAX_CANDIDATES = 1024
 _MIN_POOL = 1024
 _MAX_POOL = 65536
-# Below 50 times the rounding error of a squared distance, a radius would be more than 1 % off: go to float64.
+# Below 50 times the rounding error of a squared distance, a radius would be more than 1 % off: go
+# to float64.
 _TRUST = 50.0
 _SELECTED = -1.0
 
@@ -33,15 +42,18 @@ def select_coreset(
 ) -> torch.Tensor:
     """Choose patches so that the farthest of the others is near a chosen one.
 
-    The first patch is drawn at random; each further one is the patch farthest from all chosen before, so the
-    first k indices are the greedy coreset of size k. No index comes twice, even among identical patches.
+    The first patch is drawn at random; each further one is the patch farthest from all chosen
+    before, so the first k indices are the greedy coreset of size k. No index comes twice, even
+    among identical patches.
 
     Args:
         features: (N, D), float32, any device; one row a patch.
         n_select: number of patches to choose, 1 to N.
-        seed: of the first patch; the same seed and features give the same indices on the same machine.
+        seed: of the first patch; the same seed and features give the same indices on the same
+            machine.
         on_progress: called now and then with (chosen so far, ``n_select``).
-        start: int64 indices that are chosen already, at most ``n_select``, none twice; they come first in the result.
+        start: int64 indices that are chosen already, at most ``n_select``, none twice; they come
+            first in the result.
 
     Returns:
         (n_select,) int64 indices into ``features``, in the order of choice, on its device.
@@ -53,7 +65,8 @@ def select_coreset(
     count = len(features)
     if not 1 <= n_select <= count:
         raise TrainingError(
-            f"coreset: expected between 1 and {count} patches to select (there are {count}), found {n_select}; "
+            f"coreset: expected between 1 and {count} patches to select (there are {count}), "
+            f"found {n_select}; "
             "change the coreset ratio"
         )
     first = torch.randint(count, (1,), generator=torch.Generator().manual_seed(seed))
@@ -73,7 +86,9 @@ class _Selection:
         self.patches = patches
         self.count = len(selected)
         self.selected = torch.empty(n_select, dtype=torch.int64, device=device)
-        self.centers = torch.empty(n_select, patches.rows.shape[1], dtype=patches.rows.dtype, device=device)
+        self.centers = torch.empty(
+            n_select, patches.rows.shape[1], dtype=patches.rows.dtype, device=device
+        )
         self.selected[: self.count] = selected
         self.centers[: self.count] = patches.as_centers(selected)
         self.bounds = torch.full_like(patches.norms, torch.inf)
@@ -93,10 +108,13 @@ class _Selection:
         """
         total = len(self.selected)
         while self.count < total:
-            values, candidates = torch.topk(self.bounds, min(self.pool, len(self.bounds)), sorted=False)
+            values, candidates = torch.topk(
+                self.bounds, min(self.pool, len(self.bounds)), sorted=False
+            )
             if float(values.max()) < self.floor:
                 break
-            # Every patch outside the candidates is nearer than this, and can only come nearer still.
+            # Every patch outside the candidates is nearer than this, and can only come nearer
+            # still.
             floor = max(float(values.min()), self.floor)
             self._catch_up(candidates, floor)
             self._select_among(candidates, floor)
@@ -116,7 +134,8 @@ class _Selection:
         for start in range(oldest, self.count, BLOCK_CENTERS):
             end = min(start + BLOCK_CENTERS, self.count)
             stale = ((seen < end) & (bounds >= floor)).nonzero()[:, 0]
-            # Patches that have seen the same centers share a block, so that little is computed twice.
+            # Patches that have seen the same centers share a block, so that little is computed
+            # twice.
             stale = stale[seen[stale].argsort(stable=True)]
             for block in torch.split(stale, BLOCK_ROWS) if len(stale) else ():
                 unseen = self.centers[max(start, int(seen[block[0]])) : end]
@@ -129,7 +148,8 @@ class _Selection:
         """Plain greedy among the candidates for as long as the farthest of them is the farthest of all patches.
 
         Args:
-            candidates: (K,) int64, every patch that is farther than ``floor``; up to date if still above it.
+            candidates: (K,) int64, every patch that is farther than ``floor``; up to date if still
+                above it.
             floor: squared distance that bounds all other patches.
         """
         bounds = self.bounds[candidates]

@@ -6,30 +6,45 @@ import math
 
 import torch
 
-from export.coreset.distances import BLOCK_CENTERS, BLOCK_ROWS, Patches, check_features, full_precision
+from export.coreset.distances import (
+    BLOCK_CENTERS,
+    BLOCK_ROWS,
+    Patches,
+    check_features,
+    full_precision,
+)
 from runtime.errors import TrainingError
 
 
 def covering_radius(features: torch.Tensor, selected: torch.Tensor) -> float:
     """Distance of the patch that is farthest from its nearest selected patch.
 
-    Computed in float32; the patches that rounding could have put first are computed again in float64.
+    Computed in float32; the patches that rounding could have put first are computed again in
+    float64.
 
     Args:
         features: (N, D), float32, any device; one row a patch.
         selected: (K,) int64 indices into ``features``, on the same device.
 
     Returns:
-        The radius, in the features' own unit; 0.0 if every patch is selected or equals a selected one.
+        The radius, in the features' own unit; 0.0 if every patch is selected or equals a selected
+        one.
 
     Raises:
-        TrainingError: features that are no finite matrix, or a selection that is empty or out of range.
+        TrainingError: features that are no finite matrix, or a selection that is empty or out of
+            range.
     """
     check_features(features)
     count = len(features)
-    if selected.ndim != 1 or not len(selected) or int(selected.min()) < 0 or int(selected.max()) >= count:
+    if (
+        selected.ndim != 1
+        or not len(selected)
+        or int(selected.min()) < 0
+        or int(selected.max()) >= count
+    ):
         raise TrainingError(
-            f"coreset: expected a list of indices between 0 and {count - 1}, found shape {tuple(selected.shape)} "
+            f"coreset: expected a list of indices between 0 and {count - 1}, found shape "
+            f"{tuple(selected.shape)} "
             "or an index out of range; take them from select_coreset on the same features"
         )
     with full_precision(features.device):
@@ -44,7 +59,9 @@ def covering_radius(features: torch.Tensor, selected: torch.Tensor) -> float:
 
 def _nearest(patches: Patches, indices: torch.Tensor, selected: torch.Tensor) -> torch.Tensor:
     """Squared distance of each patch to the nearest selected one, in blocks: (K,)."""
-    nearest = torch.full((len(indices),), torch.inf, dtype=patches.rows.dtype, device=indices.device)
+    nearest = torch.full(
+        (len(indices),), torch.inf, dtype=patches.rows.dtype, device=indices.device
+    )
     for some in torch.split(selected, BLOCK_CENTERS):
         centers = patches.as_centers(some)
         for block, rows in zip(

@@ -1,4 +1,4 @@
-"""anomalib's data module over :func:`runtime.preprocess.load_image`, so that training sees what the edge will see."""
+"""anomalib's data module over :func:`runtime.images.preprocess.load_image`, so that training sees what the edge will see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anomalib.data import AnomalibDataModule, AnomalibDataset, ImageItem
 from anomalib.data.utils import Split
 from torch.utils.data import DataLoader
 
-from runtime.preprocess import load_image
+from runtime.images.preprocess import load_image
 
 
 class GoodParts(AnomalibDataset):  # type: ignore[misc]
@@ -88,4 +88,6 @@ class GoodPartsModule(AnomalibDataModule):  # type: ignore[misc]
 
     @staticmethod
     def _loader(data: GoodParts, batch_size: int, **options: Any) -> DataLoader[Any]:
-        return DataLoader(data, batch_size=batch_size, collate_fn=data.collate_fn, num_workers=0, **options)
+        return DataLoader(
+            data, batch_size=batch_size, collate_fn=data.collate_fn, num_workers=0, **options
+        )

@@ -1,6 +1,7 @@
 """The real MVTec AD, through anomalib's own downloader and checksum.
 
-Bergmann et al., "MVTec AD: A Comprehensive Real-World Dataset for Unsupervised Anomaly Detection", CVPR 2019.
+Bergmann et al., "MVTec AD: A Comprehensive Real-World Dataset for Unsupervised Anomaly Detection",
+CVPR 2019.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from anomalib.data.datasets.image.mvtecad import CATEGORIES
 from anomalib.data.utils import DownloadInfo, download_and_extract
 from anomalib.data.utils.download import check_hash, extract
 
-from runtime.dataset import list_categories
 from runtime.errors import DataError
+from runtime.images.dataset import list_categories
 
 LICENCE = "MVTec AD is CC BY-NC-SA 4.0: free for research and teaching, not for commercial use. See mvtec.com/company/research/datasets"
 
@@ -41,7 +42,8 @@ def fetch(
         the wanted categories that are there now, sorted.
 
     Raises:
-        DataError: the download failed, the archive is damaged, a category is not in it, or something else lies in its place.
+        DataError: the download failed, the archive is damaged, a category is not in it, or
+            something else lies in its place.
     """
     wanted = categories or CATEGORIES
     if set(wanted) <= set(list_categories(out)):
@@ -59,7 +61,8 @@ def _require_free(out: Path, names: Sequence[str]) -> None:
     for name in names:
         if (out / name).exists() and name not in there:
             raise DataError(
-                f"{out / name}: expected nothing or a category with pictures in train/good, found something else; move it away"
+                f"{out / name}: expected nothing or a category with pictures in train/good, found "
+                "something else; move it away"
             )
 
 
@@ -75,14 +78,17 @@ def _unpack(staging: Path, archive: Path | None, info: DownloadInfo) -> None:
         extract(link, staging)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise DataError(
-            f"{archive or info.url}: expected the archive with sha256 {info.hashsum[:12]}…, found another or a damaged one "
+            f"{archive or info.url}: expected the archive with sha256 {info.hashsum[:12]}…, found "
+            "another or a damaged one "
             f"({error}); download it again"
         ) from error
     except OSError as error:
         source = str(archive) if archive is not None else info.url
         raise DataError(
-            f"{source}: expected to read MVTec AD from there, found '{error}'; check the network and the space on the disk, or "
-            "download it elsewhere and give it with --archive FILE; sample parts need no network: lineside sample-data"
+            f"{source}: expected to read MVTec AD from there, found '{error}'; check the network "
+            "and the space on the disk, or "
+            "download it elsewhere and give it with --archive FILE; sample parts need no network: "
+            "lineside sample-data"
         ) from error
 
 
@@ -91,7 +97,8 @@ def _keep(staging: Path, out: Path, categories: Sequence[str]) -> list[str]:
     missing = sorted(set(categories) - set(found))
     if missing:
         raise DataError(
-            f"--category: expected one of {', '.join(found) or 'nothing'}, found {', '.join(missing)}; check the spelling"
+            f"--category: expected one of {', '.join(found) or 'nothing'}, found "
+            f"{', '.join(missing)}; check the spelling"
         )
     kept = list(categories) or found
     for name in kept:

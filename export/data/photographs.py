@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.dataset import Category
 from runtime.errors import DataError, ImageError
-from runtime.preprocess import load_image
+from runtime.images.dataset import Category
+from runtime.images.preprocess import load_image
 from runtime.progress import say, track
 
 COMFORTABLE_GOOD = 20
 # Of 255. What 12 bits of a camera come to in 16-bit files, and 10 bits all the more.
 ALL_BUT_BLACK = 16
 HELD_OUT_SHARE = 0.15
-# The most useful of a promise, 5 % with 95 % confidence, needs 59; every part more is one less to learn from.
+# The most useful of a promise, 5 % with 95 % confidence, needs 59; every part more is one less to
+# learn from.
 MAX_HELD_OUT = 60
 
 
@@ -28,7 +29,8 @@ class Photographs:
 
     Attributes:
         train: pictures to learn from.
-        held_out: good pictures that training does not see until they have set the threshold, if at all.
+        held_out: good pictures that training does not see until they have set the threshold, if at
+            all.
         skipped: unreadable files with the reason.
         fingerprint: sha256 over the training and held-out pictures' content.
         train_digests: sha256 in hex of each training picture at the model's size.
@@ -57,7 +59,8 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
     usable, skipped, digests = _usable(category.train_good, size_hw)
     if not usable:
         raise DataError(
-            f"{category.name}: expected readable pictures of good parts (some {COMFORTABLE_GOOD} for a useful model), found none; "
+            f"{category.name}: expected readable pictures of good parts (some {COMFORTABLE_GOOD} "
+            "for a useful model), found none; "
             "photograph more good parts"
         )
     if len(usable) < COMFORTABLE_GOOD:
@@ -65,20 +68,24 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
     train, held_out = split(usable, seed)
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     by_path = dict(zip(usable, digests, strict=True))
-    learnt, unseen = (tuple(by_path[path] for path in part) for part in (train, held_out))
-    return Photographs(train, held_out, tuple(skipped), fingerprint, learnt, unseen)
+    learned, unseen = (tuple(by_path[path] for path in part) for part in (train, held_out))
+    return Photographs(train, held_out, tuple(skipped), fingerprint, learned, unseen)
 
 
 def _warning(count: int) -> str:
     """What to expect of a model of few parts."""
     if count == 1:
         return (
-            "warning: only 1 good part, so the threshold is a guess from the very picture that the model learns: expect false "
-            f"alarms and missed defects until more are photographed. {COMFORTABLE_GOOD} or more make a useful model."
+            "warning: only 1 good part, so the threshold is a guess from the very picture that "
+            "the model learns: expect false "
+            f"alarms and missed defects until more are photographed. {COMFORTABLE_GOOD} or more "
+            "make a useful model."
         )
     return (
-        f"warning: only {count} good parts. The model trains, but it has seen little of what good looks like: "
-        f"expect false alarms on normal variation and a threshold that is a guess. {COMFORTABLE_GOOD} or more help."
+        f"warning: only {count} good parts. The model trains, but it has seen little of what good "
+        "looks like: "
+        "expect false alarms on normal variation and a threshold that is a guess. "
+        f"{COMFORTABLE_GOOD} or more help."
     )
 
 
@@ -107,7 +114,8 @@ def _usable(
             continue
         brightest = max(brightest, int(image.max()))
         digest = hashlib.sha256(image.tobytes()).hexdigest()
-        # A copy may not be held out from a training that has seen its original: the threshold would be too low.
+        # A copy may not be held out from a training that has seen its original: the threshold would
+        # be too low.
         if digest in usable:
             repeated += 1
         else:
@@ -115,11 +123,14 @@ def _usable(
     if usable and brightest <= ALL_BUT_BLACK:
         # No more than a warning: in a dark field good parts are black.
         say(
-            f"warning: no good picture is brighter than {brightest} of 255, and the model will hardly tell grey levels apart; if the "
-            "camera writes 10 or 12 bits into 16-bit files, have it fill them from the top, or save 8 bits"
+            f"warning: no good picture is brighter than {brightest} of 255, and the model will "
+            "hardly tell grey levels apart; if the "
+            "camera writes 10 or 12 bits into 16-bit files, have it fill them from the top, or "
+            "save 8 bits"
         )
     if repeated:
         say(
-            f"warning: {repeated} of {repeated + len(usable)} good pictures are exact repeats of another one, which counts once"
+            f"warning: {repeated} of {repeated + len(usable)} good pictures are exact repeats of "
+            "another one, which counts once"
         )
     return list(usable.values()), skipped, list(usable)

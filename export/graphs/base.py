@@ -7,17 +7,19 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from runtime.tensor_names import FEATURES_PREFIX, OUTPUTS
+from runtime.engines.tensors import FEATURES_PREFIX, OUTPUTS
 
 
 class InferenceGraph(nn.Module):
     """uint8 image to (pred_score, anomaly_map, embedding), in parts that a converter can tell apart.
 
-    Quantisation may touch what comes before the features; distances between them stay in fp32, unless another search
-    for the nearest prototype takes the place of the tensors that :meth:`read` names.
+    Quantisation may touch what comes before the features; distances between them stay in fp32,
+    unless another search for the nearest prototype takes the place of the tensors that :meth:`read`
+    names.
 
     Attributes:
-        marks_seams: whether :meth:`forward` returns the seams after the three outputs, so that an exporter names them.
+        marks_seams: whether :meth:`forward` returns the seams after the three outputs, so that an
+            exporter names them.
     """
 
     marks_seams = False
@@ -31,7 +33,7 @@ class InferenceGraph(nn.Module):
         """The three outputs from what the networks say, and tensors on the way to them, by their names."""
 
     def seams(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Tensors inside the graph where one part ends and another begins, by their names (``runtime.tensor_names``)."""
+        """Tensors inside the graph where one part ends and another begins, by their names (``runtime.engines.tensors``)."""
         return self._run(image)[1]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -50,4 +52,7 @@ class InferenceGraph(nn.Module):
         features = self.features(image)
         named = self.read(*features)
         outputs = tuple(named.pop(name) for name in OUTPUTS)
-        return outputs, {**{f"{FEATURES_PREFIX}{index}": one for index, one in enumerate(features)}, **named}
+        return outputs, {
+            **{f"{FEATURES_PREFIX}{index}": one for index, one in enumerate(features)},
+            **named,
+        }

@@ -1,10 +1,12 @@
 """EfficientAD as one static graph: the same score as anomalib's model with one up-sampling instead of two.
 
-Both maps are linear in what is up-sampled, so they are weighted and added at feature resolution; only the sum is
-up-sampled and smoothed, and only to take its maximum. The offset is added last, because anomalib pads with zeros before
-it normalises. Where the autoencoder counts for nothing, neither it nor the half of the student that imitates it is there.
+Both maps are linear in what is up-sampled, so they are weighted and added at feature resolution;
+only the sum is up-sampled and smoothed, and only to take its maximum. The offset is added last,
+because anomalib pads with zeros before it normalises. Where the autoencoder counts for nothing,
+neither it nor the half of the student that imitates it is there.
 
-Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies", WACV 2024.
+Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies",
+WACV 2024.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from export.graphs.base import InferenceGraph
 from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
 from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
-from runtime.tensor_names import ANOMALY_MAP, EMBEDDING, PRED_SCORE
+from runtime.engines.tensors import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 _PAD = 4
 
@@ -31,7 +33,8 @@ class EfficientAdGraph(InferenceGraph):
     Args:
         model: anomalib's trained model with its channel statistics and map quantiles set.
         size_hw: input height and width.
-        good_scores: raw score of a typical good part and the bound that few exceed, for the descriptor.
+        good_scores: raw score of a typical good part and the bound that few exceed, for the
+            descriptor.
     """
 
     weight_st: torch.Tensor
@@ -42,7 +45,10 @@ class EfficientAdGraph(InferenceGraph):
     good_scores: torch.Tensor
 
     def __init__(
-        self, model: SmoothedEfficientAdModel, size_hw: tuple[int, int], good_scores: tuple[float, float]
+        self,
+        model: SmoothedEfficientAdModel,
+        size_hw: tuple[int, int],
+        good_scores: tuple[float, float],
     ) -> None:
         super().__init__()
         self.input = Uint8Input(None)
@@ -85,7 +91,9 @@ class EfficientAdGraph(InferenceGraph):
         student: nn.Module = model.student
         return student if self.ae is not None else _first_outputs(student, self.channels)
 
-    def _outputs(self, difference: torch.Tensor, against_ae: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    def _outputs(
+        self, difference: torch.Tensor, against_ae: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         """The three outputs from teacher - student and autoencoder - student, float32 (1, C, h, w) each."""
         combined = self.weight_st * difference.square().mean(dim=1, keepdim=True)
         if against_ae is not None:
@@ -93,7 +101,9 @@ class EfficientAdGraph(InferenceGraph):
         padded = F.pad(combined, (self.pad,) * 4) if self.pad else combined
         grown = self.smoothing(F.interpolate(padded, size=self.size_hw, mode="bilinear"))
         score = grown.amax(dim=(1, 2, 3)) + self.offset
-        embedding = defect_descriptor(self._direction(combined, difference), score, self.good_scores)
+        embedding = defect_descriptor(
+            self._direction(combined, difference), score, self.good_scores
+        )
         return {PRED_SCORE: score, ANOMALY_MAP: padded + self.offset, EMBEDDING: embedding}
 
     def _direction(self, combined: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """What accuracy is measured on: labelled test parts where there are both kinds, synthetic defects otherwise.
 
-Synthetic defects are Perlin-shaped patches of other pictures blended into good parts that training did not see (Zavrtanik
-et al., DRAEM, ICCV 2021; anomalib's generator). They rank variants; what they say of real defects is little.
+Synthetic defects are Perlin-shaped patches of other pictures blended into good parts that training
+did not see (Zavrtanik et al., DRAEM, ICCV 2021; anomalib's generator). They rank variants; what
+they say of real defects is little.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ from typing import Literal
 
 import lightning
 import numpy as np
-import numpy.typing as npt
 import torch
 from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 from sklearn.metrics import roc_auc_score
 
 from export.map_tuning import KINDS, spoil
 from export.sample_data.distractors import write_scenes
-from runtime.dataset import Category
 from runtime.errors import DataError, ImageError
+from runtime.images.dataset import Category
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector, Source
-from runtime.preprocess import load_image
 from runtime.progress import say, track
+from runtime.types import UInt8Image
 
-UInt8Image = npt.NDArray[np.uint8]
 AccuracyOn = Literal["labelled", "synthetic"]
 # Good parts that defects are drawn on, and defects in all, whatever the number of parts.
 MAX_GOOD = 40
@@ -52,7 +52,11 @@ class Exam:
     @property
     def title(self) -> str:
         """For people."""
-        what = "labelled test parts" if self.on == "labelled" else "synthetic defects on held-out good parts"
+        what = (
+            "labelled test parts"
+            if self.on == "labelled"
+            else "synthetic defects on held-out good parts"
+        )
         return f"{what} ({len(self.good)} good, {len(self.anomalous)} anomalous)"
 
 
@@ -74,7 +78,8 @@ def make_exam(
         return Exam("labelled", good, anomalous)
     if wanted == "labelled":
         say(
-            "--accuracy-on labelled: there are no labelled good and anomalous test parts; synthetic defects instead"
+            "--accuracy-on labelled: there are no labelled good and anomalous test parts; "
+            "synthetic defects instead"
         )
     parts = [load_image(path, (side, side)) for path in held_out[:MAX_GOOD]]
     return Exam("synthetic", parts, draw_defects(parts, seed))
@@ -105,7 +110,9 @@ def image_auroc(inspector: Inspector, exam: Exam) -> float:
     """Image AUROC of raw scores; pictures that cannot be read are left out."""
     labels: list[int] = []
     scores: list[float] = []
-    for source, label in track([(s, 0) for s in exam.good] + [(s, 1) for s in exam.anomalous], "accuracy"):
+    for source, label in track(
+        [(s, 0) for s in exam.good] + [(s, 1) for s in exam.anomalous], "accuracy"
+    ):
         try:
             scores.append(inspector.inspect(source).pred_score)
         except ImageError as error:
@@ -114,8 +121,10 @@ def image_auroc(inspector: Inspector, exam: Exam) -> float:
         labels.append(label)
     if len(set(labels)) < 2:
         raise DataError(
-            f"plan: expected readable good and anomalous pictures to compare candidates on, found {labels.count(0)} good and "
-            f"{labels.count(1)} anomalous ones; mend the pictures named above, or use --accuracy-on synthetic"
+            "plan: expected readable good and anomalous pictures to compare candidates on, found "
+            f"{labels.count(0)} good and "
+            f"{labels.count(1)} anomalous ones; mend the pictures named above, or use "
+            "--accuracy-on synthetic"
         )
     return float(roc_auc_score(labels, scores))
 

@@ -1,7 +1,8 @@
 """Models to choose from: one training for each input size, every smaller bank a prefix of the largest.
 
-The greedy coreset is nested: its first k patches are the greedy coreset of size k, so a bank of k prototypes is the first
-k rows of a larger one, exactly what a training with ``max_prototypes = k`` would have kept.
+The greedy coreset is nested: its first k patches are the greedy coreset of size k, so a bank of k
+prototypes is the first k rows of a larger one, exactly what a training with ``max_prototypes = k``
+would have kept.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from export.bundling import Work
 from export.data.photographs import read_photographs
 from export.recipe import MIN_EFFICIENTAD_SIDE, EfficientAdRecipe, PatchCoreRecipe, Recipe
 from export.training import train
-from runtime.dataset import Category
 from runtime.errors import TrainingError
+from runtime.images.dataset import Category
 from runtime.progress import say
 
 
@@ -40,13 +41,15 @@ def check_grid(recipe: Recipe, grid: Grid) -> list[Recipe]:
     if isinstance(recipe, PatchCoreRecipe):
         if recipe.learn_held_out:
             raise TrainingError(
-                "plan: expected held-out parts to compare candidates on, found learn_held_out = true, which learns them; "
+                "plan: expected held-out parts to compare candidates on, found learn_held_out = "
+                "true, which learns them; "
                 "leave it out, and train the chosen settings with: lineside train --learn-held-out"
             )
         least = recipe.num_neighbors + 1
         if min(grid.prototypes) < least:
             raise TrainingError(
-                f"--prototypes: expected at least {least} (one more than the neighbours of the re-weighting), "
+                f"--prototypes: expected at least {least} (one more than the neighbours of the "
+                "re-weighting), "
                 f"found {min(grid.prototypes)}"
             )
         most = max(grid.prototypes)
@@ -57,7 +60,8 @@ def check_grid(recipe: Recipe, grid: Grid) -> list[Recipe]:
     possible = [side for side in grid.sides if side >= MIN_EFFICIENTAD_SIDE and side % 64 == 0]
     if not possible:
         raise TrainingError(
-            f"--sizes: efficientad expects multiples of 64, at least {MIN_EFFICIENTAD_SIDE}, found "
+            f"--sizes: efficientad expects multiples of 64, at least {MIN_EFFICIENTAD_SIDE}, "
+            "found "
             f"{', '.join(map(str, grid.sides))}; add 256"
         )
     return [replace(recipe, size_hw=(side, side)) for side in possible]
@@ -81,7 +85,9 @@ def candidates(recipe: Recipe, category: Category, grid: Grid, seed: int) -> Ite
         seed: of everything random.
     """
     photographs = read_photographs(category, recipe.size_hw, seed)
-    say(f"{recipe.model} at {recipe.size_hw[0]} px: training on {len(photographs.train)} good parts")
+    say(
+        f"{recipe.model} at {recipe.size_hw[0]} px: training on {len(photographs.train)} good parts"
+    )
     trained = train(recipe, photographs, seed)
     if isinstance(recipe, EfficientAdRecipe):
         yield Work(recipe, category, photographs, trained, seed)

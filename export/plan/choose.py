@@ -45,7 +45,8 @@ class Measured:
         """Plain JSON, rounded to what was measured."""
         digits = {"auroc": 4, "p50_ms": 3, "p95_ms": 3, "peak_rss_mib": 1, "cold_start_ms": 1}
         return {
-            key: round(value, digits[key]) if key in digits else value for key, value in asdict(self).items()
+            key: round(value, digits[key]) if key in digits else value
+            for key, value in asdict(self).items()
         }
 
 

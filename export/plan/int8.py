@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from calibration.first_threshold import MAX_FALSE_REJECTS
 from export.data.photographs import Photographs
-from export.first_threshold import MAX_FALSE_REJECTS
 from runtime.progress import say
 
 
@@ -18,13 +18,27 @@ def add_int8(bundle: Path, photographs: Photographs) -> None:
 
     Args:
         bundle: folder of a candidate.
-        photographs: what it learnt from, which sets ranges and bank, and what was held out, which judges.
+        photographs: what it learnt from, which sets ranges and bank, and what was held out, which
+            judges.
     """
     with tempfile.TemporaryDirectory(prefix="lineside-plan-good-") as name:
         for index, path in enumerate((*photographs.train, *photographs.held_out)):
             shutil.copyfile(path, Path(name) / f"{index:06d}{path.suffix}")
-        command = [sys.executable, "-m", "runtime.cli", "calibrate", str(bundle), "--good", name, "--int8",
-                   "--precision", "int8", "--max-false-rejects", str(MAX_FALSE_REJECTS), "--on-average"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "calibrate",
+            str(bundle),
+            "--good",
+            name,
+            "--int8",
+            "--precision",
+            "int8",
+            "--max-false-rejects",
+            str(MAX_FALSE_REJECTS),
+            "--on-average",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip()]

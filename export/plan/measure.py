@@ -10,18 +10,24 @@ from export.plan.accuracy import Exam, image_auroc
 from export.plan.choose import Measured
 from runtime.bench.stages import summarize, time_stages
 from runtime.bench.start import measure_cold_start
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
 from runtime.inspector import Inspector
 
 REPETITIONS = 60
 
 
 def measure_bundle(
-    folder: Path, prototypes: int | None, exam: Exam, picture: Path, device: str, threads: int | None
+    folder: Path,
+    prototypes: int | None,
+    exam: Exam,
+    picture: Path,
+    device: str,
+    threads: int | None,
 ) -> list[Measured]:
     """Measure every variant whose engine is installed.
 
-    Accuracy is measured once for each precision: engines of one precision agree by the bundle's certificate.
+    Accuracy is measured once for each precision: engines of one precision agree by the bundle's
+    certificate.
 
     Args:
         folder: a bundle.

@@ -18,10 +18,9 @@ from export.plan.int8 import add_int8
 from export.plan.measure import measure_bundle
 from export.recipe import PatchCoreRecipe, Recipe
 from runtime import atomic
-from runtime.bundle import Bundle
-from runtime.bundle_writer import seal
-from runtime.dataset import Category
+from runtime.bundle.folder import Bundle, seal
 from runtime.errors import ParityError, TrainingError
+from runtime.images.dataset import Category
 from runtime.progress import say
 
 
@@ -34,7 +33,8 @@ class Question:
         grid: what is varied.
         category: the data set.
         budget: what the box can afford.
-        accuracy_on: insist on labelled or synthetic defects; None takes labelled ones where there are some.
+        accuracy_on: insist on labelled or synthetic defects; None takes labelled ones where there
+            are some.
         seed: of everything random.
         device: OpenVINO's device.
         threads: CPU threads, or None for the engine's choice.
@@ -98,7 +98,8 @@ def plan(question: Question, out: Path, name: str | None) -> Plan:
                 candidate.rename(kept)
         if exam is None or not measured:
             raise TrainingError(
-                "plan: expected at least one model that passes the certificate, found none; see above"
+                "plan: expected at least one model that passes the certificate, found none; see "
+                "above"
             )
         if best is not None:
             _publish(kept, out, best, exam)
@@ -114,7 +115,9 @@ def _exam(question: Question, work: Work) -> Exam:
     return exam
 
 
-def _try(work: Work, folder: Path, name: str | None, question: Question, exam: Exam) -> list[Measured]:
+def _try(
+    work: Work, folder: Path, name: str | None, question: Question, exam: Exam
+) -> list[Measured]:
     """Export and measure one candidate; one that fails its certificate is named and left out."""
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from export.sample_data.noise import Field
 
 
-def photograph(rng: np.random.Generator, scene: Field, *, gradient: float = 0.10) -> npt.NDArray[np.uint8]:
+def photograph(
+    rng: np.random.Generator, scene: Field, *, gradient: float = 0.10
+) -> npt.NDArray[np.uint8]:
     """Turn a scene into a picture.
 
     Args:

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from export.sample_data import grid, leather, tile
 from export.sample_data.camera import photograph
 from export.sample_data.noise import Field
 from runtime import atomic
-from runtime.dataset import GOOD
 from runtime.errors import DataError
+from runtime.images.dataset import GOOD
 from runtime.progress import track
+from runtime.types import UInt8Image
 
-UInt8Image = npt.NDArray[np.uint8]
 Defect = Callable[[np.random.Generator, Field], tuple[Field, Field]]
 
 # Raised whenever a change makes other pictures from the same seed.
@@ -35,12 +34,16 @@ _GOOD: dict[str, Callable[[np.random.Generator, int], Field]] = {
     "grid": grid.good,
 }
 _DEFECTS: dict[str, dict[str, Defect]] = {
-    "tile": {d.__name__: d for d in (tile.crack, tile.glue_strip, tile.gray_stroke, tile.oil, tile.rough)},
+    "tile": {
+        d.__name__: d for d in (tile.crack, tile.glue_strip, tile.gray_stroke, tile.oil, tile.rough)
+    },
     "leather": {
-        d.__name__: d for d in (leather.color, leather.cut, leather.fold, leather.glue, leather.poke)
+        d.__name__: d
+        for d in (leather.color, leather.cut, leather.fold, leather.glue, leather.poke)
     },
     "grid": {
-        d.__name__: d for d in (grid.bent, grid.broken, grid.glue, grid.metal_contamination, grid.thread)
+        d.__name__: d
+        for d in (grid.bent, grid.broken, grid.glue, grid.metal_contamination, grid.thread)
     },
 }
 CATEGORIES = tuple(_GOOD)
@@ -52,8 +55,8 @@ def render_part(
 ) -> tuple[UInt8Image, UInt8Image]:
     """Photograph one procedural part.
 
-    The part, the defect and the camera have generators of their own, so the same ``rng`` without the defect shows the
-    same part, flawless.
+    The part, the defect and the camera have generators of their own, so the same ``rng`` without
+    the defect shows the same part, flawless.
 
     Args:
         category: ``tile``, ``leather`` or ``grid``.
@@ -62,7 +65,8 @@ def render_part(
         size: side in pixels, 64 to 2,048.
 
     Returns:
-        Picture, uint8 (size, size, 3), RGB; mask, uint8 (size, size), 255 on the defect, 0 elsewhere.
+        Picture, uint8 (size, size, 3), RGB; mask, uint8 (size, size), 255 on the defect, 0
+        elsewhere.
 
     Raises:
         DataError: no such category or defect, or a size out of range.
@@ -73,7 +77,9 @@ def render_part(
     visible = np.zeros((size, size), np.float32)
     if defect is not None:
         scene, visible = _DEFECTS[category][defect](for_defect, scene)
-    return photograph(for_camera, scene), np.asarray(np.where(visible > 0.1, 255, 0), dtype=np.uint8)
+    return photograph(for_camera, scene), np.asarray(
+        np.where(visible > 0.1, 255, 0), dtype=np.uint8
+    )
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,9 @@ Job = tuple[str, str, int]
 def _jobs(counts: Counts) -> list[Job]:
     jobs: list[Job] = [("train", GOOD, i) for i in range(counts.train)]
     jobs += [("test", GOOD, i) for i in range(counts.test_good)]
-    jobs += [("test", defect, i) for defect in DEFECTS[counts.category] for i in range(counts.per_defect)]
+    jobs += [
+        ("test", defect, i) for defect in DEFECTS[counts.category] for i in range(counts.per_defect)
+    ]
     return jobs
 
 
@@ -172,7 +180,9 @@ def _write_part(work: tuple[Path, Counts, Job]) -> None:
 def _write_png(path: Path, image: UInt8Image) -> None:
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise DataError(f"{path}: expected the picture to be encoded as PNG, it was not; try another --size")
+        raise DataError(
+            f"{path}: expected the picture to be encoded as PNG, it was not; try another --size"
+        )
     path.write_bytes(data.tobytes())
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.sample_data.noise import smooth_noise
-
-UInt8Image = npt.NDArray[np.uint8]
+from runtime.types import UInt8Image
 
 
 def random_scene(rng: np.random.Generator, size: int) -> UInt8Image:
@@ -26,15 +25,17 @@ def random_scene(rng: np.random.Generator, size: int) -> UInt8Image:
     image = _field(rng, size)
     for _ in range(int(rng.integers(1, 4))):
         layer = (_field, _stripes, _grain)[int(rng.integers(3))](rng, size)
-        mask = (smooth_noise(rng, size, float(rng.uniform(4, size / 4))) > rng.uniform(-0.5, 1.0)).astype(
-            np.float32
-        )
+        mask = (
+            smooth_noise(rng, size, float(rng.uniform(4, size / 4))) > rng.uniform(-0.5, 1.0)
+        ).astype(np.float32)
         image = image * (1 - mask[..., None]) + layer * mask[..., None]
     canvas = np.clip(image * 255, 0, 255).astype(np.uint8)
     for _ in range(int(rng.integers(0, 14))):
         _shape(rng, canvas)
     if rng.random() < 0.4:
-        canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.5, 2.5))), dtype=np.uint8)
+        canvas = np.asarray(
+            cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.5, 2.5))), dtype=np.uint8
+        )
     return canvas
 
 
@@ -98,5 +99,7 @@ def _shape(rng: np.random.Generator, canvas: UInt8Image) -> None:
     elif kind == 2:
         cv2.line(canvas, (x, y), (a, b), color, max(1, abs(thickness)), cv2.LINE_AA)
     else:
-        points = (np.array([x, y]) + rng.normal(0, size / 8, (int(rng.integers(3, 7)), 2))).astype(np.int32)
+        points = (np.array([x, y]) + rng.normal(0, size / 8, (int(rng.integers(3, 7)), 2))).astype(
+            np.int32
+        )
         cv2.fillPoly(canvas, [points], color, cv2.LINE_AA)

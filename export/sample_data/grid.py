@@ -47,7 +47,9 @@ def _bend_once(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     start = center + shift * np.array([np.cos(angle), np.sin(angle)])
     twist = wander(rng, (float(start[0]), float(start[1])), angle + np.pi / 2, 0.35 * reach, 0.25)
     glint = draw_path(size, twist, 2.2 * size / 512) * rng.uniform(0.5, 0.9)
-    bent_image = mix(np.asarray(warped, np.float32), (0.92, 0.92, 0.93), np.asarray(glint, np.float32))
+    bent_image = mix(
+        np.asarray(warped, np.float32), (0.92, 0.92, 0.93), np.asarray(glint, np.float32)
+    )
     changed = np.abs(bent_image - image).max(axis=2)
     return bent_image, _region(changed, (fall > 0.02) | (glint > 0.1))
 
@@ -76,7 +78,9 @@ def glue(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     milky = 0.45 * np.asarray(cv2.GaussianBlur(image, (0, 0), 3 * size / 512), np.float32) + 0.33
     wet = mix(image, milky, drop * rng.uniform(0.55, 0.85))
     shine = blob(rng, size, (center[0] - radius / 3, center[1] - radius / 3), radius * 0.25, 0.5)
-    return mix(mix(wet, (0.2, 0.2, 0.2), 0.35 * rim), (0.97, 0.97, 0.97), 0.8 * shine), np.maximum(drop, rim)
+    return mix(mix(wet, (0.2, 0.2, 0.2), 0.35 * rim), (0.97, 0.97, 0.97), 0.8 * shine), np.maximum(
+        drop, rim
+    )
 
 
 def metal_contamination(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
@@ -89,15 +93,17 @@ def metal_contamination(rng: np.random.Generator, image: Field) -> tuple[Field, 
         path = wander(rng, start, rng.uniform(0, 2 * np.pi), rng.uniform(0.035, 0.08) * size, 0.5)
         chip = np.maximum(chip, draw_path(size, path, rng.uniform(4, 8) * size / 512))
         glint = np.maximum(glint, draw_path(size, path - np.float32(size / 512), 1.5 * size / 512))
-    return mix(mix(image, (0.12, 0.12, 0.125), 0.95 * chip), (0.9, 0.9, 0.92), 0.75 * glint), np.maximum(
-        chip, glint
-    )
+    return mix(
+        mix(image, (0.12, 0.12, 0.125), 0.95 * chip), (0.9, 0.9, 0.92), 0.75 * glint
+    ), np.maximum(chip, glint)
 
 
 def thread(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     """A thin fibre lying across the cells."""
     size = image.shape[0]
-    path = wander(rng, place(rng, size), rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.5) * size, 0.14)
+    path = wander(
+        rng, place(rng, size), rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.5) * size, 0.14
+    )
     fibre = draw_path(size, path, rng.uniform(1.8, 3.2) * size / 512)
     shade = ((0.88, 0.88, 0.86), (0.14, 0.14, 0.15))[int(rng.integers(2))]
     shadow = draw_path(size, path + np.float32(2.5 * size / 512), 2 * size / 512)

@@ -14,10 +14,16 @@ _LIGHT = (0.55, -0.65)
 def good(rng: np.random.Generator, size: int) -> Field:
     """A flawless piece of leather, float32 (size, size, 3), RGB in [0, 1]."""
     height = _cells(rng, size) + 0.10 * smooth_noise(rng, size, 1.1 * size / 512)
-    color = np.ones((size, size, 3), np.float32) * np.asarray(BROWN, np.float32) * rng.uniform(0.94, 1.06)
+    color = (
+        np.ones((size, size, 3), np.float32)
+        * np.asarray(BROWN, np.float32)
+        * rng.uniform(0.94, 1.06)
+    )
     color *= 1 + 0.035 * smooth_noise(rng, size, size / 9)[..., None]
     crease = np.clip(0.5 - height, 0, 1)[..., None]
-    return np.asarray(color * (1 + 1.5 * _shade(height)[..., None]) * (1 + 0.16 * crease), np.float32)
+    return np.asarray(
+        color * (1 + 1.5 * _shade(height)[..., None]) * (1 + 0.16 * crease), np.float32
+    )
 
 
 def color(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
@@ -32,7 +38,9 @@ def color(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
 def cut(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     """A short dark slit with a bright fibre at one end."""
     size = image.shape[0]
-    path = wander(rng, place(rng, size), rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.14) * size, 0.08)
+    path = wander(
+        rng, place(rng, size), rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.14) * size, 0.08
+    )
     width = rng.uniform(2.0, 4.0) * size / 512
     slit = draw_path(size, path, width)
     lip = np.clip(np.asarray(cv2.GaussianBlur(slit, (0, 0), width), np.float32) * 2.0 - slit, 0, 1)
@@ -49,7 +57,9 @@ def fold(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
         rng, place(rng, size, 0.25), rng.uniform(0, 2 * np.pi), rng.uniform(0.12, 0.32) * size, 0.05
     )
     width = rng.uniform(5, 11) * size / 512
-    ridge = np.asarray(cv2.GaussianBlur(draw_path(size, path, width), (0, 0), width * 0.55), np.float32)
+    ridge = np.asarray(
+        cv2.GaussianBlur(draw_path(size, path, width), (0, 0), width * 0.55), np.float32
+    )
     ridge /= ridge.max() + 1e-6
     shade = np.clip(_shade(ridge * width * 1.6), -0.7, 0.9) * rng.uniform(0.8, 1.1)
     return np.asarray(image * (1 + shade[..., None]), np.float32), np.clip(ridge * 1.4, 0, 1)
@@ -71,7 +81,9 @@ def glue(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
         * np.array([1.35, 1.1, 0.95], np.float32)
     )
     drop = mix(image, body, inside * 0.85)
-    shine = blob(rng, size, (center[0] + 0.3 * radius, center[1] - 0.4 * radius), radius * 0.28, 0.4)
+    shine = blob(
+        rng, size, (center[0] + 0.3 * radius, center[1] - 0.4 * radius), radius * 0.28, 0.4
+    )
     return mix(drop, (1.0, 0.93, 0.85), 0.85 * shine), inside
 
 
@@ -115,7 +127,9 @@ def _cells(rng: np.random.Generator, size: int) -> Field:
             lineType=cv2.LINE_AA,
             shift=4,
         )
-    distance = np.asarray(cv2.distanceTransform((border > 128).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+    distance = np.asarray(
+        cv2.distanceTransform((border > 128).astype(np.uint8), cv2.DIST_L2, 5), np.float32
+    )
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
     bend = 2.2 * size / 512
     distance = cv2.remap(

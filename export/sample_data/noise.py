@@ -20,13 +20,15 @@ def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> Field:
     Returns:
         float32 (size, size).
     """
-    # Coarse noise is drawn small and enlarged: a wide filter on the full picture would cost seconds.
+    # Coarse noise is drawn small and enlarged: a wide filter on the full picture would cost
+    # seconds.
     shrink = max(1, int(scale / 3))
     small = -(-size // shrink) + 8
     field = rng.standard_normal((small, small), dtype=np.float32)
     field = cv2.GaussianBlur(field, (0, 0), max(scale / shrink, 0.3), borderType=cv2.BORDER_REFLECT)
     field = np.asarray(
-        cv2.resize(field, (small * shrink, small * shrink), interpolation=cv2.INTER_CUBIC), np.float32
+        cv2.resize(field, (small * shrink, small * shrink), interpolation=cv2.INTER_CUBIC),
+        np.float32,
     )
     field = field[:size, :size]
     return np.asarray((field - field.mean()) / (field.std() + 1e-6), dtype=np.float32)
@@ -51,7 +53,8 @@ def blob(
     along = (across * np.cos(angle) + down * np.sin(angle)) / stretch
     beside = (-across * np.sin(angle) + down * np.cos(angle)) * stretch
     distance = (
-        np.sqrt(along**2 + beside**2) / radius + ragged * smooth_noise(rng, size, max(radius / 3, 1.0)) * 0.5
+        np.sqrt(along**2 + beside**2) / radius
+        + ragged * smooth_noise(rng, size, max(radius / 3, 1.0)) * 0.5
     )
     edge = np.clip((distance - 1.0) * max(radius, 4.0) * 0.8, -30.0, 30.0)
     return np.asarray(1.0 / (1.0 + np.exp(edge)), dtype=np.float32)
@@ -105,5 +108,6 @@ def place(rng: np.random.Generator, size: int, margin: float = 0.2) -> tuple[flo
 def mix(image: Field, color: tuple[float, float, float] | Field, alpha: Field) -> Field:
     """Blend a colour or picture over an image, float32 (H, W, 3) in [0, 1], by an alpha (H, W)."""
     return np.asarray(
-        image * (1 - alpha[..., None]) + np.asarray(color, np.float32) * alpha[..., None], dtype=np.float32
+        image * (1 - alpha[..., None]) + np.asarray(color, np.float32) * alpha[..., None],
+        dtype=np.float32,
     )

@@ -14,9 +14,14 @@ SPECKLE = (0.265, 0.275, 0.265)
 def good(rng: np.random.Generator, size: int) -> Field:
     """A flawless tile, float32 (size, size, 3), RGB in [0, 1]."""
     unit = size / 512 * rng.uniform(0.92, 1.08)
-    ground = np.ones((size, size, 3), np.float32) * np.asarray(GROUND, np.float32) * rng.uniform(0.97, 1.03)
+    ground = (
+        np.ones((size, size, 3), np.float32)
+        * np.asarray(GROUND, np.float32)
+        * rng.uniform(0.97, 1.03)
+    )
     ground += (
-        0.022 * smooth_noise(rng, size, 9 * unit)[..., None] + 0.02 * smooth_noise(rng, size, 1.0)[..., None]
+        0.022 * smooth_noise(rng, size, 9 * unit)[..., None]
+        + 0.02 * smooth_noise(rng, size, 1.0)[..., None]
     )
     density = rng.uniform(-0.08, 0.08)
     coarse = smooth_noise(rng, size, 4.0 * unit) + 0.4 * smooth_noise(rng, size, 1.8 * unit)
@@ -38,7 +43,9 @@ def crack(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     if rng.random() < 0.6:
         at = main[int(rng.integers(len(main) // 3, 2 * len(main) // 3))]
         turn = angle + rng.choice([-1, 1]) * rng.uniform(0.6, 1.4)
-        branch = wander(rng, (float(at[0]), float(at[1])), turn, length * rng.uniform(0.2, 0.5), 0.12)
+        branch = wander(
+            rng, (float(at[0]), float(at[1])), turn, length * rng.uniform(0.2, 0.5), 0.12
+        )
         line = np.maximum(line, draw_path(size, branch, width * 0.7))
     rim = np.asarray(cv2.GaussianBlur(line, (0, 0), width * 0.8 + 0.5), np.float32)
     rim = np.asarray(np.clip(rim * 1.6 - line, 0, 1), np.float32)
@@ -55,7 +62,9 @@ def glue_strip(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     radii = rng.uniform(0.05, 0.13, corners) * size
     turn = rng.uniform(0, np.pi)
     points = np.stack([radii * np.cos(angles) * 1.6, radii * np.sin(angles)], axis=1)
-    points = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + center
+    points = (
+        points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + center
+    )
     canvas = np.zeros((size, size), np.uint8)
     cv2.fillPoly(canvas, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     shard = np.asarray(canvas.astype(np.float32) / 255, np.float32)
@@ -78,7 +87,11 @@ def gray_stroke(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
     for _ in range(int(rng.integers(5, 11))):
         offset = rng.normal(0, 0.011 * size, 2)
         path = wander(
-            rng, (start[0] + offset[0], start[1] + offset[1]), angle + rng.normal(0, 0.15), length, 0.2
+            rng,
+            (start[0] + offset[0], start[1] + offset[1]),
+            angle + rng.normal(0, 0.15),
+            length,
+            0.2,
         )
         smudge = np.maximum(smudge, draw_path(size, path, rng.uniform(2, 5) * size / 512))
     smudge = np.asarray(cv2.GaussianBlur(smudge, (0, 0), 1.2 * size / 512 + 0.3), np.float32)

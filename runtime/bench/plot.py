@@ -21,14 +21,18 @@ def check_plot_path(path: Path) -> None:
         LinesideError: another suffix than .svg, or no such folder.
     """
     if path.suffix.lower() != ".svg":
-        raise LinesideError(f"--plot {path}: expected a file name that ends in .svg, found '{path.suffix}'")
+        raise LinesideError(
+            f"--plot {path}: expected a file name that ends in .svg, found '{path.suffix}'"
+        )
     if not path.absolute().parent.is_dir():
         raise LinesideError(
             f"--plot {path}: expected an existing folder, found none; type: mkdir -p {path.parent}"
         )
 
 
-def latency_plot(name: str, times: StageTimes, takt_ms: float | None, sustained: Sustained | None) -> str:
+def latency_plot(
+    name: str, times: StageTimes, takt_ms: float | None, sustained: Sustained | None
+) -> str:
     """SVG: how the latencies are distributed, and how they went in a sustained run."""
     panels = [_distribution(name, times, takt_ms)]
     if sustained is not None:
@@ -38,7 +42,8 @@ def latency_plot(name: str, times: StageTimes, takt_ms: float | None, sustained:
 
 def _distribution(name: str, times: StageTimes, takt_ms: float | None) -> Panel:
     found = summarize(times)
-    # The last bin gathers the tail, so that one hiccup does not squeeze everything else into one bar.
+    # The last bin gathers the tail, so that one hiccup does not squeeze everything else into one
+    # bar.
     top = max(found["p99_ms"] * 1.1, found["p50_ms"] * 1.2)
     counts, edges = np.histogram(np.minimum(times.total, top), _BINS)
     marks = [(f"{q} {found[f'{q}_ms']:.2f} ms", found[f"{q}_ms"]) for q in ("p50", "p95", "p99")]
@@ -69,7 +74,5 @@ def _course(sustained: Sustained, takt_ms: float | None) -> Panel:
     first = intervals[0].p50_ms
     limits = [("", first)] if len(at) == 1 else [("first median", first)]
     limits += [] if takt_ms is None else [(f"takt {takt_ms:g} ms", takt_ms)]
-    title = (
-        f"sustained run: {len(sustained.times.total)} parts, the end {sustained.drift:.2f} times the start"
-    )
+    title = f"sustained run: {len(sustained.times.total)} parts, the end {sustained.drift:.2f} times the start"
     return Panel(title, "minutes", "ms", series, limits=limits)

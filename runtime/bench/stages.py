@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.heatmap import upsample_map
+from runtime.images.heatmap import upsample_map
+from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
-from runtime.preprocess import decode_rgb, resize
 from runtime.progress import track
 
 STAGES = ("decode", "resize", "infer", "post")
@@ -54,7 +54,9 @@ def time_once(inspector: Inspector, picture: Path, times: StageTimes) -> float:
     after_resize = time.perf_counter()
     raw = inspector.infer(resized)
     after_infer = time.perf_counter()
-    upsample_map(raw.anomaly_map, inspector.size_hw, inspector.bundle.manifest.anomaly_map.blur_sigma)
+    upsample_map(
+        raw.anomaly_map, inspector.size_hw, inspector.bundle.manifest.anomaly_map.blur_sigma
+    )
     end = time.perf_counter()
     total = (after_infer - start) * 1000.0
     times.decode.append((after_decode - start) * 1000.0)
@@ -65,7 +67,9 @@ def time_once(inspector: Inspector, picture: Path, times: StageTimes) -> float:
     return total
 
 
-def time_stages(inspector: Inspector, picture: Path, repetitions: int, warm_up: int = 10) -> StageTimes:
+def time_stages(
+    inspector: Inspector, picture: Path, repetitions: int, warm_up: int = 10
+) -> StageTimes:
     """Time each stage of inspecting one picture, one at a time.
 
     Args:

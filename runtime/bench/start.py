@@ -11,7 +11,8 @@ from typing import Any
 
 from runtime.errors import EngineError
 
-# One picture in a fresh interpreter; the moment of the first verdict and the peak memory go to stdout.
+# One picture in a fresh interpreter; the moment of the first verdict and the peak memory go to
+# stdout.
 _COLD_START = """
 import json, sys, time
 from pathlib import Path
@@ -49,7 +50,8 @@ def measure_cold_start(bundle: Path, picture: Path, options: dict[str, Any]) -> 
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EngineError(
-            f"cold start: expected a verdict from a fresh process, found: {reason}; run lineside verify"
+            f"cold start: expected a verdict from a fresh process, found: {reason}; run lineside "
+            "verify"
         )
     found = json.loads(done.stdout.strip().splitlines()[-1])
     return (float(found["at"]) - started) * 1000.0, float(found["peak_rss_mib"])
@@ -58,7 +60,8 @@ def measure_cold_start(bundle: Path, picture: Path, options: dict[str, Any]) -> 
 def peak_rss_mib() -> float:
     """Peak resident memory of this process in MiB; NaN where the platform does not say.
 
-    getrusage would report the parent's peak where that was larger, since the kernel carries it over exec.
+    getrusage would report the parent's peak where that was larger, since the kernel carries it over
+    exec.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")

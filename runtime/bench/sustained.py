@@ -17,7 +17,8 @@ from runtime.progress import progress_bar
 # As many intervals as a plot can show, but none so short that its median means nothing.
 MAX_INTERVALS = 60
 MIN_INTERVAL_S = 1.0
-# The first and the last fifth of the run are compared; a tenth slower is more than noise on a quiet box.
+# The first and the last fifth of the run are compared; a tenth slower is more than noise on a quiet
+# box.
 SHARE = 0.2
 THROTTLED = 1.10
 _CPUS = Path("/sys/devices/system/cpu")

@@ -14,9 +14,9 @@ from runtime.bench.plot import check_plot_path, latency_plot
 from runtime.bench.stages import StageTimes, against_takt, summarize, time_stages
 from runtime.bench.start import measure_cold_start
 from runtime.bench.sustained import THROTTLED, Sustained, run_sustained
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.golden import GOLDEN_FOLDER
 from runtime.cli import emit_json
-from runtime.golden import GOLDEN_FOLDER
 from runtime.inspector import Inspector
 from runtime.progress import say
 
@@ -83,7 +83,9 @@ def run(path: Path, wanted: Wanted, engine: dict[str, Any], *, as_json: bool) ->
     return 0 if result.get("keeps_takt", True) else 1
 
 
-def _sustain(bundle: Bundle, picture: Path, wanted: Wanted, engine: dict[str, Any]) -> Sustained | None:
+def _sustain(
+    bundle: Bundle, picture: Path, wanted: Wanted, engine: dict[str, Any]
+) -> Sustained | None:
     if wanted.minutes is None:
         return None
     with Inspector(bundle, **engine) as inspector:
@@ -91,7 +93,9 @@ def _sustain(bundle: Bundle, picture: Path, wanted: Wanted, engine: dict[str, An
         return run_sustained(inspector, picture, wanted.minutes * 60.0)
 
 
-def _write_plot(path: Path, result: dict[str, Any], times: StageTimes, sustained: Sustained | None) -> None:
+def _write_plot(
+    path: Path, result: dict[str, Any], times: StageTimes, sustained: Sustained | None
+) -> None:
     name = f"{result['bundle']}, {result['engine']}/{result['precision']}"
     atomic.write_bytes(path, latency_plot(name, times, result.get("takt_ms"), sustained).encode())
     say(f"plot written: {path}")
@@ -101,13 +105,20 @@ def print_result(result: dict[str, Any]) -> None:
     """The figures for people."""
     height, width = result["input_hw"]
     lines = [
-        f"{result['bundle']}  {result['engine']}/{result['precision']} on {result['device']}, {height}x{width}",
-        f"  p50 {result['p50_ms']:.2f} ms   p95 {result['p95_ms']:.2f} ms   p99 {result['p99_ms']:.2f} ms   "
+        f"{result['bundle']}  {result['engine']}/{result['precision']} on {result['device']}, "
+        f"{height}x{width}",
+        f"  p50 {result['p50_ms']:.2f} ms   p95 {result['p95_ms']:.2f} ms   p99 "
+        f"{result['p99_ms']:.2f} ms   "
         f"jitter {result['jitter_ms']:.2f} ms   {result['images_per_second']:.0f} images/s",
         f"  decode {result['decode_p50_ms']:.2f} ms   resize {result['resize_p50_ms']:.2f} ms   "
-        f"infer {result['infer_p50_ms']:.2f} ms   (heat map, when somebody looks: {result['post_p50_ms']:.2f} ms)",
+        f"infer {result['infer_p50_ms']:.2f} ms   (heat map, when somebody looks: "
+        f"{result['post_p50_ms']:.2f} ms)",
         f"  cold start {result['cold_start_ms']:.0f} ms   peak memory "
-        + ("not told here" if result["peak_rss_mib"] is None else f"{result['peak_rss_mib']:.0f} MiB"),
+        + (
+            "not told here"
+            if result["peak_rss_mib"] is None
+            else f"{result['peak_rss_mib']:.0f} MiB"
+        ),
     ]
     if "sustained" in result:
         lines += _sustained_lines(result["sustained"])
@@ -124,10 +135,14 @@ def _sustained_lines(found: dict[str, Any]) -> list[str]:
     medians = [interval["p50_ms"] for interval in found["intervals"]]
     clocks = [interval["clock_mhz"] for interval in found["intervals"] if interval["clock_mhz"]]
     clock = f"   clock {clocks[0]:.0f} to {clocks[-1]:.0f} MHz" if clocks else ""
-    events = "" if found["throttle_events"] is None else f"   throttle events {found['throttle_events']}"
+    events = (
+        "" if found["throttle_events"] is None else f"   throttle events {found['throttle_events']}"
+    )
     verdict = "THROTTLES" if found["throttled"] else "steady"
     return [
         f"  sustained {found['seconds']:.0f} s, {found['images']} parts: {verdict}, "
-        f"the last fifth {found['drift']:.2f} times the first (more than {THROTTLED:g} counts as throttling)",
-        f"  medians of {len(medians)} intervals: {min(medians):.2f} to {max(medians):.2f} ms{clock}{events}",
+        f"the last fifth {found['drift']:.2f} times the first (more than {THROTTLED:g} counts as "
+        "throttling)",
+        f"  medians of {len(medians)} intervals: {min(medians):.2f} to {max(medians):.2f} "
+        f"ms{clock}{events}",
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
 from runtime.cli import emit_json
 from runtime.errors import BundleError, HealthError
 from runtime.health.baseline import HEALTH_FILE, Health, Limit
@@ -24,20 +24,23 @@ def run(path: Path, changes: dict[str, Any], *, as_json: bool) -> None:
     """Change what is asked for, then show.
 
     Raises:
-        HealthError: there is no health.json, it is damaged or cannot be written, or a limit makes no sense.
+        HealthError: there is no health.json, it is damaged or cannot be written, or a limit makes
+            no sense.
         BundleError: a packed bundle is to be changed.
     """
     asked = {name: value for name, value in changes.items() if value is not None and value != ()}
     if asked and path.is_file():
         raise BundleError(
-            f"{path}: expected a bundle folder, found a packed one, which cannot be changed in place; "
+            f"{path}: expected a bundle folder, found a packed one, which cannot be changed in "
+            "place; "
             "unpack it first with: python -m zipfile -e BUNDLE FOLDER"
         )
     with Bundle.open(path) as bundle:
         health = bundle.health()
         if health is None:
             raise HealthError(
-                f"{path}: expected {HEALTH_FILE}, found none, so every picture is judged and no drift is looked for; "
+                f"{path}: expected {HEALTH_FILE}, found none, so every picture is judged and no "
+                "drift is looked for; "
                 "make it with: lineside calibrate BUNDLE --good DIR"
             )
         if asked:
@@ -73,7 +76,9 @@ def _with_limits(health: Health, texts: Sequence[str]) -> Health:
     for text in texts:
         name, limit = parse_limit(text)
         limits[name] = limit
-    return replace(health, limits=limits, refused_rate=None, note="limits set by hand; they promise nothing")
+    return replace(
+        health, limits=limits, refused_rate=None, note="limits set by hand; they promise nothing"
+    )
 
 
 def parse_limit(text: str) -> tuple[str, Limit]:
@@ -86,17 +91,22 @@ def parse_limit(text: str) -> tuple[str, Limit]:
     low_text, colon, high_text = sides.partition(":")
     if name not in STATISTICS or not colon:
         raise HealthError(
-            f"--limit: expected NAME=LOW:HIGH with NAME one of {', '.join(STATISTICS)}, found {text!r}; "
+            f"--limit: expected NAME=LOW:HIGH with NAME one of {', '.join(STATISTICS)}, found "
+            f"{text!r}; "
             "type e.g. --limit brightness=40:220"
         )
     try:
-        low, high = (STATISTICS[name].stored(float(one)) if one else None for one in (low_text, high_text))
+        low, high = (
+            STATISTICS[name].stored(float(one)) if one else None for one in (low_text, high_text)
+        )
     except ValueError as error:
         raise HealthError(
             f"--limit {text}: expected numbers, found {error}; type e.g. --limit focus=-7:"
         ) from error
     if low is not None and high is not None and low > high:
-        raise HealthError(f"--limit {text}: expected LOW before HIGH, found the opposite; swap them")
+        raise HealthError(
+            f"--limit {text}: expected LOW before HIGH, found the opposite; swap them"
+        )
     return name, Limit(low, high)
 
 
@@ -126,7 +136,9 @@ def _print(health: Health) -> None:
         limit = health.limits.get(name, Limit())
         found = np.quantile(health.values[name], (0.0, 0.5, 1.0)) if name in health.values else ()
         shown = [STATISTICS[name].shown(float(value)) for value in found] or ["-"] * 3
-        ends = ["-" if one is None else STATISTICS[name].shown(one) for one in (limit.low, limit.high)]
+        ends = [
+            "-" if one is None else STATISTICS[name].shown(one) for one in (limit.low, limit.high)
+        ]
         table.add_row(name, *shown, *ends)
     console = Console(highlight=False)
     console.width = max(console.width, 120)
@@ -140,6 +152,7 @@ def _print(health: Health) -> None:
     for key, most in health.score_limits.items():
         click.echo(f"{key}: raw scores up to {most:.4g} are believed")
     click.echo(
-        f"drift test: {'on' if health.drift else 'off'}; a false alarm in {health.parts_between_false_alarms:,} parts at most, "
+        f"drift test: {'on' if health.drift else 'off'}; a false alarm in "
+        f"{health.parts_between_false_alarms:,} parts at most, "
         f"on average; {health.tolerated_share:.1%} of the parts may look however they like"
     )

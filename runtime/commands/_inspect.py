@@ -12,9 +12,9 @@ import cv2
 
 from runtime import atomic
 from runtime.cli import emit_json
-from runtime.dataset import list_images
 from runtime.engines.base import available_cores
 from runtime.errors import ImageError
+from runtime.images.dataset import list_images
 from runtime.inspector import Inspector
 from runtime.pipeline import inspect_all
 from runtime.prediction import Prediction
@@ -36,7 +36,12 @@ class Counts:
 
 
 def run(
-    bundle: Path, paths: Sequence[Path], engine: dict[str, Any], *, save_maps: Path | None, as_json: bool
+    bundle: Path,
+    paths: Sequence[Path],
+    engine: dict[str, Any],
+    *,
+    save_maps: Path | None,
+    as_json: bool,
 ) -> Counts:
     """Inspect and print."""
     pictures = collect(paths)
@@ -60,7 +65,8 @@ def run(
                 save_map(save_maps, f"{index:05d}_{path.stem}", prediction)
     if not as_json and len(pictures) > 1:
         say(
-            f"{len(pictures)} pictures: {counts.anomalous} anomalous, {counts.cannot_judge} cannot be judged, "
+            f"{len(pictures)} pictures: {counts.anomalous} anomalous, {counts.cannot_judge} "
+            "cannot be judged, "
             f"{counts.unreadable} unreadable"
         )
     return counts
@@ -87,8 +93,8 @@ def line_of(name: str, prediction: Prediction) -> str:
     """One line about one part, for people."""
     return (
         f"{prediction.verdict:<12} raw score {prediction.pred_score:8.3f}  "
-        f"(threshold {prediction.threshold.image_threshold:.3f})  {prediction.latency_ms:6.1f} ms  {name}"
-        + (f"  {prediction.reason}" if prediction.reason else "")
+        f"(threshold {prediction.threshold.image_threshold:.3f})  {prediction.latency_ms:6.1f} ms "
+        f" {name}" + (f"  {prediction.reason}" if prediction.reason else "")
     )
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import click
 
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.golden import Parity, replay_golden
+from runtime.bundle.manifest import Variant
 from runtime.cli import emit_json
-from runtime.engines.cache import empty_model_cache
+from runtime.engines.base import empty_model_cache
 from runtime.errors import BundleError, MissingExtraError, ParityError
-from runtime.golden import replay_golden
 from runtime.inspector import Inspector
-from runtime.manifest import Variant
-from runtime.parity import Parity
 from runtime.progress import say
 
 
-def run(path: Path, engine: str | None, precision: str | None, device: str, *, as_json: bool) -> None:
+def run(
+    path: Path, engine: str | None, precision: str | None, device: str, *, as_json: bool
+) -> None:
     """Replay the golden images on each chosen variant.
 
     Raises:
@@ -29,11 +30,14 @@ def run(path: Path, engine: str | None, precision: str | None, device: str, *, a
         if engine is None and device not in ("CPU", "AUTO"):
             # ONNX Runtime has no such device here; who asks for it by name is told so.
             chosen = [variant for variant in chosen if variant.engine == "openvino"]
-        replayed = [_replay(bundle, variant, device, required=engine is not None) for variant in chosen]
+        replayed = [
+            _replay(bundle, variant, device, required=engine is not None) for variant in chosen
+        ]
     results = [parity for parity in replayed if parity is not None]
     if not results:
         raise BundleError(
-            f"{path}: expected an installed engine for {', '.join(v.key for v in chosen) or device}, found none; "
+            f"{path}: expected an installed engine for "
+            f"{', '.join(v.key for v in chosen) or device}, found none; "
             "type: pip install 'lineside[onnxruntime]'"
         )
     for parity in results:
@@ -41,8 +45,10 @@ def run(path: Path, engine: str | None, precision: str | None, device: str, *, a
     failed = [parity for parity in results if not parity.holds]
     if failed:
         raise ParityError(
-            f"{path}: expected scores and maps within {failed[0].bound:g} of their range and no verdict flip on {device}, found "
-            f"{failed[0].max_score_difference:.2e}, {failed[0].p99_map_difference:.2e} and {failed[0].verdict_flips} flips "
+            f"{path}: expected scores and maps within {failed[0].bound:g} of their range and no "
+            f"verdict flip on {device}, found "
+            f"{failed[0].max_score_difference:.2e}, {failed[0].p99_map_difference:.2e} and "
+            f"{failed[0].verdict_flips} flips "
             f"with {failed[0].variant}; "
             "do not inspect with this device: use --device CPU, or update its driver"
         )
@@ -50,11 +56,14 @@ def run(path: Path, engine: str | None, precision: str | None, device: str, *, a
 
 def _choose(bundle: Bundle, engine: str | None, precision: str | None) -> list[Variant]:
     variants = bundle.manifest.variants
-    chosen = [v for v in variants if engine in (None, v.engine) and precision in (None, v.precision)]
+    chosen = [
+        v for v in variants if engine in (None, v.engine) and precision in (None, v.precision)
+    ]
     if not chosen:
         have = ", ".join(v.key for v in variants)
         raise BundleError(
-            f"{bundle.source}: expected a variant for {engine or 'any'}/{precision or 'any'}, found {have}"
+            f"{bundle.source}: expected a variant for {engine or 'any'}/{precision or 'any'}, "
+            f"found {have}"
         )
     return chosen
 
@@ -70,15 +79,19 @@ def _replay(bundle: Bundle, variant: Variant, device: str, *, required: bool) ->
         return None
     if found.holds or variant.engine != "openvino" or not empty_model_cache():
         return found
-    # The bundle's files are checked whenever it is opened; what was compiled from them and kept is not.
+    # The bundle's files are checked whenever it is opened; what was compiled from them and kept is
+    # not.
     say(
-        f"{variant.key}: out of bounds; trying once more with the model compiled anew, for the cached one may be damaged"
+        f"{variant.key}: out of bounds; trying once more with the model compiled anew, for the "
+        "cached one may be damaged"
     )
     return _replay_once(bundle, variant, device)
 
 
 def _replay_once(bundle: Bundle, variant: Variant, device: str) -> Parity:
-    with Inspector(bundle, engine=variant.engine, precision=variant.precision, device=device) as inspector:
+    with Inspector(
+        bundle, engine=variant.engine, precision=variant.precision, device=device
+    ) as inspector:
         return replay_golden(bundle, inspector)
 
 
@@ -87,8 +100,11 @@ def _print(parity: Parity, *, as_json: bool) -> None:
         emit_json(parity.to_json())
         return
     click.echo(
-        f"{'ok' if parity.holds else 'FAILED':<7}{parity.variant} on {parity.device}: {parity.images} golden images, "
-        f"score difference max {parity.max_score_difference:.1e} p99 {parity.p99_score_difference:.1e} of the range "
-        f"(allowed {parity.bound:g}), map difference max {parity.max_map_difference:.1e} p99 {parity.p99_map_difference:.1e}, "
+        f"{'ok' if parity.holds else 'FAILED':<7}{parity.variant} on {parity.device}: "
+        f"{parity.images} golden images, "
+        f"score difference max {parity.max_score_difference:.1e} p99 "
+        f"{parity.p99_score_difference:.1e} of the range "
+        f"(allowed {parity.bound:g}), map difference max {parity.max_map_difference:.1e} p99 "
+        f"{parity.p99_map_difference:.1e}, "
         f"{parity.verdict_flips} verdict flips"
     )

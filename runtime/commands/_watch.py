@@ -20,7 +20,7 @@ from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.progress import say
 from runtime.sources import Arrival, shown
-from runtime.watching import streams_for, watch_sources
+from runtime.sources.watching import streams_for, watch_sources
 
 
 def run(
@@ -52,7 +52,12 @@ def run(
     drifts = {source: DriftWatch(drift_state) for source in sources}
     with Inspector(bundle, **engine, streams=streams_for(sources, engine, once=once)) as inspector:
         found = watch_sources(
-            inspector, sources, stop, lambda: _take_over_edits(inspector), existing=existing, once=once
+            inspector,
+            sources,
+            stop,
+            lambda: _take_over_edits(inspector),
+            existing=existing,
+            once=once,
         )
         if save_maps is not None:
             save_maps.mkdir(parents=True, exist_ok=True)
@@ -78,7 +83,10 @@ def run(
         finally:
             for drift in drifts.values():
                 drift.save()
-    total = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items())) or "no part"
+    total = (
+        ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items()))
+        or "no part"
+    )
     say(f"{title}: {total}")
     for drift in drifts.values():
         if drift.alarm is not None:
@@ -95,7 +103,9 @@ def _take_over_edits(inspector: Inspector) -> None:
         say(inspector.health_problem or f"check of pictures: {in_force}")
 
 
-def _see(drift: DriftWatch, inspector: Inspector, prediction: Prediction, source: str) -> Alarm | None:
+def _see(
+    drift: DriftWatch, inspector: Inspector, prediction: Prediction, source: str
+) -> Alarm | None:
     before, test = drift.alarm, drift.test
     alarm = drift.see(inspector, prediction)
     where = f"{source}: " if source else ""

@@ -8,17 +8,23 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import FiniteRange, engine_options, json_option
+from runtime.options import FiniteRange, engine_options, json_option
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @engine_options
 @click.option(
-    "--image", type=click.Path(path_type=Path), help="Picture to inspect.  [default: a golden image]"
+    "--image",
+    type=click.Path(path_type=Path),
+    help="Picture to inspect.  [default: a golden image]",
 )
 @click.option(
-    "--repetitions", type=click.IntRange(min=5), default=100, show_default=True, help="Counted runs."
+    "--repetitions",
+    type=click.IntRange(min=5),
+    default=100,
+    show_default=True,
+    help="Counted runs.",
 )
 @click.option(
     "--takt-ms",
@@ -31,7 +37,10 @@ from runtime.commands.options import FiniteRange, engine_options, json_option
     help="A sustained run of so many minutes as well, which shows throttling.",
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the latencies as an SVG file."
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the latencies as an SVG file.",
 )
 @json_option
 def command(
@@ -46,8 +55,8 @@ def command(
 ) -> None:
     """Measure latency on this machine: median, tail, jitter, stages, cold start, memory, and whether it lasts.
 
-    Times run from the file to the verdict, one part at a time. The heat map is drawn only when somebody looks, so its time
-    stands apart. Jitter is the standard deviation.
+    Times run from the file to the verdict, one part at a time. The heat map is drawn only when
+    somebody looks, so its time stands apart. Jitter is the standard deviation.
 
     \b
     Example:
@@ -57,4 +66,6 @@ def command(
     """
     from runtime.commands._bench import Wanted, run
 
-    sys.exit(run(bundle, Wanted(image, repetitions, takt_ms, minutes, plot), engine, as_json=as_json))
+    sys.exit(
+        run(bundle, Wanted(image, repetitions, takt_ms, minutes, plot), engine, as_json=as_json)
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import engine_options, json_option
+from runtime.options import engine_options, json_option
 
 
 @click.command()
@@ -16,7 +16,10 @@ from runtime.commands.options import engine_options, json_option
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @engine_options
 @click.option(
-    "--save-maps", type=click.Path(path_type=Path), metavar="DIR", help="Write heat maps over the parts."
+    "--save-maps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write heat maps over the parts.",
 )
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 unless every part is good.")
 @json_option
@@ -30,9 +33,9 @@ def command(
 ) -> None:
     """Inspect pictures, or folders of them, and print a verdict for each.
 
-    A file that is no readable picture is reported and skipped; the command then exits with 1 at the end. A picture that
-    cannot be judged (out of focus, too dark, ...) says why; --fail-on-anomaly counts it like a flagged part, for nobody has
-    found it good.
+    A file that is no readable picture is reported and skipped; the command then exits with 1 at the
+    end. A picture that cannot be judged (out of focus, too dark, ...) says why; --fail-on-anomaly
+    counts it like a flagged part, for nobody has found it good.
 
     \b
     Example:

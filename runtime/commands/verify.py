@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from runtime.commands.options import json_option
+from runtime.options import json_option
 
 
 @click.command()
@@ -19,11 +19,13 @@ from runtime.commands.options import json_option
 @click.option("--precision", help="Only this precision.  [default: all]")
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
 @json_option
-def command(bundle: Path, engine: str | None, precision: str | None, device: str, as_json: bool) -> None:
+def command(
+    bundle: Path, engine: str | None, precision: str | None, device: str, as_json: bool
+) -> None:
     """Check every file's hash and replay the golden images on this machine's own device.
 
-    Exits with 1 if a device computes something else than anomalib's torch model did at export, or an INT8 variant something
-    else than it did when it passed its gate.
+    Exits with 1 if a device computes something else than anomalib's torch model did at export, or
+    an INT8 variant something else than it did when it passed its gate.
 
     \b
     Example:

@@ -8,22 +8,29 @@ from typing import Any
 
 import click
 
-from runtime.commands.options import engine_options, json_option
+from runtime.options import engine_options, json_option
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @engine_options
-@click.option("--new-only", is_flag=True, help="For a folder: leave out the pictures that are there already.")
+@click.option(
+    "--new-only", is_flag=True, help="For a folder: leave out the pictures that are there already."
+)
 @click.option("--once", is_flag=True, help="For a folder: stop after the pictures that are there.")
 @click.option(
-    "--save-maps", type=click.Path(path_type=Path), metavar="DIR", help="Write heat maps of flagged parts."
+    "--save-maps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write heat maps of flagged parts.",
 )
 @click.option(
-    "--drift-state", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "--drift-state",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
     help="Keep what the drift test has learnt in this file, over a restart.",
-)  # fmt: skip
+)
 @json_option
 def command(
     bundle: Path,
@@ -37,12 +44,14 @@ def command(
 ) -> None:
     """Inspect parts as they come: pictures that appear in a folder, a video file, a camera or an RTSP URL.
 
-    Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts never lag behind the line. An
-    edited threshold is in force at the next part. Ctrl-C ends it with a summary. Several sources share one model. A folder or
-    camera that goes away is told and tried again until it is back. With --once an unreadable picture makes it exit with 1.
+    Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts
+    never lag behind the line. An edited threshold is in force at the next part. Ctrl-C ends it with
+    a summary. Several sources share one model. A folder or camera that goes away is told and tried
+    again until it is back. With --once an unreadable picture makes it exit with 1.
 
-    A picture that cannot be judged (out of focus, too dark, ...) says why. When the good parts no longer look like the
-    calibrated ones, stderr says what has changed and since when, and with --json every line carries it as "drift".
+    A picture that cannot be judged (out of focus, too dark, ...) says why. When the good parts no
+    longer look like the calibrated ones, stderr says what has changed and since when, and with
+    --json every line carries it as "drift".
 
     \b
     Example:
@@ -58,8 +67,14 @@ def command(
             "--drift-state: expected one SOURCE, found several; each needs a file of its own"
         )
     counts = run(
-        bundle, sources, engine, existing=not new_only, once=once, save_maps=save_maps, drift_state=drift_state,
+        bundle,
+        sources,
+        engine,
+        existing=not new_only,
+        once=once,
+        save_maps=save_maps,
+        drift_state=drift_state,
         as_json=as_json,
-    )  # fmt: skip
+    )
     if once and counts["unreadable"]:
         sys.exit(1)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
+
+from runtime.bundle.manifest import EngineName
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -38,3 +42,67 @@ def available_cores() -> int:
         return max(1, len(os.sched_getaffinity(0)))
     except AttributeError:  # not on this platform
         return os.cpu_count() or 1
+
+
+def open_engine(
+    name: EngineName,
+    model_path: Path,
+    device: str = "CPU",
+    threads: int | None = None,
+    streams: int = 1,
+) -> Engine:
+    """Load a model on an engine. The engine's library is imported here, so that the other one need not be installed.
+
+    Args:
+        name: ``openvino`` or ``onnxruntime``.
+        model_path: the variant's model file.
+        device: see the engine.
+        threads: CPU threads, or None for the engine's own choice.
+        streams: number of threads that will run the engine at once.
+
+    Raises:
+        EngineError: device missing or model unusable.
+        MissingExtraError: the engine's package is not installed.
+    """
+    if name == "openvino":
+        from runtime.engines.openvino import OpenVINOEngine
+
+        return OpenVINOEngine(model_path, device, threads, streams)
+    from runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model_path, device, threads, streams)
+
+
+ENVIRONMENT_VARIABLE = "LINESIDE_CACHE_DIR"
+
+
+def model_cache_dir() -> Path | None:
+    """Folder for OpenVINO's compiled models, or None where none can be written (read-only boxes still work).
+
+    ``LINESIDE_CACHE_DIR`` chooses another place; set to an empty string it turns the cache off.
+    """
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen == "":
+        return None
+    root = (
+        Path(chosen) if chosen else Path(platformdirs.user_cache_dir("lineside", appauthor=False))
+    )
+    folder = root / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def empty_model_cache() -> bool:
+    """Delete the compiled models; they are made anew when they are needed.
+
+    Returns:
+        Whether there were any.
+    """
+    folder = model_cache_dir()
+    blobs = [] if folder is None else list(folder.glob("*.blob"))
+    for blob in blobs:
+        blob.unlink(missing_ok=True)
+    return bool(blobs)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from runtime.engines.base import Arrays, available_cores
-from runtime.errors import EngineError
-from runtime.extras import require_extra
+from runtime.errors import EngineError, require_extra
 
 
 class OnnxRuntimeEngine:
@@ -34,14 +33,17 @@ class OnnxRuntimeEngine:
 
         if device not in ("CPU", "AUTO"):
             raise EngineError(
-                f"device {device}: ONNX Runtime runs on CPU here; use --device CPU or --engine openvino"
+                f"device {device}: ONNX Runtime runs on CPU here; use --device CPU or --engine "
+                "openvino"
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if threads is not None or streams > 1:
             options.intra_op_num_threads = max(1, (threads or available_cores()) // streams)
         try:
-            self._session = ort.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                str(model_path), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime's exceptions share no public base class
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise EngineError(

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from runtime.engines.base import Arrays
-from runtime.engines.cache import model_cache_dir
+from runtime.engines.base import Arrays, model_cache_dir
 from runtime.engines.winograd import may_have_such, with_fewer_products
 from runtime.errors import EngineError
 
-# The binding sets up a table when it wraps an array for the first time, and lets go of the interpreter lock meanwhile.
-# Two threads that both come first wait for each other for ever, so the first time is here, where there is one.
+# The binding sets up a table when it wraps an array for the first time, and lets go of the
+# interpreter lock meanwhile. Two threads that both come first wait for each other for ever, so the
+# first time is here, where there is one.
 ov.Tensor(np.zeros(1, dtype=np.uint8), shared_memory=True)
 
 
@@ -26,9 +26,11 @@ class OpenVINOEngine:
         model_path: IR (.xml beside its .bin) or ONNX file.
         device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU`` or ``AUTO``.
         threads: CPU threads; None leaves the choice to OpenVINO.
-        streams: 1 for the lowest latency of one picture; more let as many threads run at once for throughput.
-        inference_precision: ``f32`` unless the variant was proven at less: processors with AMX and Intel GPUs would
-            otherwise run fp32 graphs in bf16 or fp16, and |x|^2 + |y|^2 - 2xy cancels at that precision.
+        streams: 1 for the lowest latency of one picture; more let as many threads run at once for
+            throughput.
+        inference_precision: ``f32`` unless the variant was proven at less: processors with AMX and
+            Intel GPUs would otherwise run fp32 graphs in bf16 or fp16, and |x|^2 + |y|^2 - 2xy
+            cancels at that precision.
 
     Raises:
         EngineError: the device is not there, or the model cannot be compiled.
@@ -59,7 +61,8 @@ class OpenVINOEngine:
             self._compiled = _compile(core, str(model_path), device, config)
         except RuntimeError as error:
             raise EngineError(
-                f"{model_path}: OpenVINO could not compile the model for {device}: {_first_line(error)}; "
+                f"{model_path}: OpenVINO could not compile the model for {device}: "
+                f"{_first_line(error)}; "
                 "try --device CPU, or check the device's driver"
             ) from error
         self._device = device
@@ -78,7 +81,8 @@ class OpenVINOEngine:
             results = self._request().infer(inputs, share_inputs=True)
         except RuntimeError as error:
             raise EngineError(
-                f"openvino: could not run on what it was given: {_first_line(error)}; run: lineside verify BUNDLE"
+                f"openvino: could not run on what it was given: {_first_line(error)}; run: "
+                "lineside verify BUNDLE"
             ) from error
         arrays: Arrays = {}
         for port, value in results.items():
@@ -90,7 +94,9 @@ class OpenVINOEngine:
 
     def _request(self) -> ov.InferRequest:
         if self._compiled is None:
-            raise EngineError("openvino: expected an open engine, found a closed one; open the bundle again")
+            raise EngineError(
+                "openvino: expected an open engine, found a closed one; open the bundle again"
+            )
         if getattr(self._requests, "own", None) is None:
             self._requests.own = self._compiled.create_infer_request()
         return self._requests.own
@@ -107,11 +113,16 @@ def available_devices() -> list[str]:
 
 
 def _compile(core: ov.Core, path: str, device: str, config: dict[str, Any]) -> ov.CompiledModel:
-    if device == "CPU" and config["INFERENCE_PRECISION_HINT"] == "f32" and may_have_such(Path(path)):
+    if (
+        device == "CPU"
+        and config["INFERENCE_PRECISION_HINT"] == "f32"
+        and may_have_such(Path(path))
+    ):
         model = core.read_model(path)
         if with_fewer_products(model):
             return core.compile_model(model, device, config)
-    # A model that stays as it is comes from its file, which the cache knows without looking at its weights.
+    # A model that stays as it is comes from its file, which the cache knows without looking at its
+    # weights.
     return core.compile_model(path, device, config)
 
 
@@ -125,7 +136,8 @@ def _require_device(core: ov.Core, device: str) -> None:
     ):
         return
     raise EngineError(
-        f"device {device}: expected one that this machine has, found {', '.join(found) or 'none'} (and AUTO); "
+        f"device {device}: expected one that this machine has, found {', '.join(found) or 'none'} "
+        "(and AUTO); "
         "choose one of these with --device, or install the device's driver"
     )
 

@@ -1,14 +1,17 @@
 """Convolutions with fewer multiplications: Winograd's minimal filtering along the rows.
 
-A kernel of r rows takes 4 r products for four rows of its output; four rows and r + 3 sums of input rows can be had with
-r + 3. So a convolution with r = 4 needs 7/16 of the products, one with r = 3 half. What is added is cheap, and all of it is what engines are good
-at: the sums of rows are depthwise convolutions, each of the r + 3 products is an ordinary convolution with a kernel of one
+A kernel of r rows takes 4 r products for four rows of its output; four rows and r + 3 sums of input
+rows can be had with r + 3. So a convolution with r = 4 needs 7/16 of the products, one with r = 3
+half. What is added is cheap, and all of it is what engines are good
+at: the sums of rows are depthwise convolutions, each of the r + 3 products is an ordinary
+    convolution with a kernel of one
 row, and their results are added up in four ways.
 
-Along the columns nothing changes. Doing the same there would save more products, at ten times the rounding error and with
-twice the additions.
+Along the columns nothing changes. Doing the same there would save more products, at ten times the
+rounding error and with twice the additions.
 
-Source: S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional
+Source: S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast
+    Algorithms for Convolutional
 Neural Networks, CVPR 2016.
 """
 
@@ -19,14 +22,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import openvino as ov
 from openvino import opset13
 
-from runtime.engines.rewiring import replace_output
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from runtime.types import Float32, Float64
 
 ROWS = 4
 KERNEL_ROWS = (3, 4)
@@ -34,7 +33,8 @@ KERNEL_ROWS = (3, 4)
 MIN_CHANNELS = 64
 # Constant fp32 weights of such a convolution, as OpenVINO writes them into a model's .xml.
 _WEIGHTS = re.compile(r'element_type="f32" shape="(\d+), ?(\d+), ?(\d+), ?\3"')
-# Where the polynomials are evaluated, beside infinity. The smaller the numbers, the smaller the rounding errors.
+# Where the polynomials are evaluated, beside infinity. The smaller the numbers, the smaller the
+# rounding errors.
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
 
 
@@ -97,8 +97,9 @@ def may_have_such(path: Path) -> bool:
 def with_fewer_products(model: ov.Model) -> int:
     """Compute the convolutions of a model where that pays with fewer multiplications.
 
-    Those are convolutions in fp32 with constant weights and kernels of 3 x 3 or 4 x 4, stride 1, between wide tensors. The
-    results differ as those of another order of additions do, by about 1e-6 of the largest.
+    Those are convolutions in fp32 with constant weights and kernels of 3 x 3 or 4 x 4, stride 1,
+    between wide tensors. The results differ as those of another order of additions do, by about
+    1e-6 of the largest.
 
     Args:
         model: static shapes, NCHW; it is changed.
@@ -118,7 +119,10 @@ def _pays(node: ov.Node) -> bool:
     if node.get_type_name() != "Convolution" or node.get_output_partial_shape(0).is_dynamic:
         return False
     weights = node.input_value(1)
-    if weights.get_node().get_type_name() != "Constant" or weights.get_element_type() != ov.Type.f32:
+    if (
+        weights.get_node().get_type_name() != "Constant"
+        or weights.get_element_type() != ov.Type.f32
+    ):
         return False
     shape = list(weights.get_shape())
     attributes = node.get_attributes()
@@ -159,10 +163,17 @@ def _replace(node: ov.Node) -> None:
 def _interleaved(rows: list[ov.Node], shape: ov.Shape) -> ov.Node:
     """Rows in their order, and as many as there are. With the channels last, as the engine keeps them, this copies whole rows."""
     batch, channels, height, width = (int(size) for size in shape)
-    apart = [opset13.unsqueeze(opset13.transpose(row, _constant(0, 2, 3, 1)), _constant(2)) for row in rows]
-    together = opset13.reshape(opset13.concat(apart, 2), _constant(batch, -1, width, channels), False)
+    apart = [
+        opset13.unsqueeze(opset13.transpose(row, _constant(0, 2, 3, 1)), _constant(2))
+        for row in rows
+    ]
+    together = opset13.reshape(
+        opset13.concat(apart, 2), _constant(batch, -1, width, channels), False
+    )
     if together.get_output_shape(0)[1] != height:
-        together = opset13.slice(together, _constant(0), _constant(height), _constant(1), _constant(1))
+        together = opset13.slice(
+            together, _constant(0), _constant(height), _constant(1), _constant(1)
+        )
     return opset13.transpose(together, _constant(0, 3, 1, 2))
 
 
@@ -188,7 +199,8 @@ def _rows(node: ov.Node, bias: Float32 | None) -> list[ov.Node]:
     products = []
     for at, (of_kernel, of_input) in enumerate(zip(found.kernel, found.inputs, strict=True)):
         column = np.broadcast_to(
-            of_input.astype(np.float32)[None, None, None, :, None], (channels, 1, 1, len(of_input), 1)
+            of_input.astype(np.float32)[None, None, None, :, None],
+            (channels, 1, 1, len(of_input), 1),
         )
         summed = opset13.group_convolution(
             picture,
@@ -199,10 +211,15 @@ def _rows(node: ov.Node, bias: Float32 | None) -> list[ov.Node]:
             [1, 1],
         )
         kernel = np.einsum("r,oirc->oic", of_kernel, weights)[:, :, None, :].astype(np.float32)
-        product = opset13.convolution(summed, opset13.constant(kernel), [1, 1], [0, left], [0, right], [1, 1])
-        # At the point 1 every output takes the product as it is: there the bias reaches all of them.
+        product = opset13.convolution(
+            summed, opset13.constant(kernel), [1, 1], [0, left], [0, right], [1, 1]
+        )
+        # At the point 1 every output takes the product as it is: there the bias reaches all of
+        # them.
         products.append(
-            opset13.add(product, opset13.constant(bias)) if bias is not None and at == 1 else product
+            opset13.add(product, opset13.constant(bias))
+            if bias is not None and at == 1
+            else product
         )
     return [_weighted_sum(products, row) for row in found.outputs]
 
@@ -212,7 +229,11 @@ def _weighted_sum(products: list[ov.Node], row: Float64) -> ov.Node:
     for product, weight in zip(products, row, strict=True):
         if weight == 0.0:
             continue
-        part = product if weight == 1.0 else opset13.multiply(product, opset13.constant(np.float32(weight)))
+        part = (
+            product
+            if weight == 1.0
+            else opset13.multiply(product, opset13.constant(np.float32(weight)))
+        )
         total = part if total is None else opset13.add(total, part)
     assert total is not None
     return total
@@ -232,3 +253,12 @@ def _channel_constant(add: ov.Node, convolution: ov.Node) -> Float32 | None:
     if len(constants) != 1 or list(constants[0].get_output_shape(0)) != [1, channels, 1, 1]:
         return None
     return np.array(constants[0].get_data(), dtype=np.float32)
+
+
+def replace_output(old: ov.Output, new: ov.Output) -> None:
+    """Give all that reads a tensor another one, under its names."""
+    names = old.get_names()
+    for reader in old.get_target_inputs():
+        reader.replace_source_output(new)
+    old.set_names(set())
+    new.set_names(names)

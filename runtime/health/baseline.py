@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import numpy as np
-import numpy.typing as npt
-
 from runtime.health.statistics import STATISTICS
+from runtime.types import Floats
 
 HEALTH_FILE = "health.json"
 PARTS_BETWEEN_FALSE_ALARMS = 100_000
 TOLERATED_SHARE = 0.05
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,14 @@ class Health:
         values: of good parts, by name of the statistic, each (n,).
         scores: raw scores of good parts that training has not seen, by variant key, each (n,).
         n_good: number of good parts behind the limits.
-        refused_rate: promised share of good parts that the limits refuse, on average; None when limits were set by hand.
+        refused_rate: promised share of good parts that the limits refuse, on average; None when
+            limits were set by hand.
         judge: whether pictures outside the limits get ``cannot_judge``.
         drift: whether the drift test runs.
-        parts_between_false_alarms: average number of parts from one false alarm of the drift test to the next, at least.
-        tolerated_share: share of parts that may look however they like, e.g. bad ones, without the drift test minding.
+        parts_between_false_alarms: average number of parts from one false alarm of the drift test
+            to the next, at least.
+        tolerated_share: share of parts that may look however they like, e.g. bad ones, without the
+            drift test minding.
         note: one sentence for people.
         set_at: UTC time, ISO 8601.
     """
@@ -91,7 +90,8 @@ class Health:
         Args:
             measured: its statistics.
             size_hw: its own height and width in pixels.
-            model_hw: of the model's input; a picture of that very size was resized before, so its own is not known.
+            model_hw: of the model's input; a picture of that very size was resized before, so its
+                own is not known.
             variant_key: ``engine/precision``.
             score: its raw score.
         """
@@ -104,7 +104,8 @@ class Health:
         most = self.score_limits.get(variant_key)
         if most is not None and score > most:
             found.append(
-                f"raw score {score:.4g} is far beyond anything calibrated (at most {most:.4g} can be believed)"
+                f"raw score {score:.4g} is far beyond anything calibrated (at most {most:.4g} can "
+                "be believed)"
             )
         return "; ".join(found)
 
@@ -119,7 +120,8 @@ class Health:
             low, high = self.size.aspect.low, self.size.aspect.high
             expected = " to ".join(f"{limit:.3g}" for limit in (low, high) if limit is not None)
             return [
-                f"wrong shape of picture: {width}x{height} pixels, width / height {width / height:.3g}, "
+                f"wrong shape of picture: {width}x{height} pixels, width / height "
+                f"{width / height:.3g}, "
                 f"{expected} expected"
             ]
         return []

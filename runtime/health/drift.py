@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from runtime.health.baseline import Health
-from runtime.health.martingale import SIDES, Floats, Ranks, ShiryaevRoberts, bets
+from runtime.health.martingale import SIDES, Ranks, ShiryaevRoberts, bets
 from runtime.health.statistics import STATISTICS
+from runtime.types import Floats
 
 RAW_SCORE = "raw_score"
 # An alarm ends when this many parts in a row look like those before the change again.
 RECOVERY_PARTS = 50
-# Their mean rank then lies within this of the middle: 3.7 standard deviations of a mean of 50 uniform ranks.
+# Their mean rank then lies within this of the middle: 3.7 standard deviations of a mean of 50
+# uniform ranks.
 _RECOVERY_WITHIN = 0.15
 
 
@@ -39,8 +41,10 @@ class Alarm:
         """The alarm in one sentence for people."""
         what = _words(self.statistic, self.side)
         return (
-            f"drift: since about part {self.since_part} the pictures no longer look like the calibrated good parts: {what} "
-            f"(noticed at part {self.noticed_part}); check the camera, the light and the material, or calibrate again"
+            f"drift: since about part {self.since_part} the pictures no longer look like the "
+            f"calibrated good parts: {what} "
+            f"(noticed at part {self.noticed_part}); check the camera, the light and the "
+            "material, or calibrate again"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +62,8 @@ class DriftMonitor:
     """The drift test of one stream of parts.
 
     Without any change the average number of parts from one false alarm to the next is at least
-    ``health.parts_between_false_alarms``; see :mod:`runtime.health.martingale` for the theory and what it asks for.
+    ``health.parts_between_false_alarms``; see :mod:`runtime.health.martingale` for the theory and
+    what it asks for.
 
     Args:
         health: the baseline.
@@ -77,7 +82,8 @@ class DriftMonitor:
         self.variant_key = variant_key
         self.alarm: Alarm | None = None
         calibrated = {name: health.values[name] for name in STATISTICS if name in health.values}
-        # Scores need no calibration to be watched: the first parts then are what later ones are compared with.
+        # Scores need no calibration to be watched: the first parts then are what later ones are
+        # compared with.
         scores = health.scores.get(variant_key, np.empty(0))
         self.ranks = {
             name: Ranks(Counter(_rounded(name, float(value)) for value in values).items())
@@ -103,12 +109,15 @@ class DriftMonitor:
             The alarm in force after it, or None.
         """
         seen = {RAW_SCORE: raw_score, **statistics}
-        # While it is in force, the alarm's parts are compared with those before it and never become part of them.
+        # While it is in force, the alarm's parts are compared with those before it and never become
+        # part of them.
         keep = self.alarm is None
         ties = self._rng.random(len(self.ranks))
         ranks = np.array(
             [
-                known.rank(_rounded(name, seen[name]), float(tie), keep=keep) if name in seen else np.nan
+                known.rank(_rounded(name, seen[name]), float(tie), keep=keep)
+                if name in seen
+                else np.nan
                 for (name, known), tie in zip(self.ranks.items(), ties, strict=True)
             ]
         )
@@ -126,7 +135,10 @@ class DriftMonitor:
         rank = float(ranks[list(self.ranks).index(self.alarm.statistic)]) if self.alarm else np.nan
         if not np.isnan(rank):
             self.recent.append(rank)
-        if len(self.recent) == RECOVERY_PARTS and abs(float(np.mean(self.recent)) - 0.5) <= _RECOVERY_WITHIN:
+        if (
+            len(self.recent) == RECOVERY_PARTS
+            and abs(float(np.mean(self.recent)) - 0.5) <= _RECOVERY_WITHIN
+        ):
             self.alarm = None
             self.bets.reset()
         return self.alarm
@@ -141,4 +153,8 @@ def _words(statistic: str, side: str) -> str:
     if statistic == RAW_SCORE:
         return "raw score higher" if side == SIDES[1] else "raw score lower"
     known = STATISTICS[statistic]
-    return f"{known.below} ({statistic} lower)" if side == SIDES[0] else f"{known.above} ({statistic} higher)"
+    return (
+        f"{known.below} ({statistic} lower)"
+        if side == SIDES[0]
+        else f"{known.above} ({statistic} higher)"
+    )

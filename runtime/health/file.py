@@ -12,15 +12,30 @@ import numpy as np
 
 from runtime import atomic
 from runtime.errors import HealthError
-from runtime.health.baseline import Floats, Health, Limit, PictureSize
+from runtime.health.baseline import Health, Limit, PictureSize
 from runtime.health.statistics import STATISTICS
+from runtime.types import Floats
 
 HEALTH_VERSION = 1
 _ADVICE = "make it anew with: lineside calibrate BUNDLE --good DIR, or delete it to go on without the check of pictures"
 _FIELDS = frozenset(
-    ("schema_version", "judge", "drift", "parts_between_false_alarms", "tolerated_share", "limits", "size",
-     "score_limits", "n_good", "refused_rate", "note", "set_at", "scores", "values")
-)  # fmt: skip
+    (
+        "schema_version",
+        "judge",
+        "drift",
+        "parts_between_false_alarms",
+        "tolerated_share",
+        "limits",
+        "size",
+        "score_limits",
+        "n_good",
+        "refused_rate",
+        "note",
+        "set_at",
+        "scores",
+        "values",
+    )
+)
 
 Value = TypeVar("Value")
 
@@ -29,8 +44,8 @@ def read_health(path: Path) -> Health:
     """Read health.json.
 
     Raises:
-        HealthError: unreadable, no JSON, another version, a field missing, unknown or of the wrong type, or a value that makes
-            no sense.
+        HealthError: unreadable, no JSON, another version, a field missing, unknown or of the wrong
+            type, or a value that makes no sense.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
@@ -38,7 +53,9 @@ def read_health(path: Path) -> Health:
         raise HealthError(f"{path}: expected readable JSON, found {error}; {_ADVICE}") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else type(raw).__name__
     if not isinstance(raw, dict) or isinstance(version, bool) or version != HEALTH_VERSION:
-        raise HealthError(f"{path}: expected schema version {HEALTH_VERSION}, found {version!r}; {_ADVICE}")
+        raise HealthError(
+            f"{path}: expected schema version {HEALTH_VERSION}, found {version!r}; {_ADVICE}"
+        )
     try:
         return _health(raw)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -63,19 +80,31 @@ def write_health(path: Path, health: Health) -> None:
                 "parts_between_false_alarms": health.parts_between_false_alarms,
                 "tolerated_share": health.tolerated_share,
                 "limits": {name: _pair(limit) for name, limit in health.limits.items()},
-                "size": None if size is None else {
-                    "aspect": _pair(size.aspect), "min_height": size.min_height, "min_width": size.min_width
+                "size": None
+                if size is None
+                else {
+                    "aspect": _pair(size.aspect),
+                    "min_height": size.min_height,
+                    "min_width": size.min_width,
                 },
-                "score_limits": {key: float(f"{value:.6g}") for key, value in sorted(health.score_limits.items())},
+                "score_limits": {
+                    key: float(f"{value:.6g}") for key, value in sorted(health.score_limits.items())
+                },
                 "n_good": health.n_good,
                 "refused_rate": health.refused_rate,
                 "note": health.note,
                 "set_at": health.set_at,
-                "scores": {key: [float(f"{one:.6g}") for one in found] for key, found in sorted(health.scores.items())},
-                "values": {name: [round(float(one), 4) for one in found] for name, found in health.values.items()},
+                "scores": {
+                    key: [float(f"{one:.6g}") for one in found]
+                    for key, found in sorted(health.scores.items())
+                },
+                "values": {
+                    name: [round(float(one), 4) for one in found]
+                    for name, found in health.values.items()
+                },
             }
         ),
-    )  # fmt: skip
+    )
 
 
 def _compact(value: dict[str, Any]) -> bytes:
@@ -94,7 +123,9 @@ def _refuse(constant: str) -> None:
 def _health(raw: dict[str, Any]) -> Health:
     unknown = sorted(set(raw) - _FIELDS)
     if unknown:
-        raise ValueError(f"expected the fields of version {HEALTH_VERSION}, found also {', '.join(unknown)}")
+        raise ValueError(
+            f"expected the fields of version {HEALTH_VERSION}, found also {', '.join(unknown)}"
+        )
     limits = _mapping("limits", raw["limits"], _limit)
     values = _mapping("values", raw["values"], _numbers)
     for name in (*limits, *values):
@@ -108,7 +139,9 @@ def _health(raw: dict[str, Any]) -> Health:
         values=values,
         scores=_mapping("scores", raw["scores"], _numbers),
         n_good=_whole("n_good", raw["n_good"], 0),
-        refused_rate=None if refused_rate is None else _between("refused_rate", refused_rate, 0.0, 1.0),
+        refused_rate=None
+        if refused_rate is None
+        else _between("refused_rate", refused_rate, 0.0, 1.0),
         judge=_switch("judge", raw["judge"]),
         drift=_switch("drift", raw["drift"]),
         parts_between_false_alarms=_whole(

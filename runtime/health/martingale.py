@@ -2,16 +2,19 @@
 
 For each number that is watched (a raw score, a statistic of the picture):
 
-1. **Conformal p-values** (Vovk, Nouretdinov and Gammerman 2003). The new value's rank among the calibrated good parts and all
-   parts seen since, itself included, ties broken at random. If they are exchangeable, the ranks are independent and
-   uniform on (0, 1), exactly, for any distribution and any number of good parts.
-2. **Bets.** Each of a few functions f of the rank is a bet against that, on low or on high ranks, with mean 1 under
-   uniformity. Divided by (1 - s) + s max f it stays a fair bet while a share s of the parts may look however they like
-   (Huber's contamination model; Saha and Ramdas 2024): bad parts are not drift.
-3. **Shiryaev-Roberts**: R = (1 + R) e after each part, e being the bet's value, sums the bets that started at each
-   earlier part. R minus the number of parts is a supermartingale, and so is the mean M of all R. Hence, without any
-   change, the average number of parts until M reaches c is at least c, and the chance that it does within the first n
-   parts at most n / c (Shin, Ramdas and Rinaldo 2022, "E-detectors").
+1. **Conformal p-values** (Vovk, Nouretdinov and Gammerman 2003). The new value's rank among the
+   calibrated good parts and all parts seen since, itself included, ties broken at random. If they
+   are exchangeable, the ranks are independent and uniform on (0, 1), exactly, for any distribution
+   and any number of good parts.
+2. **Bets.** Each of a few functions f of the rank is a bet against that, on low or on high ranks,
+   with mean 1 under uniformity. Divided by (1 - s) + s max f it stays a fair bet while a share s of
+   the parts may look however they like (Huber's contamination model; Saha and Ramdas 2024): bad
+   parts are not drift.
+3. **Shiryaev-Roberts**: R = (1 + R) e after each part, e being the bet's value, sums the bets that
+   started at each earlier part. R minus the number of parts is a supermartingale, and so is the
+   mean M of all R. Hence, without any change, the average number of parts until M reaches c is at
+   least c, and the chance that it does within the first n parts at most n / c (Shin, Ramdas and
+   Rinaldo 2022, "E-detectors").
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-# Each bet puts half of its stake on this share of the ranks: a strong change is seen by the first, a weak one by the last.
+from runtime.types import Floats
+
+# Each bet puts half of its stake on this share of the ranks: a strong change is seen by the first,
+# a weak one by the last.
 SHARES = (0.05, 0.15, 0.5)
 STAKE = 0.5
 SIDES = ("low", "high")
@@ -74,7 +78,8 @@ def bets(ranks: Floats, tolerated_share: float) -> Floats:
     """What every bet is worth after a part, (k, 2, 3) for k numbers, two sides and three shares.
 
     Args:
-        ranks: (k,), in [0, 1]; NaN for a number that this part does not have, whose bets are not placed.
+        ranks: (k,), in [0, 1]; NaN for a number that this part does not have, whose bets are not
+            placed.
         tolerated_share: share of parts that may look however they like, in [0, 1).
     """
     shares = np.array(SHARES)
@@ -90,7 +95,8 @@ class ShiryaevRoberts:
 
     Attributes:
         sums: R, shape (k, 2, 3).
-        page: Page's CUSUM of the same bets (Page 1954); its last start is the maximum-likelihood estimate of the change.
+        page: Page's CUSUM of the same bets (Page 1954); its last start is the maximum-likelihood
+            estimate of the change.
         starts: the part at which ``page`` last started, from 1, int (k, 2, 3).
         parts: number of parts seen.
     """

@@ -22,7 +22,8 @@ from runtime.prediction import Prediction
 from runtime.progress import say
 
 STATE_VERSION = 1
-# A crash loses at most what the test has learnt in this time; the file may have a megabyte, and small boxes have flash.
+# A crash loses at most what the test has learnt in this time; the file may have a megabyte, and
+# small boxes have flash.
 SAVE_EVERY_S = 60.0
 
 
@@ -57,7 +58,8 @@ class DriftWatch:
             prediction: of the part.
 
         Returns:
-            The alarm in force after it; None where the bundle has no baseline or its drift test is switched off.
+            The alarm in force after it; None where the bundle has no baseline or its drift test is
+            switched off.
 
         Raises:
             HealthError: the file of the state is damaged, or no such file.
@@ -93,12 +95,15 @@ class DriftWatch:
             atomic.write_bytes(self._state, text.encode())
         except OSError as error:
             say(
-                f"{self._state}: expected to write it, but {error.strerror}; check the disk and the folder's owner"
+                f"{self._state}: expected to write it, but {error.strerror}; check the disk and "
+                "the folder's owner"
             )
 
     def _renewed(self, health: Health, variant_key: str) -> DriftMonitor:
         known = self._monitor
-        if known is not None and fingerprint(health, variant_key) == fingerprint(known.health, variant_key):
+        if known is not None and fingerprint(health, variant_key) == fingerprint(
+            known.health, variant_key
+        ):
             # Only a setting was edited: what the test has learnt stays.
             known.health = health
             return known
@@ -153,9 +158,18 @@ def read_state(path: Path, health: Health, variant_key: str) -> DriftMonitor | N
             return None
         monitor = DriftMonitor(health, variant_key)
         _fill(monitor, raw)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise HealthError(
-            f"{path}: expected the state of a drift test, found something else ({type(error).__name__}: {error}); "
+            f"{path}: expected the state of a drift test, found something else "
+            f"({type(error).__name__}: {error}); "
             "name another file, or delete it to begin anew"
         ) from error
     return monitor
@@ -164,7 +178,9 @@ def read_state(path: Path, health: Health, variant_key: str) -> DriftMonitor | N
 def _fill(monitor: DriftMonitor, raw: dict[str, Any]) -> None:
     if list(raw["ranks"]) != list(monitor.ranks):
         raise ValueError("other numbers than the baseline's")
-    ranks = {name: Ranks([_counted(*pair) for pair in pairs]) for name, pairs in raw["ranks"].items()}
+    ranks = {
+        name: Ranks([_counted(*pair) for pair in pairs]) for name, pairs in raw["ranks"].items()
+    }
     alarm = None if raw["alarm"] is None else Alarm(**raw["alarm"])
     if alarm is not None and (alarm.statistic not in ranks or alarm.side not in SIDES):
         raise ValueError(f"an alarm of {alarm.statistic!r}")

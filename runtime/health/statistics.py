@@ -1,7 +1,8 @@
 """Simple numbers about a picture that say whether the camera does its work: focus, exposure, contrast, colour, place.
 
-All are taken from the picture at the model's size, in well under a millisecond. Those that a lamp or an aperture changes
-by a factor are on a scale of doublings ("stops"), so that the same step means the same change at any brightness.
+All are taken from the picture at the model's size, in well under a millisecond. Those that a lamp
+or an aperture changes by a factor are on a scale of doublings ("stops"), so that the same step
+means the same change at any brightness.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-UInt8Image = npt.NDArray[np.uint8]
+from runtime.types import UInt8Image
+
 # The part's place is looked for in a picture of this many pixels a side.
 PLACE_SIDE = 64
 # log2(1 + value) of an all-white picture's grey level, and of all of its pixels in percent.
@@ -36,7 +37,8 @@ class Statistic:
         unit: of :meth:`shown`.
         scale: ``doublings`` for log2(1 + value).
         extreme: the highest value that a picture can have, infinity where there is none.
-        room: a limit is at least this far from the typical good part, however alike the good parts are.
+        room: a limit is at least this far from the typical good part, however alike the good parts
+            are.
         judged_below: whether a picture far below cannot be judged; else it counts for drift alone.
         judged_above: the same for far above.
     """
@@ -67,31 +69,102 @@ class Statistic:
         return math.log2(1.0 + shown) if self.scale == "doublings" else shown
 
 
-# A defect may well be dark, bright, sharp-edged or out of place: only what no defect does to a whole picture is refused.
+# A defect may well be dark, bright, sharp-edged or out of place: only what no defect does to a
+# whole picture is refused.
 STATISTICS = {
     one.name: one
     for one in (
-        Statistic("brightness", "too dark", "too bright", "grey levels", "doublings", _WHITE, 0.5, True, True),
-        Statistic("contrast", "hardly any contrast", "more contrast", "grey levels", "doublings", math.inf, 0.7, True, False),
-        Statistic("white_share", "less of it saturated", "overexposed", "% white", "doublings", _ALL, 2.0, False, True),
-        Statistic("black_share", "less of it black", "too much of it black", "% black", "doublings", _ALL, 4.0, False, True),
-        Statistic("focus", "out of focus", "sharper or noisier", "", "plain", math.inf, 1.5, True, False),
-        Statistic("red_cast", "too little red", "too much red", "%", "plain", math.inf, 8.0, True, True),
-        Statistic("blue_cast", "too little blue", "too much blue", "%", "plain", math.inf, 8.0, True, True),
-        Statistic("centre_x", "shifted to the left", "shifted to the right", "% of the width", "plain", math.inf, 2.0, False, False),
-        Statistic("centre_y", "shifted upwards", "shifted downwards", "% of the height", "plain", math.inf, 2.0, False, False),
+        Statistic(
+            "brightness",
+            "too dark",
+            "too bright",
+            "grey levels",
+            "doublings",
+            _WHITE,
+            0.5,
+            True,
+            True,
+        ),
+        Statistic(
+            "contrast",
+            "hardly any contrast",
+            "more contrast",
+            "grey levels",
+            "doublings",
+            math.inf,
+            0.7,
+            True,
+            False,
+        ),
+        Statistic(
+            "white_share",
+            "less of it saturated",
+            "overexposed",
+            "% white",
+            "doublings",
+            _ALL,
+            2.0,
+            False,
+            True,
+        ),
+        Statistic(
+            "black_share",
+            "less of it black",
+            "too much of it black",
+            "% black",
+            "doublings",
+            _ALL,
+            4.0,
+            False,
+            True,
+        ),
+        Statistic(
+            "focus", "out of focus", "sharper or noisier", "", "plain", math.inf, 1.5, True, False
+        ),
+        Statistic(
+            "red_cast", "too little red", "too much red", "%", "plain", math.inf, 8.0, True, True
+        ),
+        Statistic(
+            "blue_cast", "too little blue", "too much blue", "%", "plain", math.inf, 8.0, True, True
+        ),
+        Statistic(
+            "centre_x",
+            "shifted to the left",
+            "shifted to the right",
+            "% of the width",
+            "plain",
+            math.inf,
+            2.0,
+            False,
+            False,
+        ),
+        Statistic(
+            "centre_y",
+            "shifted upwards",
+            "shifted downwards",
+            "% of the height",
+            "plain",
+            math.inf,
+            2.0,
+            False,
+            False,
+        ),
     )
-}  # fmt: skip
+}
 
 
 def measure(image_rgb: UInt8Image) -> dict[str, float]:
     """All statistics of a picture.
 
-    * ``brightness``: log2(1 + mean grey level); ``contrast``: log2(1 + standard deviation of the grey levels).
-    * ``white_share``, ``black_share``: log2(1 + percent of the pixels at 251 and above, at 4 and below).
-    * ``focus``: log2 of the mean squared Laplacian over the variance of the grey levels (energy of the Laplacian, Subbarao
-      and Tyan 1998); the division takes the light's strength and the part's own contrast out.
-    * ``red_cast``, ``blue_cast``: mean of red, of blue, minus mean of green, in percent of the mean grey level.
+    * ``brightness``: log2(1 + mean grey level); ``contrast``: log2(1 + standard deviation of the
+      grey levels).
+    * ``white_share``, ``black_share``: log2(1 + percent of the pixels at 251 and above, at 4 and
+      below).
+    * ``focus``: log2 of the mean squared Laplacian over the variance of the grey levels (energy of
+      the Laplacian, Subbarao and Tyan 1998); the division takes the light's strength and the part's
+      own contrast out.
+    * ``red_cast``, ``blue_cast``: mean of red, of blue, minus mean of green, in percent of the mean
+      grey level.
     * ``centre_x``, ``centre_y``: see :func:`centre`.
 
     Args:
@@ -100,29 +173,30 @@ def measure(image_rgb: UInt8Image) -> dict[str, float]:
     Returns:
         Finite numbers by name.
     """
-    grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
-    mean, deviation = (float(found[0, 0]) for found in cv2.meanStdDev(grey))
-    sharp = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR) / grey.size
+    gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+    mean, deviation = (float(found[0, 0]) for found in cv2.meanStdDev(gray))
+    sharp = cv2.norm(cv2.Laplacian(gray, cv2.CV_16S), cv2.NORM_L2SQR) / gray.size
     red, green, blue = cv2.mean(image_rgb)[:3]
-    centre_x, centre_y = centre(grey)
+    center_x, center_y = center(gray)
     return {
         "brightness": math.log2(1.0 + mean),
         "contrast": math.log2(1.0 + deviation),
-        "white_share": _share(grey, WHITE_FROM, 255),
-        "black_share": _share(grey, 0, BLACK_TO),
+        "white_share": _share(gray, WHITE_FROM, 255),
+        "black_share": _share(gray, 0, BLACK_TO),
         # A tenth of a grey level squared keeps an even picture from dividing nothing by nothing.
         "focus": math.log2((sharp + 0.1) / (deviation**2 + 0.1)),
         "red_cast": 100.0 * (red - green) / (mean + 1.0),
         "blue_cast": 100.0 * (blue - green) / (mean + 1.0),
-        "centre_x": centre_x,
-        "centre_y": centre_y,
+        "centre_x": center_x,
+        "centre_y": center_y,
     }
 
 
-def centre(grey: UInt8Image) -> tuple[float, float]:
+def center(gray: UInt8Image) -> tuple[float, float]:
     """Centre of gravity of what differs from the picture's border, in percent of the side from the middle.
 
-    A part on an even ground moves it by as much as it moves itself; a texture that fills the picture has it near the middle.
+    A part on an even ground moves it by as much as it moves itself; a texture that fills the
+    picture has it near the middle.
 
     Args:
         grey: uint8 (H, W).
@@ -130,7 +204,9 @@ def centre(grey: UInt8Image) -> tuple[float, float]:
     Returns:
         Rightwards and downwards, each in [-50, 50]; 0 for an even picture.
     """
-    small = cv2.resize(grey, (PLACE_SIDE, PLACE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(gray, (PLACE_SIDE, PLACE_SIDE), interpolation=cv2.INTER_AREA).astype(
+        np.float32
+    )
     border = float(small[0].sum() + small[-1].sum() + small[1:-1, 0].sum() + small[1:-1, -1].sum())
     weight = np.abs(small - border / (4 * PLACE_SIDE - 4))
     total = float(weight.sum())
@@ -142,6 +218,6 @@ def centre(grey: UInt8Image) -> tuple[float, float]:
     ) / total
 
 
-def _share(grey: UInt8Image, low: int, high: int) -> float:
-    count = cv2.countNonZero(cv2.inRange(grey, low, high))
-    return math.log2(1.0 + 100.0 * count / grey.size)
+def _share(gray: UInt8Image, low: int, high: int) -> float:
+    count = cv2.countNonZero(cv2.inRange(gray, low, high))
+    return math.log2(1.0 + 100.0 * count / gray.size)

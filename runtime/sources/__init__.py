@@ -8,10 +8,8 @@ from pathlib import Path
 
 from runtime.errors import SourceError
 from runtime.sources.arrival import Arrival, shown
-from runtime.sources.camera import newest_frames
-from runtime.sources.capture import open_capture
+from runtime.sources.camera import every_frame, newest_frames, open_capture
 from runtime.sources.folder import pictures_of
-from runtime.sources.video import every_frame
 
 __all__ = ["Arrival", "arrivals", "shown"]
 
@@ -21,11 +19,12 @@ def arrivals(
 ) -> Iterator[Arrival]:
     """Parts of a source, as they come.
 
-    A folder or camera that goes away is told and tried again until it is back: a line must not go on unwatched because a cable
-    was touched.
+    A folder or camera that goes away is told and tried again until it is back: a line must not go
+    on unwatched because a cable was touched.
 
     Args:
-        source: a folder, a video file, the number or device file of a camera, or an RTSP or HTTP URL.
+        source: a folder, a video file, the number or device file of a camera, or an RTSP or HTTP
+            URL.
         stop: set it to end the iteration.
         existing: for a folder, whether pictures that are there already count.
         once: for a folder, end after the pictures that are there.
@@ -39,12 +38,14 @@ def arrivals(
     live = source.isdigit() or "://" in source or path.is_char_device()
     if not live and not path.is_file():
         raise SourceError(
-            f"{source}: expected a folder, a video file, a camera's number or a URL, found nothing there; check it"
+            f"{source}: expected a folder, a video file, a camera's number or a URL, found "
+            "nothing there; check it"
         )
     capture = open_capture(source)
     if capture is None:
         what = "a camera or stream that answers" if live else "a video that can be decoded"
         raise SourceError(
-            f"{shown(source)}: expected {what}, found none; check the cable, the address or the file"
+            f"{shown(source)}: expected {what}, found none; check the cable, the address or the "
+            "file"
         )
     return newest_frames(source, capture, stop) if live else every_frame(source, capture, stop)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from runtime.progress import say
 from runtime.sources.arrival import Arrival, shown
-from runtime.sources.capture import frame_count, open_capture, read_rgb
+from runtime.types import UInt8Image
 
 POLL_S = 0.2
 # Reads that fail in a row before the camera is opened anew.
@@ -19,7 +22,9 @@ _LONGEST_PAUSE_S = 10.0
 _PATIENCE_S = 2.0
 
 
-def newest_frames(source: str, capture: cv2.VideoCapture, stop: threading.Event) -> Iterator[Arrival]:
+def newest_frames(
+    source: str, capture: cv2.VideoCapture, stop: threading.Event
+) -> Iterator[Arrival]:
     """Frames until ``stop`` is set; a camera that goes away is opened again when it is back.
 
     A URL of a recording, which says how many frames it has, ends with it.
@@ -124,3 +129,67 @@ class _Newest:
                 capture.release()
             self._closed.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def open_capture(source: str) -> cv2.VideoCapture | None:
+    """A capture that is open, or None where there is nothing to open.
+
+    Args:
+        source: a video file, the number or device file of a camera, or a URL.
+    """
+    # /dev/v4l/by-id/… are links; the driver's own name is what OpenCV takes for a camera.
+    device = str(Path(source).resolve()) if Path(source).is_char_device() else source
+    capture = cv2.VideoCapture(int(device) if device.isdigit() else device)
+    if capture.isOpened():
+        return capture
+    capture.release()
+    return None
+
+
+def read_rgb(capture: cv2.VideoCapture) -> UInt8Image | None:
+    """The next frame, uint8 (H, W, 3) RGB, or None where there is none or it cannot be decoded."""
+    try:
+        found, frame = capture.read()
+        return _rgb(frame) if found else None
+    except cv2.error:
+        return None
+
+
+def _rgb(frame: npt.NDArray[np.uint8]) -> UInt8Image:
+    # Some cameras deliver grey.
+    code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(frame, code), dtype=np.uint8)
+
+
+def frame_count(capture: cv2.VideoCapture) -> int:
+    """Number of frames that a recording says it has; 0 for a camera or stream, which does not know."""
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    # A stream answers with a negative number as large as there is.
+    return int(count) if 0 < count < 1e9 else 0
+
+
+def every_frame(source: str, capture: cv2.VideoCapture, stop: threading.Event) -> Iterator[Arrival]:
+    """All frames in order; an end before the one that the file announces is told.
+
+    Args:
+        source: name of the recording.
+        capture: open, and released at the end.
+        stop: set it to end the iteration.
+    """
+    name = shown(source)
+    index, announced = 0, frame_count(capture)
+    try:
+        while not stop.is_set():
+            image = read_rgb(capture)
+            if image is None:
+                break
+            yield Arrival(f"{name}#{index}", image)
+            index += 1
+        # Some containers only estimate the number.
+        if index < announced - max(2, announced // 50) and not stop.is_set():
+            say(
+                f"warning: {name}: expected {announced} frames, found {index}; check whether the "
+                "file is whole"
+            )
+    finally:
+        capture.release()

@@ -9,21 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.errors import SourceError
-from runtime.preprocess import IMAGE_SUFFIXES
+from runtime.images.preprocess import IMAGE_SUFFIXES
 from runtime.progress import say
 from runtime.sources.arrival import Arrival
 
 POLL_S = 0.2
-# A picture that is gone is remembered as long, so that a share which was away is not inspected anew, and no longer, so that a
-# year of parts needs no more memory than a day of them.
+# A picture that is gone is remembered as long, so that a share which was away is not inspected
+# anew, and no longer, so that a year of parts needs no more memory than a day of them.
 FORGET_S = 24 * 3600.0
 
 
-def pictures_of(folder: Path, stop: threading.Event, *, existing: bool, once: bool) -> Iterator[Arrival]:
+def pictures_of(
+    folder: Path, stop: threading.Event, *, existing: bool, once: bool
+) -> Iterator[Arrival]:
     """Pictures in a folder, sorted by name, then those that appear or are written anew.
 
-    A file that is still being written is left until its size and time stay the same from one look to the next. A folder that
-    cannot be read is told and looked at again.
+    A file that is still being written is left until its size and time stay the same from one look
+    to the next. A folder that cannot be read is told and looked at again.
 
     Args:
         folder: its sub-folders and hidden files are left aside.
@@ -45,7 +47,9 @@ def pictures_of(folder: Path, stop: threading.Event, *, existing: bool, once: bo
     return _arriving(folder, known, stop, once=once)
 
 
-def _arriving(folder: Path, known: _Known, stop: threading.Event, *, once: bool) -> Iterator[Arrival]:
+def _arriving(
+    folder: Path, known: _Known, stop: threading.Event, *, once: bool
+) -> Iterator[Arrival]:
     growing: dict[str, tuple[int, int]] = {}
     away = False
     while not stop.is_set():
@@ -89,7 +93,9 @@ class _Known:
         self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
         for name in [name for name, since in self._gone_since.items() if now - since > FORGET_S]:
             del self._written[name], self._gone_since[name]
-        return {name: stamp for name, stamp in present.items() if self._written.get(name) != stamp[1]}
+        return {
+            name: stamp for name, stamp in present.items() if self._written.get(name) != stamp[1]
+        }
 
 
 def _look(folder: Path) -> dict[str, tuple[int, int]] | None:

@@ -3,8 +3,9 @@
     python -m scripts.figures                              all of them, into docs/images
     python -m scripts.figures --only coreset --out here    one of them
 
-Draws procedural parts and trains one small PatchCore on them, about a minute in all. ``--bundles DIR`` takes the model from
-``DIR/tile-patchcore`` instead, if it was trained on ``lineside sample-data`` with default settings.
+Draws procedural parts and trains one small PatchCore on them, about a minute in all. ``--bundles
+DIR`` takes the model from ``DIR/tile-patchcore`` instead, if it was trained on ``lineside
+sample-data`` with default settings.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ from pathlib import Path
 import click
 from matplotlib.figure import Figure
 
-from scripts.figures import conformal, coreset, maps, materials, neighbours, pipelines, resizing, roc, style
+from scripts.figures import (
+    conformal,
+    coreset,
+    maps,
+    materials,
+    neighbors,
+    pipelines,
+    resizing,
+    roc,
+    style,
+)
 from scripts.figures.world import World
 
 FIGURES: dict[str, Callable[[World], Figure]] = {
@@ -27,16 +38,23 @@ FIGURES: dict[str, Callable[[World], Figure]] = {
     "efficientad": pipelines.draw_efficientad,
     "resize": resizing.draw,
     "conformal": conformal.draw,
-    "neighbours": neighbours.draw,
+    "neighbours": neighbors.draw,
 }
 
 
 @click.command(help=__doc__, context_settings={"max_content_width": 110})
-@click.option("--out", type=click.Path(path_type=Path), default=Path("docs/images"), show_default=True)
 @click.option(
-    "--only", type=click.Choice(list(FIGURES)), multiple=True, help="Draw this one; may be repeated."
+    "--out", type=click.Path(path_type=Path), default=Path("docs/images"), show_default=True
 )
-@click.option("--bundles", type=click.Path(path_type=Path, exists=True), help="Folder of trained bundles.")
+@click.option(
+    "--only",
+    type=click.Choice(list(FIGURES)),
+    multiple=True,
+    help="Draw this one; may be repeated.",
+)
+@click.option(
+    "--bundles", type=click.Path(path_type=Path, exists=True), help="Folder of trained bundles."
+)
 def main(out: Path, only: tuple[str, ...], bundles: Path | None) -> None:
     """Draw."""
     style.apply()

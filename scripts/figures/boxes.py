@@ -54,15 +54,20 @@ def canvas(height: float) -> tuple[Figure, Axes]:
     return drawn, axes
 
 
-def box(axes: Axes, place: Box, title: str, text: str = "", colour: str = style.ACCENT) -> Box:
+def box(axes: Axes, place: Box, title: str, text: str = "", color: str = style.ACCENT) -> Box:
     """Draw a box with a bold title and a smaller text."""
     corner = (place.x - place.width / 2, place.y - place.height / 2)
     axes.add_patch(
         FancyBboxPatch(
-            corner, place.width, place.height, boxstyle="round,pad=0,rounding_size=1.2",
-            facecolor=colour + "14", edgecolor=colour, lw=1.3,
+            corner,
+            place.width,
+            place.height,
+            boxstyle="round,pad=0,rounding_size=1.2",
+            facecolor=color + "14",
+            edgecolor=color,
+            lw=1.3,
         )
-    )  # fmt: skip
+    )
     shift = 0.0 if not text else 1.25 + 1.05 * text.count("\n")
     axes.text(
         place.x,
@@ -72,10 +77,18 @@ def box(axes: Axes, place: Box, title: str, text: str = "", colour: str = style.
         va="center",
         fontsize=10,
         fontweight="bold",
-        color=colour,
+        color=color,
     )
     if text:
-        axes.text(place.x, place.y + shift - 1.6, text, ha="center", va="top", fontsize=8.5, linespacing=1.25)
+        axes.text(
+            place.x,
+            place.y + shift - 1.6,
+            text,
+            ha="center",
+            va="top",
+            fontsize=8.5,
+            linespacing=1.25,
+        )
     return place
 
 
@@ -89,20 +102,48 @@ def picture(
     )
     inset.imshow(image, cmap=cmap)
     inset.axis("off")
-    axes.text(place.x, place.bottom[1] - 1.0, caption, ha="center", va="top", fontsize=8.5, linespacing=1.2)
+    axes.text(
+        place.x,
+        place.bottom[1] - 1.0,
+        caption,
+        ha="center",
+        va="top",
+        fontsize=8.5,
+        linespacing=1.2,
+    )
     return place
 
 
 def arrow(
-    axes: Axes, start: Point, end: Point, text: str = "", colour: str = style.NEUTRAL, dashed: bool = False
+    axes: Axes,
+    start: Point,
+    end: Point,
+    text: str = "",
+    color: str = style.NEUTRAL,
+    dashed: bool = False,
 ) -> None:
     """Draw an arrow, its text above the middle."""
     axes.add_patch(
         FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=12, lw=1.4, color=colour, shrinkA=2, shrinkB=2,
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=12,
+            lw=1.4,
+            color=color,
+            shrinkA=2,
+            shrinkB=2,
             linestyle="--" if dashed else "-",
         )
-    )  # fmt: skip
+    )
     if text:
         middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
-        axes.text(middle[0], middle[1] + 0.8, text, ha="center", va="bottom", fontsize=8.5, color=style.INK)
+        axes.text(
+            middle[0],
+            middle[1] + 0.8,
+            text,
+            ha="center",
+            va="bottom",
+            fontsize=8.5,
+            color=style.INK,
+        )

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from export.backbone import make_extractor, normalization_of
 from export.coreset import covering_radius, select_coreset
 from export.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from runtime.preprocess import load_image
+from runtime.images.preprocess import load_image
 from scripts.figures import style
 from scripts.figures.world import World
 
@@ -33,9 +33,18 @@ def draw(world: World) -> Figure:
     axes = drawn.add_subplot(grid[1, :])
     in_full = select_coreset(features, 512, seed=0)
     _curve(axes, plane, chosen, style.ACCENT, "in the plane above")
-    _curve(axes, features, in_full, style.BAD, f"in all {features.shape[1]} dimensions, as PatchCore selects")
+    _curve(
+        axes,
+        features,
+        in_full,
+        style.BAD,
+        f"in all {features.shape[1]} dimensions, as PatchCore selects",
+    )
     axes.set(
-        xlabel="patches picked, k", ylabel="covering radius, share of k = 1", xscale="log", ylim=(0, 1.05)
+        xlabel="patches picked, k",
+        ylabel="covering radius, share of k = 1",
+        xscale="log",
+        ylim=(0, 1.05),
     )
     axes.set_xticks([1, 4, 16, 64, 256, 512], ["1", "4", "16", "64", "256", "512"])
     axes.minorticks_off()
@@ -48,14 +57,20 @@ def patch_features(world: World) -> torch.Tensor:
     layers = DEFAULT_LAYERS[DEFAULT_BACKBONE]
     extractor = make_extractor(DEFAULT_BACKBONE, layers, None)
     normalization = normalization_of(DEFAULT_BACKBONE)
-    pictures = np.stack([load_image(path, (256, 256)) for path in world.category.train_good[:PICTURES]])
+    pictures = np.stack(
+        [load_image(path, (256, 256)) for path in world.category.train_good[:PICTURES]]
+    )
     batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (normalization.mean, normalization.std))
+    mean, std = (
+        torch.tensor(value).view(1, 3, 1, 1) for value in (normalization.mean, normalization.std)
+    )
     with torch.no_grad():
         found = extractor((batch - mean) / std)
         pooled = [F.avg_pool2d(found[layer], 3, 1, 1) for layer in layers]
         size = pooled[0].shape[-2:]
-        together = torch.cat([F.interpolate(one, size=size, mode="bilinear") for one in pooled], dim=1)
+        together = torch.cat(
+            [F.interpolate(one, size=size, mode="bilinear") for one in pooled], dim=1
+        )
     return together.permute(0, 2, 3, 1).reshape(-1, together.shape[1])
 
 
@@ -71,14 +86,18 @@ def _state(axes: Axes, plane: torch.Tensor, chosen: torch.Tensor) -> None:
     for center in centers:
         axes.add_patch(Circle((center[0], center[1]), radius, color=style.ACCENT, alpha=0.10, lw=0))
         axes.add_patch(
-            Circle((center[0], center[1]), radius, fill=False, color=style.ACCENT, alpha=0.5, lw=0.6)
+            Circle(
+                (center[0], center[1]), radius, fill=False, color=style.ACCENT, alpha=0.5, lw=0.6
+            )
         )
     axes.scatter(*_thinned(points).T, s=1.5, color=style.NEUTRAL, lw=0)
     axes.scatter(*centers.T, s=26 if len(centers) < 20 else 9, color=style.BAD, zorder=3, lw=0)
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, float((high - low).max()) * 0.56
     axes.set(
-        xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal"
+        xlim=(middle[0] - half, middle[0] + half),
+        ylim=(middle[1] - half, middle[1] + half),
+        aspect="equal",
     )
     axes.set_xticks([])
     axes.set_yticks([])
@@ -91,7 +110,9 @@ def _thinned(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return points[np.random.default_rng(0).permutation(len(points))[:3000]]
 
 
-def _curve(axes: Axes, features: torch.Tensor, chosen: torch.Tensor, colour: str, label: str) -> None:
+def _curve(
+    axes: Axes, features: torch.Tensor, chosen: torch.Tensor, color: str, label: str
+) -> None:
     steps = sorted({int(k) for k in np.geomspace(1, len(chosen), 28)})
     radii = np.array([covering_radius(features, chosen[:k]) for k in steps])
-    axes.plot(steps, radii / radii[0], color=colour, lw=2, marker="o", ms=3.5, label=label)
+    axes.plot(steps, radii / radii[0], color=color, lw=2, marker="o", ms=3.5, label=label)

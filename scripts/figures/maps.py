@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from runtime.dataset import load_mask
-from runtime.preprocess import decode_rgb
+from runtime.images.dataset import load_mask
+from runtime.images.preprocess import decode_rgb
 from scripts.figures import style
 from scripts.figures.world import Judged, World
 
@@ -24,7 +24,9 @@ def draw(world: World) -> Figure:
         mask = load_mask(one.part, picture.shape[:2])
         score, threshold = one.prediction.pred_score, one.prediction.threshold.image_threshold
         heading = kind if kind == "good" else f"{kind}: {mask.mean():.1%} of the pixels"
-        style.show(axes[0], style.thumbnail(picture), heading, style.GOOD if kind == "good" else style.BAD)
+        style.show(
+            axes[0], style.thumbnail(picture), heading, style.GOOD if kind == "good" else style.BAD
+        )
         style.show(axes[1], mask, "truth", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         sign = ">" if score > threshold else "≤"
         heat = cv2.resize(one.prediction.heat_map(), (256, 256))
@@ -40,7 +42,11 @@ def draw(world: World) -> Figure:
 
 
 def _shown(world: World) -> tuple[Judged, Judged, Judged]:
-    bad = [one for one in world.judged if one.part.is_anomalous and one.prediction.verdict == "anomalous"]
+    bad = [
+        one
+        for one in world.judged
+        if one.part.is_anomalous and one.prediction.verdict == "anomalous"
+    ]
     by_size = sorted(bad, key=lambda one: float(load_mask(one.part, (256, 256)).mean()))
     good = [one for one in world.judged if not one.part.is_anomalous]
     usual = sorted(good, key=lambda one: one.prediction.pred_score)[len(good) // 2]

@@ -22,7 +22,10 @@ def draw(_world: World) -> Figure:
         bad, mask = render_part(category, defect, np.random.default_rng(seed), SIZE)
         style.show(axes[0, column], style.thumbnail(good), f"{category}, good", style.GOOD)
         style.show(
-            axes[1, column], style.thumbnail(bad), f"{category}, {defect.replace('_', ' ')}", style.BAD
+            axes[1, column],
+            style.thumbnail(bad),
+            f"{category}, {defect.replace('_', ' ')}",
+            style.BAD,
         )
         style.show(axes[2, column], mask, "ground-truth mask", cmap="gray", interpolation="nearest")
     return drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from runtime.preprocess import decode_rgb
+from runtime.images.preprocess import decode_rgb
 from scripts.figures import style
 from scripts.figures.boxes import Box, arrow, box, canvas, picture
 from scripts.figures.world import Judged, World
@@ -25,25 +25,41 @@ def draw_patchcore(world: World) -> Figure:
         "lite0, blocks.2 and .4\n3 × 3 neighbourhood\naverage",
         style.NEUTRAL,
     )
-    patches = box(axes, Box(55, 44, 19, 13), "patch features", "32 × 32 a picture,\n152 numbers each")
+    patches = box(
+        axes, Box(55, 44, 19, 13), "patch features", "32 × 32 a picture,\n152 numbers each"
+    )
     bank = box(
-        axes, Box(84, 44, 21, 13), "memory bank", "up to 10,000 patches,\nchosen to cover all", style.GOOD
+        axes,
+        Box(84, 44, 21, 13),
+        "memory bank",
+        "up to 10,000 patches,\nchosen to cover all",
+        style.GOOD,
     )
     arrow(axes, part.right, network.left)
     arrow(axes, network.right, patches.left)
     arrow(axes, patches.right, bank.left, "coreset")
 
     _row(axes, 26, "Inspection: every part, one pass")
-    query = picture(axes, Box(9, 15, 13, 13), style.thumbnail(decode_rgb(one.part.path)), "the part")
-    again = box(axes, Box(31, 15, 19, 13), "same backbone", "same layers,\nsame neighbourhood", style.NEUTRAL)
+    query = picture(
+        axes, Box(9, 15, 13, 13), style.thumbnail(decode_rgb(one.part.path)), "the part"
+    )
+    again = box(
+        axes,
+        Box(31, 15, 19, 13),
+        "same backbone",
+        "same layers,\nsame neighbourhood",
+        style.NEUTRAL,
+    )
     distance = box(axes, Box(55, 15, 19, 13), "nearest prototype", "1,024 distances:\none a patch")
-    heat = picture(axes, Box(76.5, 15, 12, 12), one.prediction.anomaly_map, "anomaly map,\n32 × 32", "magma")
+    heat = picture(
+        axes, Box(76.5, 15, 12, 12), one.prediction.anomaly_map, "anomaly map,\n32 × 32", "magma"
+    )
     result = box(axes, Box(93, 15, 12, 13), "score", "largest,\nre-weighted", style.BAD)
     arrow(axes, query.right, again.left)
     arrow(axes, again.right, distance.left)
     arrow(axes, distance.right, heat.left)
     arrow(axes, heat.right, result.left)
-    arrow(axes, bank.bottom, (distance.x + 4, distance.top[1]), colour=style.GOOD)
+    arrow(axes, bank.bottom, (distance.x + 4, distance.top[1]), color=style.GOOD)
     return drawn
 
 
@@ -60,18 +76,33 @@ def draw_efficientad(world: World) -> Figure:
         style.NEUTRAL,
     )
     student = box(
-        axes, Box(33, 30, 23, 13), "student", "imitates the teacher and\nthe autoencoder,\non good parts only"
+        axes,
+        Box(33, 30, 23, 13),
+        "student",
+        "imitates the teacher and\nthe autoencoder,\non good parts only",
     )
     auto = box(
-        axes, Box(33, 12, 23, 11), "autoencoder", "sees the whole part\nthrough a narrow middle", style.GOOD
+        axes,
+        Box(33, 12, 23, 11),
+        "autoencoder",
+        "sees the whole part\nthrough a narrow middle",
+        style.GOOD,
     )
     for target in (teacher, student, auto):
         arrow(axes, part.right, target.left)
     local = box(
-        axes, Box(61, 39, 22, 11), "student branch", "squared difference:\nlocal surprises", style.ACCENT
+        axes,
+        Box(61, 39, 22, 11),
+        "student branch",
+        "squared difference:\nlocal surprises",
+        style.ACCENT,
     )
     whole = box(
-        axes, Box(61, 21, 22, 11), "autoencoder branch", "squared difference:\nwrong arrangement", style.GOOD
+        axes,
+        Box(61, 21, 22, 11),
+        "autoencoder branch",
+        "squared difference:\nwrong arrangement",
+        style.GOOD,
     )
     arrow(axes, teacher.right, local.left)
     arrow(axes, student.right, local.left)
@@ -89,10 +120,13 @@ def draw_efficientad(world: World) -> Figure:
     result = box(axes, Box(87, 12, 22, 8), "score", "its maximum", style.BAD)
     arrow(axes, add.bottom, result.top)
     notes = (
-        "Training adds three losses.  Student against teacher: the hardest patches only, plus the penalty term on "
+        "Training adds three losses.  Student against teacher: the hardest patches only, plus the "
+        "penalty term on "
         "everyday pictures.\nAutoencoder against teacher.  Student against autoencoder."
     )
-    axes.text(50, 3.4, notes, ha="center", va="center", fontsize=8.5, color=style.INK, linespacing=1.4)
+    axes.text(
+        50, 3.4, notes, ha="center", va="center", fontsize=8.5, color=style.INK, linespacing=1.4
+    )
     return drawn
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from export.sample_data import DEFECTS
-from runtime.preprocess import resize
+from runtime.images.preprocess import resize
+from runtime.types import UInt8Image
 from scripts.figures import style
 from scripts.figures.world import CATEGORY, World
 
 PHOTOGRAPH = 1024
 GOOD_PARTS = 15
 SIZE_HW = (256, 256)
-UInt8Image = npt.NDArray[np.uint8]
 
 
 def draw(world: World) -> Figure:
@@ -35,14 +34,15 @@ def draw(world: World) -> Figure:
     ):
         style.show(axes, shrink(photographs[0])[40:80, 40:80], title, interpolation="nearest")
     axes = right.subplots()
-    for mask, colour, label in ((~bad, style.GOOD, "good"), (bad, style.BAD, "bad")):
-        axes.scatter(shared[mask], (aliased - shared)[mask], color=colour, s=26, label=label)
+    for mask, color, label in ((~bad, style.GOOD, "good"), (bad, style.BAD, "bad")):
+        axes.scatter(shared[mask], (aliased - shared)[mask], color=color, s=26, label=label)
     axes.axhline(0, color=style.NEUTRAL, lw=1)
     largest, spread = float(np.abs(aliased - shared).max()), float(np.ptp(shared))
     axes.set(
         title=f"Score drift: at most {largest:.2f}, {largest / spread:.0%} of the range",
-        xlabel="raw score, resized with antialiasing", ylabel="raw score without, minus with",
-    )  # fmt: skip
+        xlabel="raw score, resized with antialiasing",
+        ylabel="raw score without, minus with",
+    )
     axes.legend()
     return drawn
 
@@ -54,7 +54,9 @@ def resize_area(image: UInt8Image) -> UInt8Image:
 
 def without_antialiasing(image: UInt8Image) -> UInt8Image:
     """Bilinear interpolation alone: of each 4 x 4 block only the middle four pixels count."""
-    return np.asarray(cv2.resize(image, SIZE_HW[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return np.asarray(
+        cv2.resize(image, SIZE_HW[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8
+    )
 
 
 def _score(world: World, image: UInt8Image) -> float:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from calibration.metrics import image_auroc, roc_points
-from runtime.preprocess import load_image
+from runtime.images.preprocess import load_image
+from runtime.types import Floats
 from scripts.figures import style
 from scripts.figures.world import World
 
 SIZE_HW = (256, 256)
-Floats = npt.NDArray[np.float64]
 
 
 def draw(world: World) -> Figure:
@@ -28,14 +28,14 @@ def draw(world: World) -> Figure:
     brightness = np.array([-image.mean() for image in tests])
     drawn = style.figure(3.8)
     left, right = drawn.subplots(1, 2)
-    for name, values, colour in (
+    for name, values, color in (
         ("PatchCore", scores, style.ACCENT),
         ("mean and deviation of each pixel", _per_pixel(train, tests), style.GOOD),
         ("how dark the picture is", brightness, style.NEUTRAL),
     ):
         left.plot(
             *roc_points(labels, values),
-            color=colour,
+            color=color,
             lw=2,
             label=f"{name}: {image_auroc(labels, values):.2f}",
         )

@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-GOOD, BAD, ACCENT, NEUTRAL, FAINT, INK = "#2a7f78", "#c8403f", "#33589b", "#8a8f98", "#e7e9ed", "#22262c"
+GOOD, BAD, ACCENT, NEUTRAL, FAINT, INK = (
+    "#2a7f78",
+    "#c8403f",
+    "#33589b",
+    "#8a8f98",
+    "#e7e9ed",
+    "#22262c",
+)
 WIDTH = 8.0
 # Pages are read over slow lines too.
 MAX_BYTES = 250_000
@@ -53,7 +60,9 @@ def figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def show(axes: Axes, image: npt.NDArray[Any], title: str = "", colour: str = INK, **options: Any) -> None:
+def show(
+    axes: Axes, image: npt.NDArray[Any], title: str = "", color: str = INK, **options: Any
+) -> None:
     """A picture without ticks, its title above."""
     axes.imshow(image, **options)
     axes.set_xticks([])
@@ -61,7 +70,7 @@ def show(axes: Axes, image: npt.NDArray[Any], title: str = "", colour: str = INK
     for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_color(FAINT)
-    axes.set_title(title, color=colour, loc="center", fontsize=10, fontweight="normal")
+    axes.set_title(title, color=color, loc="center", fontsize=10, fontweight="normal")
 
 
 def save(drawn: Figure, path: Path) -> Path:
@@ -71,13 +80,13 @@ def save(drawn: Figure, path: Path) -> Path:
         ValueError: none does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for dpi, colours in ATTEMPTS:
+    for dpi, colors in ATTEMPTS:
         buffer = io.BytesIO()
         drawn.savefig(buffer, format="png", dpi=dpi)
         image = Image.open(buffer).convert("RGB")
         # Median cut would drop the few pixels of a heat map's peak and of coloured titles.
         method = Image.Quantize.MAXCOVERAGE
-        kept = image.quantize(colours, method, dither=Image.Dither.NONE) if colours else image
+        kept = image.quantize(colors, method, dither=Image.Dither.NONE) if colors else image
         kept.save(path, optimize=True)
         if path.stat().st_size <= MAX_BYTES:
             return path

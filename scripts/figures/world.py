@@ -16,7 +16,7 @@ from export.data.photographs import read_photographs
 from export.recipe import PatchCoreRecipe
 from export.sample_data import render_part, write_dataset
 from export.training import train
-from runtime.dataset import Category, Part, load_category
+from runtime.images.dataset import Category, Part, load_category
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 
@@ -48,7 +48,10 @@ class World:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if "inspector" in self.__dict__:
             self.inspector.close()
@@ -71,7 +74,9 @@ class World:
         photographs = read_photographs(self.category, recipe.size_hw, 0)
         out = Path(self._folder.name) / f"{CATEGORY}-patchcore"
         write_bundle(
-            Work(recipe, self.category, photographs, train(recipe, photographs, 0), 0), out, out.name
+            Work(recipe, self.category, photographs, train(recipe, photographs, 0), 0),
+            out,
+            out.name,
         )
         return Inspector(out)
 
@@ -83,4 +88,6 @@ class World:
     @staticmethod
     def extra(number: int, defect: str | None = None, size: int = 512) -> npt.NDArray[np.uint8]:
         """A part that is not in the data set, uint8 (size, size, 3) RGB."""
-        return render_part(CATEGORY, defect, np.random.default_rng(FIRST_EXTRA_SEED + number), size)[0]
+        return render_part(
+            CATEGORY, defect, np.random.default_rng(FIRST_EXTRA_SEED + number), size
+        )[0]

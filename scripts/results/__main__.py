@@ -6,15 +6,17 @@ import argparse
 import platform
 from pathlib import Path
 
-from runtime.dataset import load_category
 from runtime.engines.base import available_cores
+from runtime.images.dataset import load_category
 from scripts.results import galleries, tables
 
 
 def main() -> None:
     """Measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--demo", type=Path, default=Path("demo"), help="what make demo CATEGORY=all made")
+    parser.add_argument(
+        "--demo", type=Path, default=Path("demo"), help="what make demo CATEGORY=all made"
+    )
     parser.add_argument("--data", type=Path, help="data set  [default: DEMO/parts]")
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument(
@@ -26,28 +28,36 @@ def main() -> None:
     options = parser.parse_args()
     data = options.data or options.demo / "parts"
     # A training that was killed may have left a folder with a dot.
-    bundles = sorted(path for path in (options.demo / "bundles").iterdir() if not path.name.startswith("."))
+    bundles = sorted(
+        path for path in (options.demo / "bundles").iterdir() if not path.name.startswith(".")
+    )
     images = options.out.parent / "images"
 
     rows = tables.lineside("evaluate", *bundles, "--data", data)
     rows = [row for row in rows if row.get("category") not in (None, "average")]
     timings = [
-        row for bundle in bundles for engine in ("openvino", "onnxruntime")
+        row
+        for bundle in bundles
+        for engine in ("openvino", "onnxruntime")
         for row in tables.lineside("bench", bundle, "--engine", engine)
-    ]  # fmt: skip
+    ]
     pictures = []
     for name in sorted({row["category"] for row in rows}):
         category = load_category(data, name)
-        own = {title: options.demo / "bundles" / f"{name}-{model}" for model, title in tables.TITLES.items()}
+        own = {
+            title: options.demo / "bundles" / f"{name}-{model}"
+            for model, title in tables.TITLES.items()
+        }
         galleries.heat_maps(category, own, images / f"results-{name}-maps.jpg")
-        galleries.neighbours(
+        galleries.neighbors(
             category,
             own["PatchCore"],
             str(options.demo / "neighbours"),
             images / f"results-{name}-neighbours.jpg",
         )
         pictures.append(
-            f"### {name}\n\n![{name}: parts, ground truth and heat maps](images/results-{name}-maps.jpg)\n\n"
+            f"### {name}\n\n![{name}: parts, ground truth and heat "
+            f"maps](images/results-{name}-maps.jpg)\n\n"
             f"![{name}: queries and their neighbours](images/results-{name}-neighbours.jpg)"
         )
     page = _page(rows, timings, bundles, pictures, published=options.published)
@@ -57,7 +67,12 @@ def main() -> None:
 
 
 def _page(
-    rows: tables.Rows, timings: tables.Rows, bundles: list[Path], pictures: list[str], *, published: bool
+    rows: tables.Rows,
+    timings: tables.Rows,
+    bundles: list[Path],
+    pictures: list[str],
+    *,
+    published: bool,
 ) -> str:
     gallery = "\n\n".join(pictures)
     return f"""# Results

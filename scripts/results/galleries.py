@@ -9,11 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from edge_app.fingerprint import bundle_fingerprint
-from edge_app.search import find_neighbours
+from edge_app.search import find_neighbors
 from edge_app.store import open_store
-from runtime.dataset import GOOD, Category, Part, load_mask
+from runtime.images.dataset import GOOD, Category, Part, load_mask
+from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
-from runtime.preprocess import UInt8Image, decode_rgb, resize
+from runtime.types import UInt8Image
 
 SIDE = 256
 COLORS = {"good": "#15803d", "anomalous": "#b91c1c", "cannot_judge": "#b45309"}
@@ -50,7 +51,7 @@ def heat_maps(category: Category, bundles: dict[str, Path], out: Path) -> None:
     _save(figure, axes, out)
 
 
-def neighbours(category: Category, bundle: Path, store: str, out: Path) -> None:
+def neighbors(category: Category, bundle: Path, store: str, out: Path) -> None:
     """A flagged part of each kind and a good one, each with its five nearest."""
     parts = one_of_each(category)
     figure, axes = plt.subplots(len(parts), 6, figsize=(9.6, 1.85 * len(parts)))
@@ -59,16 +60,19 @@ def neighbours(category: Category, bundle: Path, store: str, out: Path) -> None:
         length = inspector.bundle.manifest.outputs.embedding_length
         with open_store(store, bundle=fingerprint, embedding_length=length, create=False) as opened:
             for row, part in enumerate(parts):
-                found = find_neighbours(inspector, part.path, opened, bundle=fingerprint)
+                found = find_neighbors(inspector, part.path, opened, bundle=fingerprint)
                 axes[row, 0].imshow(resize(decode_rgb(part.path), (SIDE, SIDE)))
                 axes[row, 0].set_xlabel(found.verdict, color=COLORS[found.verdict])
                 axes[row, 0].set_ylabel(part.defect_type, fontweight="bold")
-                for column, neighbour in enumerate(found.neighbours, start=1):
-                    point = neighbour.point
+                for column, neighbor in enumerate(found.neighbors, start=1):
+                    point = neighbor.point
                     axes[row, column].imshow(resize(decode_rgb(Path(point.path)), (SIDE, SIDE)))
-                    label = f"{point.defect_type or point.verdict} {neighbour.similarity:.2f}"
-                    axes[row, column].set_xlabel(label.replace("_", " "), color=COLORS.get(point.verdict, "black"),
-                                                 fontsize=min(10.0, 170.0 / len(label)))  # fmt: skip
+                    label = f"{point.defect_type or point.verdict} {neighbor.similarity:.2f}"
+                    axes[row, column].set_xlabel(
+                        label.replace("_", " "),
+                        color=COLORS.get(point.verdict, "black"),
+                        fontsize=min(10.0, 170.0 / len(label)),
+                    )
     axes[0, 0].set_title("query")
     axes[0, 3].set_title("its five most similar parts")
     _save(figure, axes, out)
@@ -77,7 +81,9 @@ def neighbours(category: Category, bundle: Path, store: str, out: Path) -> None:
 def _outlined(image: UInt8Image, part: Part) -> UInt8Image:
     mask = load_mask(part, (SIDE, SIDE)).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(image.copy(), contours, -1, (255, 0, 255), 2), dtype=np.uint8)
+    return np.asarray(
+        cv2.drawContours(image.copy(), contours, -1, (255, 0, 255), 2), dtype=np.uint8
+    )
 
 
 def _save(figure: plt.Figure, axes: np.ndarray, out: Path) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from runtime.bundle import Bundle
-from runtime.bundle_writer import seal
-from runtime.manifest import Variant
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.bundle.folder import Bundle, seal
+from runtime.bundle.manifest import Variant
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from tests.edge_app.tiny_bundle import SIDE, write_tiny_bundle
 
 KEYS = ("openvino/fp32", "openvino/fp16")

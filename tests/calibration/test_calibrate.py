@@ -12,14 +12,13 @@ from click.testing import CliRunner
 
 from calibration.commands.calibrate import command
 from calibration.scoring import digest_of
-from runtime.bundle import Bundle, pack_archive
-from runtime.bundle_writer import seal
+from runtime.bundle.folder import Bundle, pack_archive, seal
+from runtime.bundle.manifest import TRAIN_DIGESTS
+from runtime.bundle.thresholds import THRESHOLDS_FILE
 from runtime.errors import BundleError, DataError, HealthError, ThresholdError
 from runtime.health.baseline import HEALTH_FILE
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.manifest import TRAIN_DIGESTS
-from runtime.preprocess import load_image
-from runtime.thresholds import THRESHOLDS_FILE
 from tests.calibration.synthetic import KEYS, good_folder, picture, two_variant_bundle
 
 
@@ -72,7 +71,9 @@ def test_promise_with_confidence_is_stricter(bundle, tmp_path):
     assert (first["max_false_rejects"], first["confidence"], first["n_needed"]) == (0.05, 0.95, 59)
 
 
-def test_no_good_picture_shows_a_pixel_above_the_pixel_threshold_but_the_allowed_share(bundle, tmp_path):
+def test_no_good_picture_shows_a_pixel_above_the_pixel_threshold_but_the_allowed_share(
+    bundle, tmp_path
+):
     good = good_folder(tmp_path / "good", list(range(1, 61)))
     rows_of(bundle, "--good", good, "--max-false-rejects", 0.05, "--on-average")
     with Inspector(bundle) as inspector:
@@ -146,13 +147,13 @@ def record_training_pictures(bundle, folder):
 
 
 def test_pictures_that_training_has_seen_are_left_out(bundle, tmp_path):
-    learnt = good_folder(tmp_path / "learnt", [1, 2, 3])
-    record_training_pictures(bundle, learnt)
+    learned = good_folder(tmp_path / "learnt", [1, 2, 3])
+    record_training_pictures(bundle, learned)
     good = good_folder(tmp_path / "good", list(range(1, 31)))
     done = invoke(bundle, "--good", good)
     assert "3 pictures are left out, for training has seen them; 27 remain" in done.stderr
     assert Bundle.open(bundle).thresholds().of(KEYS[0]).n_good == 27
-    assert "training has not seen, found 3 that it has" in str(refused(bundle, "--good", learnt))
+    assert "training has not seen, found 3 that it has" in str(refused(bundle, "--good", learned))
 
 
 def test_another_part_is_refused_unless_forced(bundle, tmp_path):
@@ -179,13 +180,13 @@ def test_pictures_that_the_model_was_trained_on_are_warned_about(tmp_path):
     bundle = two_variant_bundle(tmp_path / "bundle", image_threshold=64.0)
     good = good_folder(tmp_path / "good", list(range(20, 41)))
     assert invoke(bundle, "--good", good).exit_code == 0
-    learnt = good_folder(tmp_path / "learnt", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
-    done = invoke(bundle, "--good", learnt)
+    learned = good_folder(tmp_path / "learnt", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    done = invoke(bundle, "--good", learned)
     assert done.exit_code == 0
     assert "use pictures that training has not seen" in done.stderr
 
 
-def test_labelled_bad_parts_set_best_f1_or_least_cost(bundle, tmp_path):
+def test_labeled_bad_parts_set_best_f1_or_least_cost(bundle, tmp_path):
     good = good_folder(tmp_path / "good", [1, 2, 3, 4, 5, 6, 7, 8, 9, 50])
     bad = good_folder(tmp_path / "bad", [40, 60, 70, 80])
     (by_f1, _) = rows_of(bundle, "--good", good, "--bad", bad)
@@ -254,7 +255,8 @@ def test_a_packed_bundle_says_how_to_unpack_it(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["{", '{"schema_version": 1, "variants": {"openvino/fp32": {"image_threshold": NaN}}}', None]
+    "damage",
+    ["{", '{"schema_version": 1, "variants": {"openvino/fp32": {"image_threshold": NaN}}}', None],
 )
 def test_a_damaged_thresholds_file_is_replaced_as_the_message_says(bundle, tmp_path, damage):
     good = good_folder(tmp_path / "good", [1, 2, 3])
@@ -306,16 +308,19 @@ def test_a_picture_cannot_be_good_and_bad(bundle, tmp_path):
     assert "006.png" in str(problem)
 
 
-def test_a_bad_part_that_training_has_learnt_as_good_is_named(bundle, tmp_path):
+def test_a_bad_part_that_training_has_learned_as_good_is_named(bundle, tmp_path):
     bad = good_folder(tmp_path / "bad", [90, 100])
     with Bundle.open(bundle) as opened:
         manifest = opened.manifest
-    learnt = digest_of(load_image(bad / "001.png", manifest.input.size_hw))
-    seal(bundle, dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: [learnt]}))
+    learned = digest_of(load_image(bad / "001.png", manifest.input.size_hw))
+    seal(
+        bundle,
+        dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: [learned]}),
+    )
     good = good_folder(tmp_path / "good", list(range(1, 21)))
     problem = refused(bundle, "--good", good, "--bad", bad)
     assert "found 1 that are among the good ones" in str(problem)
-    assert "001.png (which training has learnt as good)" in str(problem)
+    assert "001.png (which training has learned as good)" in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +331,9 @@ def test_a_bad_part_that_training_has_learnt_as_good_is_named(bundle, tmp_path):
         ((), "expected good parts of the kind"),
     ],
 )
-def test_what_calibration_refuses_is_refused_before_int8_is_added(bundle, tmp_path, arguments, expected):
+def test_what_calibration_refuses_is_refused_before_int8_is_added(
+    bundle, tmp_path, arguments, expected
+):
     good = good_folder(tmp_path / "good", list(range(80, 120)))
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
     done = invoke(bundle, "--good", good, "--int8", *arguments)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.checks import look_like_another_part, look_trained_on, suspects
-from runtime.thresholds import Threshold
+from runtime.bundle.thresholds import Threshold
 
 RECORDED = Threshold(20.0, 20.0, 10.0, "conformal", 100)
 
@@ -43,7 +43,7 @@ def test_too_few_or_equal_scores_accuse_nobody(scores):
     assert suspects(scores) == []
 
 
-def test_another_part_and_learnt_pictures_are_recognised():
+def test_another_part_and_learned_pictures_are_recognized():
     assert look_like_another_part([25.0, 30.0, 8.0], RECORDED)
     assert not look_like_another_part([12.0, 30.0, 8.0], RECORDED)
     assert look_trained_on([3.0, 4.0, 12.0], RECORDED)

@@ -15,13 +15,12 @@ from calibration.commands.evaluate import command
 from calibration.evaluate import evaluate, find_category
 from calibration.evaluation import averages
 from calibration.scoring import digest_of
-from runtime.bundle import Bundle
-from runtime.bundle_writer import seal
-from runtime.dataset import load_category, load_mask
+from runtime.bundle.folder import Bundle, seal
+from runtime.bundle.manifest import TRAIN_DIGESTS
 from runtime.errors import BundleError, DataError
+from runtime.images.dataset import load_category, load_mask
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.manifest import TRAIN_DIGESTS
-from runtime.preprocess import load_image
 from tests.calibration.synthetic import data_root, good_folder, two_variant_bundle
 
 GOOD = [0, 10, 20, 30, 35, 50]
@@ -54,12 +53,16 @@ def test_figures_follow_from_the_known_scores(bundle, root):
     assert (row["n_good"], row["n_anomalous"], row["n_skipped"], row["n_masks"]) == (6, 6, 0, 6)
     assert row["image_auroc"] == pytest.approx(roc_auc_score(labels, scores))
     assert row["image_auroc_low"] <= row["image_auroc"] <= row["image_auroc_high"]
-    # Threshold 64: the scratch of 40 is missed, nothing good is rejected. Best F1: flag from 40 on, 50 comes along.
+    # Threshold 64: the scratch of 40 is missed, nothing good is rejected. Best F1: flag from 40 on,
+    # 50 comes along.
     assert (row["false_rejects"], row["misses"]) == (0, 1)
     assert row["image_f1_max"] == pytest.approx(12 / 13)
     assert 35 < row["image_f1_max_threshold"] < 40
     scratch = [roc_auc_score([0] * 6 + [1] * 3, GOOD + BAD["scratch"])]
-    assert [(d["defect_type"], d["misses"]) for d in row["defects"]] == [("dent", 0), ("scratch", 1)]
+    assert [(d["defect_type"], d["misses"]) for d in row["defects"]] == [
+        ("dent", 0),
+        ("scratch", 1),
+    ]
     assert [d["image_auroc"] for d in row["defects"]] == pytest.approx([1.0, *scratch])
     assert row["p50_latency_ms"] > 0
 
@@ -96,7 +99,8 @@ def test_anomalous_parts_without_a_mask_are_left_out_of_pixel_figures(bundle, ro
     (root / "tile/ground_truth/scratch/0_mask.png").unlink()
     part = rows_of(bundle, "--data", root)[0]
     assert (whole["n_masks"], part["n_masks"]) == (6, 5)
-    # The missed scratch is the weakest; counted as a good part it would have pulled the figure down.
+    # The missed scratch is the weakest; counted as a good part it would have pulled the figure
+    # down.
     assert part["pixel_auroc"] > whole["pixel_auroc"]
     assert part["image_auroc"] == whole["image_auroc"]
 
@@ -104,7 +108,9 @@ def test_anomalous_parts_without_a_mask_are_left_out_of_pixel_figures(bundle, ro
 def test_a_mask_that_marks_nothing_is_told_and_left_out(bundle, root):
     target = root / "tile/ground_truth/scratch/0_mask.png"
     cv2.imwrite(str(target), np.zeros((32, 32), np.uint8))
-    done = CliRunner().invoke(command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False
+    )
     assert "0_mask.png marks no pixel" in done.stderr
     assert json.loads(done.stdout.splitlines()[0])["n_masks"] == 5
 
@@ -134,36 +140,63 @@ def test_several_bundles_make_an_average_per_model(bundle, root, tmp_path):
     rows = rows_of(bundle, other, "--data", root)
     assert [row["category"] for row in rows] == ["tile", "tile", "average"]
     average = rows[-1]
-    assert average["image_auroc"] == pytest.approx((rows[0]["image_auroc"] + rows[1]["image_auroc"]) / 2)
+    assert average["image_auroc"] == pytest.approx(
+        (rows[0]["image_auroc"] + rows[1]["image_auroc"]) / 2
+    )
     assert average["n_good"] == 12
     assert average["misses"] == rows[0]["misses"] + rows[1]["misses"] == 1
     assert average["false_rejects"] == 1
 
 
-def test_pictures_that_training_has_learnt_are_told(bundle, root):
-    learnt = [
+def test_pictures_that_training_has_learned_are_told(bundle, root):
+    learned = [
         digest_of(load_image(root / "tile" / "test" / "good" / name, (32, 32)))
         for name in ("000.png", "001.png")
     ]
     with Bundle.open(bundle) as opened:
         manifest = opened.manifest
     assert manifest.input.size_hw == (32, 32)
-    seal(bundle, dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: learnt}))
-    done = CliRunner().invoke(command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False)
-    assert "2 of 12 test pictures are among those that training or calibration has learnt" in done.stderr
+    seal(
+        bundle,
+        dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: learned}),
+    )
+    done = CliRunner().invoke(
+        command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False
+    )
+    assert (
+        "2 of 12 test pictures are among those that training or calibration has learnt"
+        in done.stderr
+    )
     row = json.loads(done.stdout)
     assert (row["n_learnt"], row["n_good"]) == (2, 6)
 
 
 def test_average_skips_what_is_undefined_and_keeps_models_apart():
     blank = dict.fromkeys(
-        ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge", "false_rejects", "misses"), 1
+        (
+            "n_good",
+            "n_anomalous",
+            "n_skipped",
+            "n_learnt",
+            "n_cannot_judge",
+            "false_rejects",
+            "misses",
+        ),
+        1,
     )
     rows = [
-        {"model": model, "engine": "openvino", "precision": "fp32", "image_auroc": value, "image_f1_max": value,
-         "pixel_auroc": None, "aupro": value, **blank}
+        {
+            "model": model,
+            "engine": "openvino",
+            "precision": "fp32",
+            "image_auroc": value,
+            "image_f1_max": value,
+            "pixel_auroc": None,
+            "aupro": value,
+            **blank,
+        }
         for model, value in (("a", 1.0), ("a", None), ("b", 0.5), ("a", 0.5))
-    ]  # fmt: skip
+    ]
     (average,) = averages(rows)
     assert average["model"] == "a"
     assert average["image_auroc"] == 0.75
@@ -195,7 +228,7 @@ def test_category_is_the_bundles_own_then_the_root_itself(root):
         find_category(root, "tile", "screw")
 
 
-def test_no_labelled_parts_say_how_to_arrange_them(bundle, tmp_path):
+def test_no_labeled_parts_say_how_to_arrange_them(bundle, tmp_path):
     plain = good_folder(tmp_path / "plain", GOOD)
     with (
         Inspector(Bundle.open(bundle)) as inspector,

@@ -14,7 +14,9 @@ from benchmarks.false_rejects import main
 def test_observed_follows_the_expected_law(tmp_path):
     path = tmp_path / "scores.txt"
     np.savetxt(path, np.random.default_rng(0).gamma(3, size=500))
-    done = CliRunner().invoke(main, [str(path), "--splits", "1500", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        main, [str(path), "--splits", "1500", "--json"], catch_exceptions=False
+    )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["promise"] for row in rows} == {"on average", "confidence 0.95"}
     for row in rows:

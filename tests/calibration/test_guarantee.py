@@ -33,7 +33,9 @@ def test_images_needed_are_those_of_the_tables(rate, confidence, needed):
     assert (1 - rate) ** needed <= 1 - confidence < (1 - rate) ** (needed - 1)
 
 
-@pytest.mark.parametrize(("rate", "needed"), [(0.01, 99), (0.05, 19), (0.1, 9), (0.02, 49), (0.005, 199)])
+@pytest.mark.parametrize(
+    ("rate", "needed"), [(0.01, 99), (0.05, 19), (0.1, 9), (0.02, 49), (0.005, 199)]
+)
 def test_images_needed_on_average(rate, needed):
     assert guarantee.images_needed(rate, None) == needed
     assert guarantee.promise(needed, rate, None).is_kept
@@ -73,9 +75,11 @@ def true_rates(promised, draws, seed, values=None):
     scores = rng.random((draws, promised.n_good))
     if values is not None:
         scores = np.floor(scores * values) / values
-    thresholds = np.array([promised.of(row) for row in scores]) if draws <= 50 else (
-        np.partition(scores, promised.rank - 1, axis=1)[:, promised.rank - 1]
-    )  # fmt: skip
+    thresholds = (
+        np.array([promised.of(row) for row in scores])
+        if draws <= 50
+        else (np.partition(scores, promised.rank - 1, axis=1)[:, promised.rank - 1])
+    )
     return 1.0 - thresholds if values is None else 1.0 - (thresholds + 1.0 / values)
 
 

@@ -18,14 +18,13 @@ from calibration.int8 import variant
 from calibration.int8.gate import Bounds
 from calibration.int8.graph_parts import feature_model, graft, memory_bank
 from calibration.int8.variant import add_int8
-from calibration.scoring import digest_of, learnt_digests
-from runtime.bundle import Bundle
-from runtime.bundle_writer import seal
+from calibration.scoring import digest_of, learned_digests
+from runtime.bundle.folder import Bundle, seal
+from runtime.bundle.golden import replay_golden
+from runtime.bundle.manifest import Variant
 from runtime.errors import BundleError, ParityError
-from runtime.golden import replay_golden
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.manifest import Variant
-from runtime.preprocess import load_image
 from tests.runtime.tiny import write_bundle
 
 pytestmark = pytest.mark.slow
@@ -34,7 +33,9 @@ LOOSE = Bounds(auroc_drop=0.3, rank_correlation=0.3, flips=0.5)
 
 
 def tree(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def tile_pictures(sample_root):
@@ -45,8 +46,8 @@ def tile_pictures(sample_root):
 def folders(sample_root, tmp_path_factory):
     """Good parts, eight learnt and all unseen ones together, and bad parts: the fewer, the sooner it is done."""
     root = tmp_path_factory.mktemp("shared-out")
-    learnt = sorted((sample_root / "tile" / "train" / "good").glob("*.png"))[:8]
-    for picture in (*learnt, *tile_pictures(sample_root)):
+    learned = sorted((sample_root / "tile" / "train" / "good").glob("*.png"))[:8]
+    for picture in (*learned, *tile_pictures(sample_root)):
         folder = root / ("good" if picture.parent.name == "good" else "bad")
         folder.mkdir(exist_ok=True)
         split = picture.parent.parent.name
@@ -82,7 +83,9 @@ def test_the_bundle_is_sealed_and_says_what_was_seen(quantized):
         assert [variant.key for variant in opened.manifest.variants][-1] == "openvino/int8"
         certificate = opened.manifest.certificate["variants"]["openvino/int8"]
         assert certificate["images"] > 0
-        assert opened.manifest.metrics["int8_gate"]["rank_correlation"] == found.gate.rank_correlation
+        assert (
+            opened.manifest.metrics["int8_gate"]["rank_correlation"] == found.gate.rank_correlation
+        )
         assert "openvino/int8" in opened.thresholds().variants
     with Bundle.open(trained) as untouched:
         assert "openvino/int8" not in {variant.key for variant in untouched.manifest.variants}
@@ -111,9 +114,9 @@ def replay(folder):
 def test_maps_on_good_parts_lie_where_those_of_fp32_do(quantized, folders):
     bundle, _, trained = quantized
     with Bundle.open(trained) as opened:
-        learnt = learnt_digests(opened)
+        learned = learned_digests(opened)
     good = [load_image(path, (256, 256)) for path in folders[0].iterdir()]
-    pictures = [picture for picture in good if digest_of(picture) in learnt]
+    pictures = [picture for picture in good if digest_of(picture) in learned]
     found = []
     for precision in ("fp32", "int8"):
         with Inspector(bundle, precision=precision) as inspector:
@@ -139,12 +142,16 @@ def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(
     monkeypatch.setitem(variant.ATTEMPTS, "patchcore", (0.0, 0.5))
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    with pytest.raises(ParityError, match=r"layers that lose most are .*The bundle stays as it was"):
+    with pytest.raises(
+        ParityError, match=r"layers that lose most are .*The bundle stays as it was"
+    ):
         add_int8(copy, *folders, Bounds(rank_correlation=1.01))
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders, tmp_path, monkeypatch):
+def test_calibrate_adds_it_and_sets_its_own_threshold(
+    patchcore_bundle, folders, tmp_path, monkeypatch
+):
     monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
     good, bad = folders
@@ -165,7 +172,7 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders,
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["engine"], row["precision"]) for row in rows][-1] == ("openvino", "int8")
     # What is left beside those that were learnt in training has set the thresholds.
-    seen = {digest_of(load_image(path, (256, 256))) for path in good.iterdir()} & learnt_digests(
+    seen = {digest_of(load_image(path, (256, 256))) for path in good.iterdir()} & learned_digests(
         Bundle.open(copy)
     )
     assert {(row["n_learnt"], row["n_good"]) for row in rows} == {
@@ -174,7 +181,9 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(patchcore_bundle, folders,
     assert rows[-1]["image_threshold"] != rows[0]["image_threshold"]
 
 
-def test_a_variant_that_no_bad_part_has_judged_is_told(patchcore_bundle, folders, tmp_path, monkeypatch):
+def test_a_variant_that_no_bad_part_has_judged_is_told(
+    patchcore_bundle, folders, tmp_path, monkeypatch
+):
     monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
     arguments = [str(copy), "--good", str(folders[0]), "--int8-search"]
@@ -185,14 +194,25 @@ def test_a_variant_that_no_bad_part_has_judged_is_told(patchcore_bundle, folders
         gate = bundle.manifest.metrics["int8_gate"]
     assert (gate["n_bad"], gate["n_synthetic"]) == (0, variant.SYNTHETIC_DEFECTS)
     assert ("which hardly stand out" in done.stderr) == (gate["auroc_fp32"] < 0.65)
-    assert gate["auroc_int8"] == pytest.approx(gate["auroc_fp32"], abs=Bounds().auroc_drop_synthetic)
+    assert gate["auroc_int8"] == pytest.approx(
+        gate["auroc_fp32"], abs=Bounds().auroc_drop_synthetic
+    )
 
 
 def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
     patchcore_bundle, folders, sample_root, tmp_path
 ):
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
-    arguments = [copy, "--good", folders[0], "--bad", folders[1], "--int8-search", "--max-false-rejects", 0.3]
+    arguments = [
+        copy,
+        "--good",
+        folders[0],
+        "--bad",
+        folders[1],
+        "--int8-search",
+        "--max-false-rejects",
+        0.3,
+    ]
     done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     with Bundle.open(copy) as bundle:
@@ -210,10 +230,25 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
 def test_a_bank_too_small_to_search_gets_no_copy_of_fp32(tmp_path, sample_root, folders):
     out = tmp_path / "small"
     subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "train", "--model", "patchcore", "--data", str(sample_root), "--category", "tile",
-         "--out", str(out), "--max-prototypes", "200"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "train",
+            "--model",
+            "patchcore",
+            "--data",
+            str(sample_root),
+            "--category",
+            "tile",
+            "--out",
+            str(out),
+            "--max-prototypes",
+            "200",
+        ],
+        check=True,
+        capture_output=True,
+    )
     done = CliRunner().invoke(command, [str(out), "--good", str(folders[0]), "--int8-search"])
     assert "found 200 prototypes, whose search takes no time" in str(done.exception)
     with Bundle.open(out) as bundle:
@@ -248,5 +283,8 @@ def test_grafting_the_same_networks_changes_nothing(patchcore_bundle, sample_roo
 
 def test_an_older_export_is_told_what_to_do(tmp_path):
     bundle = write_bundle(tmp_path / "bundle")
-    with Bundle.open(bundle) as opened, pytest.raises(BundleError, match=r"older export.*lineside train"):
+    with (
+        Bundle.open(bundle) as opened,
+        pytest.raises(BundleError, match=r"older export.*lineside train"),
+    ):
         feature_model(opened.model_path(Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx")))

@@ -17,15 +17,15 @@ from calibration.int8.pictures import share_out
 from calibration.int8.sensitivity import shallowest_first
 from calibration.int8.variant import matched
 from calibration.scoring import digest_of
+from runtime.bundle.thresholds import Threshold
 from runtime.errors import DataError
-from runtime.preprocess import load_image
-from runtime.thresholds import Threshold
+from runtime.images.preprocess import load_image
 
 SIZE = (32, 32)
 
 
 @given(seed=st.integers(0, 2**16), rows=st.integers(1, 30), pictures=st.integers(1, 4))
-def test_a_bank_of_seen_patches_becomes_what_the_quantised_network_sees(seed, rows, pictures):
+def test_a_bank_of_seen_patches_becomes_what_the_quantized_network_sees(seed, rows, pictures):
     rng = np.random.default_rng(seed)
     exact = rng.normal(5.0, 1.0, (pictures, 20, 6)).astype(np.float32)
     quantized = exact + rng.normal(0, 0.1, exact.shape).astype(np.float32)
@@ -66,7 +66,9 @@ def test_the_gate_sees_what_scikit_learn_sees(seed):
     assert seen.rank_correlation == pytest.approx(np.corrcoef(*ranks)[0, 1])
     assert seen.flips == int(((np.r_[good, bad] > 0.5) != (np.r_[other] > 0.6)).sum())
 
-    without = compare(of(good, synthetic=bad), of(other[0], synthetic=other[1]), (0.5, 0.6), Bounds())
+    without = compare(
+        of(good, synthetic=bad), of(other[0], synthetic=other[1]), (0.5, 0.6), Bounds()
+    )
     assert (without.auroc_fp32, without.auroc_int8) == pytest.approx(auroc)
     assert without.flips == int(((good > 0.5) != (other[0] > 0.6)).sum())
     assert (without.n_bad, without.n_synthetic) == (0, 20)
@@ -83,7 +85,9 @@ def test_the_gate_lets_equal_scores_pass_and_names_what_is_out_of_bounds():
 def test_without_bad_parts_synthetic_defects_must_stand_out_as_before():
     good, defects = np.arange(50), np.arange(40, 90)
     exact = of(good, synthetic=defects)
-    assert compare(exact, of(good * 3, synthetic=defects * 3), (45.0, 135.0), Bounds()).problems == []
+    assert (
+        compare(exact, of(good * 3, synthetic=defects * 3), (45.0, 135.0), Bounds()).problems == []
+    )
     fainter = compare(exact, of(good, synthetic=defects - 5), (45.0, 45.0), Bounds())
     assert len(fainter.problems) == 1
     assert "image AUROC on synthetic defects falls by" in fainter.problems[0]
@@ -150,13 +154,14 @@ def test_without_seen_pictures_half_serve_to_learn_and_are_told(parts):
     assert again.digests == roles.digests
 
 
-def test_where_nothing_is_learnt_all_unseen_pictures_judge(parts):
+def test_where_nothing_is_learned_all_unseen_pictures_judge(parts):
     roles = share_out(parts, SIZE, digests(parts, range(4)), to_learn=False)
     assert (roles.learn, roles.digests) == ((), ())
     assert {digest_of(image) for image in roles.judge} == set(digests(parts, range(4, 14)))
     with pytest.raises(
         DataError,
-        match=r"at least 5 pictures of good parts that training has not seen, found 4 unseen and 10 seen",
+        match=r"at least 5 pictures of good parts that training has not seen, found 4 unseen and "
+        r"10 seen",
     ):
         share_out(parts, SIZE, digests(parts, range(10)), to_learn=False)
 

@@ -36,11 +36,15 @@ def kinds(model):
 
 
 def run(model, image):
-    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image)["pooled"]
+    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image)[
+        "pooled"
+    ]
 
 
 @given(
-    seed=st.integers(0, 2**16), kernel=st.tuples(st.integers(2, 3), st.integers(2, 3)), pad=st.integers(0, 1)
+    seed=st.integers(0, 2**16),
+    kernel=st.tuples(st.integers(2, 3), st.integers(2, 3)),
+    pad=st.integers(0, 1),
 )
 def test_it_computes_the_same(seed, kernel, pad):
     image = np.random.default_rng(seed).normal(0, 1, (1, 3, 9, 12)).astype(np.float32)

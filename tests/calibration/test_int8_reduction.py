@@ -21,8 +21,10 @@ def bank_of(rng: np.random.Generator, rows: int, width: int, decay: float) -> np
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 2**16), rows=st.integers(2, 80), width=st.integers(1, 30), data=st.data())
-def test_neighbours_are_those_of_scikit_learn(seed, rows, width, data):
+@given(
+    seed=st.integers(0, 2**16), rows=st.integers(2, 80), width=st.integers(1, 30), data=st.data()
+)
+def test_neighbors_are_those_of_scikit_learn(seed, rows, width, data):
     bank = np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
     count = data.draw(st.integers(1, rows))
     found = nearest_prototypes(bank, count)

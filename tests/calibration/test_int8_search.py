@@ -27,7 +27,9 @@ def plain_graph(bank: np.ndarray, *, names_seams: bool = True) -> tuple[ov.Model
     prototypes.set_friendly_name("memory_bank")
     columns = opset13.reshape(patches, opset13.constant(np.array([bank.shape[1], -1])), False)
     rows = opset13.transpose(columns, opset13.constant(np.array([1, 0])))
-    apart = opset13.subtract(opset13.unsqueeze(rows, axis(1)), opset13.unsqueeze(prototypes, axis(0)))
+    apart = opset13.subtract(
+        opset13.unsqueeze(rows, axis(1)), opset13.unsqueeze(prototypes, axis(0))
+    )
     squared = opset13.reduce_sum(opset13.multiply(apart, apart), axis(2), False)
     nearest = opset13.sqrt(opset13.reduce_min(squared, axis(1), False))
     found = opset13.reshape(nearest, opset13.constant(np.array([1, 1, SIDE, SIDE])), False)
@@ -43,11 +45,15 @@ def plain_graph(bank: np.ndarray, *, names_seams: bool = True) -> tuple[ov.Model
         opset13.constant(bank.mean(axis=0, keepdims=True).astype(np.float32)),
     )
     minus_two = opset13.constant(np.float32(-2.0))
-    partials = opset13.add(opset13.multiply(opset13.matmul(top, centered, False, True), minus_two), norms)
+    partials = opset13.add(
+        opset13.multiply(opset13.matmul(top, centered, False, True), minus_two), norms
+    )
     closest = opset13.topk(partials, 1, 1, "min", "value")
     numbers = opset13.reshape(closest.output(1), opset13.constant(np.array([-1])), False)
     sample = opset13.gather(centered, opset13.gather(numbers, axis(0), axis(0)), axis(0))
-    around = opset13.add(opset13.multiply(opset13.matmul(centered, sample, False, False), minus_two), norms)
+    around = opset13.add(
+        opset13.multiply(opset13.matmul(centered, sample, False, False), minus_two), norms
+    )
     support = opset13.topk(around, NEIGHBORS, 0, "min", "value").output(1)
     named = {
         "anomaly_map": found.output(0),
@@ -80,7 +86,9 @@ def run(model: ov.Model, patches: np.ndarray) -> dict[str, np.ndarray]:
     return {next(iter(output.get_names())): np.array(said[output]) for output in compiled.outputs}
 
 
-def searched(bank: np.ndarray, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray, ov.CompiledModel]:
+def searched(
+    bank: np.ndarray, patches: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, ov.CompiledModel]:
     model, features = plain_graph(bank)
     quantize_search(model, features)
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -90,7 +98,11 @@ def searched(bank: np.ndarray, patches: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def exact_map(bank: np.ndarray, patches: np.ndarray) -> np.ndarray:
     rows = patches.reshape(patches.shape[1], -1).T
-    return cdist(rows.astype(np.float64), bank.astype(np.float64)).min(axis=1).reshape(1, 1, SIDE, SIDE)
+    return (
+        cdist(rows.astype(np.float64), bank.astype(np.float64))
+        .min(axis=1)
+        .reshape(1, 1, SIDE, SIDE)
+    )
 
 
 @settings(deadline=None, max_examples=25)
@@ -101,14 +113,19 @@ def exact_map(bank: np.ndarray, patches: np.ndarray) -> np.ndarray:
     scale=st.sampled_from([1e-3, 1.0, 1e3]),
     shift=st.sampled_from([0.0, 5.0]),
 )
-def test_the_worst_patches_are_exact_and_the_others_within_their_cells(seed, rows, width, scale, shift):
+def test_the_worst_patches_are_exact_and_the_others_within_their_cells(
+    seed, rows, width, scale, shift
+):
     rng = np.random.default_rng(seed)
     bank = (scale * (rng.normal(0, 1, (rows, width)) + shift)).astype(np.float32)
     patches = (scale * (rng.normal(0, 0.7, (1, width, SIDE, SIDE)) + shift)).astype(np.float32)
     found, score, _ = searched(bank, patches)
     expected = exact_map(bank, patches)
     reach = max(np.abs(bank - bank.mean(axis=0)).max(), 0.1 * np.abs(bank).max())
-    inside = np.abs(patches - bank.mean(axis=0)[None, :, None, None]).max(axis=1, keepdims=True) <= 2 * reach
+    inside = (
+        np.abs(patches - bank.mean(axis=0)[None, :, None, None]).max(axis=1, keepdims=True)
+        <= 2 * reach
+    )
     # A patch and its prototype each move by half a cell a component at most.
     slack = reach / CELLS * np.sqrt(width) + 1e-3 * scale
     assert (np.abs(found - expected)[inside] <= slack).all()
@@ -133,14 +150,19 @@ def test_a_bank_of_several_chunks_is_searched_whole_and_in_integers():
     rng = np.random.default_rng(1)
     bank = rng.normal(0, 1, (2 * CHUNK_ROWS + 100, 16)).astype(np.float32)
     # Every patch is a prototype, most of them of the last rows.
-    rows = np.concatenate([bank[:20], bank[CHUNK_ROWS : CHUNK_ROWS + 20], bank[-(SIDE * SIDE - 40) :]])
+    rows = np.concatenate(
+        [bank[:20], bank[CHUNK_ROWS : CHUNK_ROWS + 20], bank[-(SIDE * SIDE - 40) :]]
+    )
     found, _, compiled = searched(bank, rows.T.reshape(1, 16, SIDE, SIDE).copy())
     assert found.max() <= np.abs(bank - bank.mean(axis=0)).max() / CELLS * 4.0
     convolutions = [
-        node for node in compiled.get_runtime_model().get_ops()
+        node
+        for node in compiled.get_runtime_model().get_ops()
         if node.get_rt_info()["layerType"].astype(str) == "Convolution"
-    ]  # fmt: skip
-    precisions = [node.get_rt_info()["runtimePrecision"].astype(str).lower() for node in convolutions]
+    ]
+    precisions = [
+        node.get_rt_info()["runtimePrecision"].astype(str).lower() for node in convolutions
+    ]
     # One in fp32 turns the patches, one a chunk compares them.
     assert sorted(precisions)[0] == "f32"
     assert len(precisions) == 4
@@ -173,7 +195,8 @@ def test_a_graph_that_names_only_its_outputs_is_an_older_export():
 def few_directions(rng: np.random.Generator, count: int, mixing: np.ndarray) -> np.ndarray:
     """Points near a space of few dimensions, (count, D)."""
     return (
-        rng.normal(0, 1, (count, len(mixing))) @ mixing + rng.normal(0, 0.1, (count, mixing.shape[1]))
+        rng.normal(0, 1, (count, len(mixing))) @ mixing
+        + rng.normal(0, 0.1, (count, mixing.shape[1]))
     ).astype(np.float32)
 
 
@@ -184,9 +207,9 @@ def wide() -> tuple[np.ndarray, np.ndarray]:
     mixing = rng.normal(0, 0.3, (12, 160))
     bank = few_directions(rng, 1200, mixing)
     rows = few_directions(rng, SIDE * SIDE, mixing)
-    rows[[7, 70, 130, 200]] += (rng.normal(0, 1, (4, 160)) * np.array([[3.0], [2.5], [2.0], [1.5]])).astype(
-        np.float32
-    )
+    rows[[7, 70, 130, 200]] += (
+        rng.normal(0, 1, (4, 160)) * np.array([[3.0], [2.5], [2.0], [1.5]])
+    ).astype(np.float32)
     return bank, rows.T.reshape(1, 160, SIDE, SIDE).copy()
 
 
@@ -196,7 +219,8 @@ def test_a_wide_bank_is_searched_in_fewer_numbers(wide):
     quantize_search(model, features)
     found = run(model, patches)
     convolutions = [node for node in model.get_ops() if node.get_type_name() == "Convolution"]
-    # From 160 numbers to 31 components, and those with the remainder's length against the two chunks of the bank.
+    # From 160 numbers to 31 components, and those with the remainder's length against the two
+    # chunks of the bank.
     assert sorted(node.input_value(1).get_shape()[1] for node in convolutions) == [32, 32, 160]
     ratio = found["anomaly_map"] / exact_map(bank, patches)
     assert abs(np.median(ratio) - 1) < 0.02
@@ -211,8 +235,12 @@ def test_what_the_second_look_finds_is_what_the_plain_search_finds(wide):
     quantize_search(model, features)
     found = run(model, patches)
     # The four patches like no other come first, in their order.
-    np.testing.assert_allclose(found["top_patches"][:4], plain["top_patches"][:4], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found["top_partials"][:4], plain["top_partials"][:4], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        found["top_patches"][:4], plain["top_patches"][:4], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        found["top_partials"][:4], plain["top_partials"][:4], rtol=1e-3, atol=1e-2
+    )
     np.testing.assert_array_equal(found["top_prototypes"][:4], plain["top_prototypes"][:4])
     np.testing.assert_array_equal(found["support"], plain["support"])
     rows = patches.reshape(160, -1).T.astype(np.float64)
@@ -244,7 +272,9 @@ def test_of_a_large_bank_the_first_look_takes_a_part_and_the_second_mends_it(mon
     assert np.median(part[others] / expected[others]) > 1.15
     assert np.median(nearer[others] / expected[others]) == pytest.approx(1.0, abs=0.05)
     assert found["pred_score"] == pytest.approx(expected.max(), rel=1e-5)
-    np.testing.assert_allclose(found["top_partials"][:4], plain["top_partials"][:4], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        found["top_partials"][:4], plain["top_partials"][:4], rtol=1e-3, atol=1e-2
+    )
     np.testing.assert_array_equal(found["top_prototypes"][:4], plain["top_prototypes"][:4])
 
 

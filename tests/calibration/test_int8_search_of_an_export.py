@@ -33,9 +33,14 @@ def graph() -> PatchCoreGraph:
     extractor = make_extractor(BACKBONE, LAYERS, None)
     normalization = normalization_of(BACKBONE)
     rng = np.random.default_rng(0)
-    empty = PatchCoreGraph(extractor, LAYERS, torch.zeros(1, 152), normalization, 9, (1.0, 2.0)).eval()
+    empty = PatchCoreGraph(
+        extractor, LAYERS, torch.zeros(1, 152), normalization, 9, (1.0, 2.0)
+    ).eval()
     with torch.no_grad():
-        seen = [empty.features(torch.from_numpy(good_part(rng))[None])[0][0].flatten(1).T for _ in range(12)]
+        seen = [
+            empty.features(torch.from_numpy(good_part(rng))[None])[0][0].flatten(1).T
+            for _ in range(12)
+        ]
     return PatchCoreGraph(extractor, LAYERS, torch.cat(seen), normalization, 9, (1.0, 2.0)).eval()
 
 
@@ -50,7 +55,9 @@ def searched(graph: PatchCoreGraph, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_bad_part_has_the_score_the_map_and_the_descriptor_of_the_plain_graph(graph, searched, seed):
+def test_a_bad_part_has_the_score_the_map_and_the_descriptor_of_the_plain_graph(
+    graph, searched, seed
+):
     rng = np.random.default_rng(100 + seed)
     part = good_part(rng)
     part[20:36, 24:40] = rng.integers(0, 256, (16, 16, 3))
@@ -58,10 +65,13 @@ def test_a_bad_part_has_the_score_the_map_and_the_descriptor_of_the_plain_graph(
         score, anomaly_map, embedding = (one.numpy() for one in graph(torch.from_numpy(part)[None]))
     said = searched(part[None])
     np.testing.assert_allclose(said["pred_score"], score, rtol=1e-4)
-    # The descriptor is of the ten most anomalous patches, and one or another of them may be the eleventh.
+    # The descriptor is of the ten most anomalous patches, and one or another of them may be the
+    # eleventh.
     assert float((said["embedding"] * embedding).sum()) > 0.99
     worst = anomaly_map.ravel().argsort()[-3:]
-    np.testing.assert_allclose(said["anomaly_map"].ravel()[worst], anomaly_map.ravel()[worst], rtol=1e-4)
+    np.testing.assert_allclose(
+        said["anomaly_map"].ravel()[worst], anomaly_map.ravel()[worst], rtol=1e-4
+    )
     assert np.abs(said["anomaly_map"] / anomaly_map - 1).mean() < 0.1
 
 

@@ -34,7 +34,9 @@ def test_each_is_a_good_part_but_for_one_small_window(seed, height, width, count
 
 def test_nearly_all_of_them_differ_from_the_part():
     good = parts(0, 64, 64, 4)
-    changed = [(bad != good[index % 4]).any() for index, bad in enumerate(synthetic_defects(good, 100))]
+    changed = [
+        (bad != good[index % 4]).any() for index, bad in enumerate(synthetic_defects(good, 100))
+    ]
     assert np.mean(changed) > 0.95
 
 

@@ -13,9 +13,9 @@ from sklearn.metrics import f1_score, roc_auc_score
 from calibration import metrics
 from calibration.intervals import auroc_interval
 
-scores_and_labels = st.lists(st.tuples(st.booleans(), st.integers(-20, 20)), min_size=2, max_size=60).map(
-    lambda pairs: (np.array([a for a, _ in pairs]), np.array([b / 4 for _, b in pairs]))
-)
+scores_and_labels = st.lists(
+    st.tuples(st.booleans(), st.integers(-20, 20)), min_size=2, max_size=60
+).map(lambda pairs: (np.array([a for a, _ in pairs]), np.array([b / 4 for _, b in pairs])))
 
 
 def brute_auroc(labels, scores):
@@ -39,9 +39,13 @@ def test_metrics_depend_on_the_order_of_the_scores_alone(case):
     labels, scores = case
     stretched = np.exp(scores / 3) * 7 - 100
     if labels.any() and not labels.all():
-        assert metrics.image_auroc(labels, stretched) == pytest.approx(metrics.image_auroc(labels, scores))
+        assert metrics.image_auroc(labels, stretched) == pytest.approx(
+            metrics.image_auroc(labels, scores)
+        )
     if labels.any():
-        assert metrics.f1_max(labels, stretched).f1 == pytest.approx(metrics.f1_max(labels, scores).f1)
+        assert metrics.f1_max(labels, stretched).f1 == pytest.approx(
+            metrics.f1_max(labels, scores).f1
+        )
 
 
 @given(scores_and_labels)
@@ -55,10 +59,12 @@ def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_reaches_it(case)
     candidates = [*np.unique(scores), scores.min() - 1]
     brute = max(f1_score(labels, scores > t, zero_division=0.0) for t in candidates)
     assert best.f1 == pytest.approx(brute, abs=1e-12)
-    assert f1_score(labels, scores > best.threshold, zero_division=0.0) == pytest.approx(brute, abs=1e-12)
+    assert f1_score(labels, scores > best.threshold, zero_division=0.0) == pytest.approx(
+        brute, abs=1e-12
+    )
 
 
-def test_f1_threshold_between_neighbouring_floats_still_separates():
+def test_f1_threshold_between_neighboring_floats_still_separates():
     low = 1.0
     high = math.nextafter(low, 2.0)
     best = metrics.f1_max([False, True], [low, high])
@@ -122,7 +128,8 @@ def test_bootstrap_interval_covers_the_truth_as_often_as_it_says():
         scores = rng.normal(size=120) + labels
         interval = auroc_interval(labels, scores, draws=400, seed=draw)
         hits += interval.low <= truth <= interval.high
-    # 300 draws: three standard errors below 0.95 are 0.912, and the percentile bootstrap is a little short itself.
+    # 300 draws: three standard errors below 0.95 are 0.912, and the percentile bootstrap is a
+    # little short itself.
     assert 0.90 <= hits / 300 <= 0.99
 
 
@@ -138,7 +145,10 @@ def test_newcombe_solves_its_equation(n_good, n_bad):
     low = auroc_interval([False] * n_good + [True] * n_bad, [0.0] * n_good + [1.0] * n_bad).low
     half = (n_good + n_bad) / 2 - 1
     variance = (
-        low * (1 - low) * (1 + half * (1 - low) / (2 - low) + half * low / (1 + low)) / (n_good * n_bad)
+        low
+        * (1 - low)
+        * (1 + half * (1 - low) / (2 - low) + half * low / (1 + low))
+        / (n_good * n_bad)
     )
     assert 1 - low == pytest.approx(1.959964 * math.sqrt(variance), rel=1e-6)
 

@@ -33,7 +33,9 @@ def realistic(seed, images=10, signal=1.0, offset=0.0):
 @pytest.mark.parametrize("signal", [0.0, 0.5, 2.0])
 def test_pixel_auroc_agrees_with_scikit_learn(signal, offset):
     maps, masks = realistic(1, signal=signal, offset=offset)
-    assert pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-4)
+    assert pixel_auroc(maps, masks) == pytest.approx(
+        roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
@@ -90,12 +92,13 @@ def test_every_region_counts_the_same():
     mask[18, 18] = True
     heat = np.zeros((20, 20), np.float32)
     heat[:10, :10] = 1.0
-    # The large region is found, the one pixel never before everything is flagged: overlap 1/2 at rate 0, 1 at rate 1.
+    # The large region is found, the one pixel never before everything is flagged: overlap 1/2 at
+    # rate 0, 1 at rate 1.
     assert aupro(heat[None], mask[None], 1.0) == pytest.approx(0.75)
     assert pixel_auroc(heat[None], mask[None]) == pytest.approx(100 / 101 + 0.5 / 101)
 
 
-def test_diagonal_neighbours_are_one_region():
+def test_diagonal_neighbors_are_one_region():
     mask = np.eye(4, dtype=bool)
     pixels = PixelScores()
     pixels.add(np.zeros((4, 4), np.float32), mask)

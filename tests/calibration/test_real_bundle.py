@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from runtime.bundle import Bundle
-from runtime.dataset import load_category
+from runtime.bundle.folder import Bundle
+from runtime.images.dataset import load_category
 from runtime.inspector import Inspector
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,9 @@ def own_copy(patchcore_bundle, tmp_path):
 
 
 def test_evaluate_both_models(patchcore_bundle, efficientad_bundle, sample_root):
-    done = lineside("evaluate", patchcore_bundle, efficientad_bundle, "--data", sample_root, "--json")
+    done = lineside(
+        "evaluate", patchcore_bundle, efficientad_bundle, "--data", sample_root, "--json"
+    )
     assert done.returncode == 0, done.stderr
     patchcore, efficientad = (json.loads(line) for line in done.stdout.splitlines())
     assert (patchcore["model"], efficientad["model"]) == ("patchcore", "efficientad")
@@ -53,7 +55,9 @@ def test_evaluate_both_models(patchcore_bundle, efficientad_bundle, sample_root)
 def test_both_engines_agree(patchcore_bundle, sample_root):
     rows = [
         json.loads(
-            lineside("evaluate", patchcore_bundle, "--data", sample_root, "--engine", engine, "--json").stdout
+            lineside(
+                "evaluate", patchcore_bundle, "--data", sample_root, "--engine", engine, "--json"
+            ).stdout
         )
         for engine in ("openvino", "onnxruntime")
     ]
@@ -66,7 +70,10 @@ def test_calibrate_keeps_good_parts_below_the_threshold_on_every_engine(own_copy
     done = lineside("calibrate", own_copy, "--good", good, "--json")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(row["engine"], row["false_rejects"]) for row in rows] == [("openvino", 0), ("onnxruntime", 0)]
+    assert [(row["engine"], row["false_rejects"]) for row in rows] == [
+        ("openvino", 0),
+        ("onnxruntime", 0),
+    ]
     assert "good pictures, found 6" in done.stderr
     assert np.isclose(rows[0]["image_threshold"], rows[1]["image_threshold"], rtol=1e-3)
     with Inspector(own_copy) as inspector:
@@ -93,7 +100,9 @@ def test_calibrate_then_roll_back(own_copy, sample_root):
 
 def test_report_of_both_models(patchcore_bundle, efficientad_bundle, sample_root, tmp_path):
     out = tmp_path / "report.html"
-    done = lineside("report", patchcore_bundle, efficientad_bundle, "--data", sample_root, "--out", out)
+    done = lineside(
+        "report", patchcore_bundle, efficientad_bundle, "--data", sample_root, "--out", out
+    )
     assert done.returncode == 0, done.stderr
     page = out.read_text(encoding="utf-8")
     assert "PatchCore" in page

@@ -19,18 +19,17 @@ from hypothesis import strategies as st
 from calibration.commands.report import command
 from calibration.evaluate import evaluate
 from calibration.report.charts import curve, histogram, ticks
-from calibration.report.neighbours import neighbours
+from calibration.report.neighbors import neighbors
 from calibration.report.page import Chapter, render, summary_table
 from calibration.report.pictures import gallery
 from calibration.scoring import digest_of
 from calibration.words import percent
-from runtime.bundle import Bundle
-from runtime.bundle_writer import seal
-from runtime.dataset import load_category
+from runtime.bundle.folder import Bundle, seal
+from runtime.bundle.manifest import TRAIN_DIGESTS
 from runtime.errors import DataError
+from runtime.images.dataset import load_category
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.manifest import TRAIN_DIGESTS
-from runtime.preprocess import load_image
 from tests.calibration.synthetic import data_root, picture, two_variant_bundle
 
 EVIL = "<script>alert(1)</script>"
@@ -46,14 +45,14 @@ def report(*arguments):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
-def test_a_file_name_that_is_no_utf8_and_learnt_pictures_are_told(bundle, tmp_path):
+def test_a_file_name_that_is_no_utf8_and_learned_pictures_are_told(bundle, tmp_path):
     root, out = data_root(tmp_path / "data"), tmp_path / "report.html"
     scratch = root / "tile" / "test" / "scratch"
     (scratch / os.fsdecode(b"\xe4.png")).write_bytes((scratch / "0.png").read_bytes())
-    learnt = digest_of(load_image(scratch / "0.png", (32, 32)))
+    learned = digest_of(load_image(scratch / "0.png", (32, 32)))
     with Bundle.open(bundle) as opened:
         manifest = opened.manifest
-    seal(bundle, replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: [learnt]}))
+    seal(bundle, replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: [learned]}))
     assert report(bundle, "--data", root, "--out", out).exit_code == 0
     page = out.read_text(encoding="utf-8")
     assert "scratch/\ufffd.png" in page
@@ -66,7 +65,9 @@ def test_one_file_with_every_section(bundle, tmp_path):
     assert done.exit_code == 0
     assert done.stdout.strip() == str(out)
     page = out.read_text(encoding="utf-8")
-    assert page.index("Image AUROC by category") < page.index("All figures") < page.index("By defect")
+    assert (
+        page.index("Image AUROC by category") < page.index("All figures") < page.index("By defect")
+    )
     for expected in (
         "PatchCore",
         "0.944",
@@ -140,10 +141,13 @@ def test_summary_has_a_column_for_each_model_and_the_average_of_each():
     rows = [
         {"model": model, "category": category, "image_auroc": value}
         for model, category, value in [
-            ("efficientad", "tile", 0.9), ("patchcore", "tile", 1.0), ("patchcore", "grid", 0.8),
-            ("patchcore", "grid", 0.6), ("other", "tile", None),
+            ("efficientad", "tile", 0.9),
+            ("patchcore", "tile", 1.0),
+            ("patchcore", "grid", 0.8),
+            ("patchcore", "grid", 0.6),
+            ("other", "tile", None),
         ]
-    ]  # fmt: skip
+    ]
     table = summary_table(rows)
     assert table["models"] == ["patchcore", "efficientad", "other"]
     assert table["average"] == [pytest.approx(0.8), pytest.approx(0.9), None]
@@ -186,10 +190,10 @@ def test_ticks_are_inside_and_few(low, width):
     assert all(low - slack <= tick <= low + width + slack for tick in found)
 
 
-def test_neighbours_are_those_of_a_plain_loop(bundle, tmp_path):
+def test_neighbors_are_those_of_a_plain_loop(bundle, tmp_path):
     with Inspector(bundle) as inspector:
         seen = evaluate(inspector, load_category(data_root(tmp_path / "data"), "tile"))
-    found = neighbours(seen, 9)
+    found = neighbors(seen, 9)
     assert found is not None
     names = [f"{part.path.parent.name}/{part.path.name}" for part in seen.parts]
     for query, *near in found.rows:
@@ -199,7 +203,9 @@ def test_neighbours_are_those_of_a_plain_loop(bundle, tmp_path):
             for other in range(len(names))
             if other != place
         )
-        assert [one.similarity for one in near] == pytest.approx([-value for value, _ in expected[:5]])
+        assert [one.similarity for one in near] == pytest.approx(
+            [-value for value, _ in expected[:5]]
+        )
         assert query.name not in [one.name for one in near]
     flagged = np.flatnonzero(seen.scores > seen.threshold.image_threshold)
     assert found.n_flagged == len(flagged) > 0
@@ -216,7 +222,8 @@ def test_parts_that_cannot_be_judged_are_counted_apart_everywhere(bundle, tmp_pa
         # The highest good part, which is passed, a miss and a hit.
         out = {"good/005.png", "scratch/0.png", "dent/2.png"}
         reasons = tuple(
-            "too dark" if f"{part.path.parent.name}/{part.path.name}" in out else "" for part in whole.parts
+            "too dark" if f"{part.path.parent.name}/{part.path.name}" in out else ""
+            for part in whole.parts
         )
         found = replace(whole, reasons=reasons)
         groups = gallery(found, inspector, 9)
@@ -227,7 +234,7 @@ def test_parts_that_cannot_be_judged_are_counted_apart_everywhere(bundle, tmp_pa
         "Hits": 4,
     }
     assert not {shown.name for group in groups for shown in group.pictures} & out
-    near = neighbours(found, 9)
+    near = neighbors(found, 9)
     assert near.n_flagged == 4
     assert not {row[0].name for row in near.rows} & out
     page = render([Chapter(found, groups, near)], "data")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from calibration.commands.thresholds import command
 from calibration.thresholds_file import last_from_good_parts, roll_back
-from runtime.bundle import Bundle, pack_archive
+from runtime.bundle.folder import Bundle, pack_archive
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds
 from runtime.errors import BundleError, ThresholdError
 from runtime.inspector import Inspector
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds
 from tests.calibration.synthetic import KEYS, picture, two_variant_bundle
 
 
@@ -51,7 +51,9 @@ def test_show_is_the_default_and_changes_nothing(bundle):
 
 
 def test_set_takes_effect_and_withdraws_the_promise(bundle):
-    rows_of(bundle, "set", "--image-threshold", 50, "--precision", "fp16", "--note", "agreed with QA")
+    rows_of(
+        bundle, "set", "--image-threshold", 50, "--precision", "fp16", "--note", "agreed with QA"
+    )
     assert values(bundle) == [64.0, 50.0]
     found = Bundle.open(bundle).thresholds().of("openvino/fp16")
     assert (found.method, found.max_false_rejects, found.note) == ("manual", None, "agreed with QA")
@@ -139,10 +141,16 @@ def test_a_packed_bundle_can_be_shown_but_not_changed(bundle, tmp_path):
     [
         {"variant": KEYS[0]},
         {"variant": KEYS[0], "image_threshold": 1.0, "colour": "red"},
-        {"variant": KEYS[0], "image_threshold": math.nan, "pixel_threshold": 1.0, "median_good_score": 1.0,
-         "method": "conformal", "n_good": 1},
+        {
+            "variant": KEYS[0],
+            "image_threshold": math.nan,
+            "pixel_threshold": 1.0,
+            "median_good_score": 1.0,
+            "method": "conformal",
+            "n_good": 1,
+        },
     ],
-)  # fmt: skip
+)
 def test_a_damaged_history_is_refused(entry):
     thresholds = Thresholds({KEYS[0]: Threshold(1.0, 1.0, 0.0, "manual", 0)}, (entry,))
     with pytest.raises(ThresholdError):
@@ -153,7 +161,9 @@ def test_the_newest_threshold_from_good_parts_is_found_behind_others():
     old = Threshold(1.0, 1.0, 0.0, "conformal", 10)
     new = Threshold(2.0, 2.0, 0.0, "tolerance", 10)
     hand = Threshold(9.0, 9.0, 0.0, "manual", 0)
-    chain = Thresholds({}).with_threshold("a", old).with_threshold("a", new).with_threshold("a", hand)
+    chain = (
+        Thresholds({}).with_threshold("a", old).with_threshold("a", new).with_threshold("a", hand)
+    )
     found = last_from_good_parts(chain, "a")
     assert found is not None
     assert found.image_threshold == 2.0
@@ -163,14 +173,27 @@ def test_the_newest_threshold_from_good_parts_is_found_behind_others():
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-FIELDS = ("image_threshold", "pixel_threshold", "median_good_score", "method", "n_good", "max_false_rejects",
-          "confidence", "note", "set_at")  # fmt: skip
+FIELDS = (
+    "image_threshold",
+    "pixel_threshold",
+    "median_good_score",
+    "method",
+    "n_good",
+    "max_false_rejects",
+    "confidence",
+    "note",
+    "set_at",
+)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(tmp_path, data):
     path = tmp_path / THRESHOLDS_FILE
@@ -179,10 +202,14 @@ def test_any_bytes_are_read_or_refused(tmp_path, data):
         read_thresholds(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "colour"]), json_values, max_size=9),
-    st.lists(st.dictionaries(st.sampled_from([*FIELDS, "variant", "undone"]), json_values), max_size=3)
+    st.lists(
+        st.dictionaries(st.sampled_from([*FIELDS, "variant", "undone"]), json_values), max_size=3
+    )
     | json_values,
     st.sampled_from(["show", "history", "rollback"]),
     st.booleans(),

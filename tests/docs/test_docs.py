@@ -16,7 +16,9 @@ from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, links
 
 # Names that a page takes for granted.
 GIVEN: dict[str, Any] = {
-    "coreset.md": lambda: {"features": torch.randn(20_100, 4, generator=torch.Generator().manual_seed(0))}
+    "coreset.md": lambda: {
+        "features": torch.randn(20_100, 4, generator=torch.Generator().manual_seed(0))
+    }
 }
 LINKING = [*PAGES, ROOT / "CHANGELOG.md"]
 
@@ -45,7 +47,9 @@ def commands(page: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=name)
-def test_snippets_run(page: Path, tmp_path: Path, sample_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snippets_run(
+    page: Path, tmp_path: Path, sample_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(sample_root, tmp_path / "parts")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "snippets", **GIVEN.get(page.name, dict)()}
@@ -114,7 +118,8 @@ def options_of(command: click.Command) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [["trian"], ["train", "--modle", "x"], ["thresholds", "b", "set", "--image-treshold", "1"]]
+    "words",
+    [["trian"], ["train", "--modle", "x"], ["thresholds", "b", "set", "--image-treshold", "1"]],
 )
 def test_a_misspelt_word_is_found(words: list[str]) -> None:
     assert len(unknown_words(words)) == 1

@@ -15,9 +15,14 @@ RENDER = "from scripts.reference import render; print(render(), end='')"
 
 @pytest.fixture(scope="module")
 def rendered() -> str:
-    # A process of its own: click remembers the help option of a command that a test has called by itself.
+    # A process of its own: click remembers the help option of a command that a test has called by
+    # itself.
     done = subprocess.run(
-        [sys.executable, "-c", RENDER], cwd=PAGE.parents[1], check=True, capture_output=True, text=True
+        [sys.executable, "-c", RENDER],
+        cwd=PAGE.parents[1],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return done.stdout
 

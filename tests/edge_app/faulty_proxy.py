@@ -89,7 +89,9 @@ def proxied(target: str, script: Callable[[int, str], str]) -> Iterator[Proxy]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {
-                name: self.headers[name] for name in ("Content-Type", "api-key") if name in self.headers
+                name: self.headers[name]
+                for name in ("Content-Type", "api-key")
+                if name in self.headers
             }
             answer = proxy.treat((self.command, self.path, body, headers))
             if answer is None:

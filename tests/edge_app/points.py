@@ -12,7 +12,9 @@ BUNDLE = "0123456789abcdef" * 4
 LENGTH = 24
 
 
-def make_points(number: int, *, seed: int = 0, length: int = LENGTH, bundle: str = BUNDLE) -> list[PartPoint]:
+def make_points(
+    number: int, *, seed: int = 0, length: int = LENGTH, bundle: str = BUNDLE
+) -> list[PartPoint]:
     vectors = np.random.default_rng(seed).normal(size=(number, length)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return [

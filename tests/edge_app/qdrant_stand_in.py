@@ -22,7 +22,9 @@ SERVER = os.environ.get("QDRANT_URL", "")
 
 def _collection(client: QdrantClient, method: str, name: str, body: Any) -> Any:
     if method == "PUT":
-        return client.create_collection(name, vectors_config=models.CreateCollection(**body).vectors)
+        return client.create_collection(
+            name, vectors_config=models.CreateCollection(**body).vectors
+        )
     if method == "DELETE":
         return client.delete_collection(name)
     return client.get_collection(name)
@@ -33,16 +35,25 @@ def _points(client: QdrantClient, method: str, name: str, body: Any) -> Any:
         wanted = models.PointsList(**body)
         return client.upsert(name, wanted.points, update_mode=wanted.update_mode)
     asked = models.PointRequest(**body)
-    return client.retrieve(name, asked.ids, with_payload=asked.with_payload, with_vectors=asked.with_vector)
+    return client.retrieve(
+        name, asked.ids, with_payload=asked.with_payload, with_vectors=asked.with_vector
+    )
 
 
 def _scroll(client: QdrantClient, _: str, name: str, body: Any) -> Any:
     asked = models.ScrollRequest(**body)
     points, following = client.scroll(
-        name, scroll_filter=asked.filter, limit=asked.limit, offset=asked.offset,
-        with_payload=asked.with_payload, with_vectors=asked.with_vector,
-    )  # fmt: skip
-    return {"points": [point.model_dump(mode="json") for point in points], "next_page_offset": following}
+        name,
+        scroll_filter=asked.filter,
+        limit=asked.limit,
+        offset=asked.offset,
+        with_payload=asked.with_payload,
+        with_vectors=asked.with_vector,
+    )
+    return {
+        "points": [point.model_dump(mode="json") for point in points],
+        "next_page_offset": following,
+    }
 
 
 def _payload(client: QdrantClient, _: str, name: str, body: Any) -> Any:
@@ -71,9 +82,13 @@ def _count(client: QdrantClient, _: str, name: str, body: Any) -> Any:
 def _query(client: QdrantClient, _: str, name: str, body: Any) -> Any:
     asked = models.QueryRequest(**body)
     return client.query_points(
-        name, query=asked.query, using=asked.using, query_filter=asked.filter, limit=asked.limit,
+        name,
+        query=asked.query,
+        using=asked.using,
+        query_filter=asked.filter,
+        limit=asked.limit,
         with_payload=asked.with_payload,
-    )  # fmt: skip
+    )
 
 
 ROUTES: dict[str, Callable[[QdrantClient, str, str, Any], Any]] = {

@@ -23,14 +23,14 @@ from edge_app.commands.index import command as index_command
 from edge_app.commands.search import command as search_command
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import defect_type_of, find_parts, index_parts, make_point
-from edge_app.search import find_neighbours
-from edge_app.store import NeighbourStore, SearchFilter, give_word, open_store
+from edge_app.search import find_neighbors
+from edge_app.store import NeighborStore, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import MAX_BYTES, thumbnail
-from runtime.dataset import Part
 from runtime.errors import DataError, ImageError, StoreError
+from runtime.images.dataset import Part
+from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.preprocess import decode_rgb
 from tests.edge_app.tiny_bundle import LENGTH, write_tiny_bundle
 
 
@@ -69,7 +69,7 @@ def inspector(bundle: Path) -> Iterator[Inspector]:
 
 
 @pytest.fixture
-def store(inspector: Inspector) -> Iterator[NeighbourStore]:
+def store(inspector: Inspector) -> Iterator[NeighborStore]:
     with open_store(
         "memory:", bundle=bundle_fingerprint(inspector.bundle), embedding_length=LENGTH
     ) as opened:
@@ -79,7 +79,9 @@ def store(inspector: Inspector) -> Iterator[NeighbourStore]:
 def test_masks_are_left_out_and_defects_named(parts: Path) -> None:
     found = find_parts(parts)
     assert len(found) == 24
-    kinds = {kind: sum(part.defect_type == kind for part in found) for kind in ("good", "dark", "bright")}
+    kinds = {
+        kind: sum(part.defect_type == kind for part in found) for kind in ("good", "dark", "bright")
+    }
     assert kinds == {"good": 12, "dark": 6, "bright": 6}
     assert [part.defect_type for part in find_parts(parts / "test" / "dark")] == ["dark"] * 6
     with pytest.raises(DataError, match="found masks only"):
@@ -102,10 +104,12 @@ def test_defect_type_of_path(path: str, defect: str) -> None:
 
 
 def test_indexed_parts_carry_what_the_inspector_said(
-    inspector: Inspector, store: NeighbourStore, parts: Path
+    inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
     fingerprint = bundle_fingerprint(inspector.bundle)
-    report = index_parts(inspector, find_parts(parts), store, bundle=fingerprint, camera="left", batch=5)
+    report = index_parts(
+        inspector, find_parts(parts), store, bundle=fingerprint, camera="left", batch=5
+    )
     assert report.stored == {"good": 12, "anomalous": 12}
     assert store.count() == 24
     path = parts / "test" / "dark" / "3.png"
@@ -123,13 +127,17 @@ def test_indexed_parts_carry_what_the_inspector_said(
     assert point.normalized_score == pytest.approx(said.normalized_score)
     assert point.path == str(path)
     assert Path(point.path).is_absolute()
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(point.thumbnail), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(
+        np.frombuffer(base64.b64decode(point.thumbnail), np.uint8), cv2.IMREAD_COLOR
+    )
     assert picture is not None
-    np.testing.assert_allclose(picture.mean(axis=(0, 1)), cv2.imread(str(path)).mean(axis=(0, 1)), atol=3)
+    np.testing.assert_allclose(
+        picture.mean(axis=(0, 1)), cv2.imread(str(path)).mean(axis=(0, 1)), atol=3
+    )
 
 
 def test_indexing_twice_changes_nothing_not_even_the_operators_word(
-    inspector: Inspector, store: NeighbourStore, parts: Path
+    inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
     fingerprint = bundle_fingerprint(inspector.bundle)
     index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
@@ -148,7 +156,7 @@ def test_indexing_twice_changes_nothing_not_even_the_operators_word(
 
 
 def test_a_word_given_while_it_indexes_counts(
-    inspector: Inspector, store: NeighbourStore, parts: Path
+    inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
     fingerprint = bundle_fingerprint(inspector.bundle)
     found = find_parts(parts)[:4]
@@ -177,7 +185,7 @@ def test_a_word_given_while_it_indexes_counts(
 
 
 def test_unreadable_pictures_are_named_and_skipped(
-    inspector: Inspector, store: NeighbourStore, parts: Path
+    inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
     (parts / "test" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     (parts / "test" / "dark" / "empty.png").touch()
@@ -188,7 +196,7 @@ def test_unreadable_pictures_are_named_and_skipped(
 
 
 def test_interruption_keeps_what_was_inspected(
-    inspector: Inspector, store: NeighbourStore, parts: Path
+    inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
     def interrupted() -> Iterator[Part]:
         for index, part in enumerate(find_parts(parts)):
@@ -197,41 +205,47 @@ def test_interruption_keeps_what_was_inspected(
             yield part
 
     with pytest.raises(KeyboardInterrupt):
-        index_parts(inspector, interrupted(), store, bundle=bundle_fingerprint(inspector.bundle), batch=4)
+        index_parts(
+            inspector, interrupted(), store, bundle=bundle_fingerprint(inspector.bundle), batch=4
+        )
     assert store.count() == 10
 
 
 def test_a_flagged_part_finds_parts_flagged_for_the_same_reason(
-    inspector: Inspector, store: NeighbourStore, parts: Path
+    inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
     fingerprint = bundle_fingerprint(inspector.bundle)
     index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
     for defect in ("dark", "bright"):
         path = parts / "test" / defect / "0.png"
-        found = find_neighbours(inspector, path, store, bundle=fingerprint)
+        found = find_neighbors(inspector, path, store, bundle=fingerprint)
         assert found.verdict == "anomalous"
-        assert [hit.point.defect_type for hit in found.neighbours] == [defect] * 5
-        assert str(path) not in {hit.point.path for hit in found.neighbours}
+        assert [hit.point.defect_type for hit in found.neighbors] == [defect] * 5
+        assert str(path) not in {hit.point.path for hit in found.neighbors}
     where = SearchFilter(verdict="good")
-    found = find_neighbours(
+    found = find_neighbors(
         inspector, parts / "test" / "dark" / "0.png", store, bundle=fingerprint, k=3, where=where
     )
-    assert {hit.point.verdict for hit in found.neighbours} == {"good"}
+    assert {hit.point.verdict for hit in found.neighbors} == {"good"}
 
 
-def test_search_of_no_picture_names_it(inspector: Inspector, store: NeighbourStore, tmp_path: Path) -> None:
+def test_search_of_no_picture_names_it(
+    inspector: Inspector, store: NeighborStore, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     for path in (broken, tmp_path / "gone.png"):
         with pytest.raises(ImageError, match=path.name):
-            find_neighbours(inspector, path, store, bundle=store_bundle(inspector))
+            find_neighbors(inspector, path, store, bundle=store_bundle(inspector))
 
 
 def store_bundle(inspector: Inspector) -> str:
     return bundle_fingerprint(inspector.bundle)
 
 
-def test_fingerprint_follows_the_network_alone(bundle: Path, tmp_path: Path, inspector: Inspector) -> None:
+def test_fingerprint_follows_the_network_alone(
+    bundle: Path, tmp_path: Path, inspector: Inspector
+) -> None:
     first = store_bundle(inspector)
     manifest = inspector.bundle.manifest
     other = replace(inspector.bundle.manifest.files["openvino/fp32/model.bin"], sha256="0" * 64)
@@ -260,10 +274,12 @@ def test_thumbnails_stay_small(size_hw: tuple[int, int]) -> None:
     assert max(picture.shape[:2]) <= 160
 
 
-def test_thumbnail_keeps_the_colour_order() -> None:
+def test_thumbnail_keeps_the_color_order() -> None:
     red = np.zeros((64, 64, 3), dtype=np.uint8)
     red[:, :, 0] = 255
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(thumbnail(red)), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(
+        np.frombuffer(base64.b64decode(thumbnail(red)), np.uint8), cv2.IMREAD_COLOR
+    )
     assert picture is not None
     assert picture[32, 32, 2] > 240
     assert picture[32, 32, 0] < 20
@@ -301,15 +317,21 @@ def test_commands(bundle: Path, parts: Path, tmp_path: Path) -> None:
     assert table.exit_code == 0
     assert table.stdout.count("│ good ") >= 3
     assert "dark/2.png" not in table.stdout
-    none = runner.invoke(search_command, [str(bundle), queries[0], "--store", location, "--category", "grid"])
+    none = runner.invoke(
+        search_command, [str(bundle), queries[0], "--store", location, "--category", "grid"]
+    )
     assert "no stored part satisfies the filter" in none.stdout
 
 
-def test_one_bad_picture_does_not_hide_the_others(bundle: Path, parts: Path, tmp_path: Path) -> None:
+def test_one_bad_picture_does_not_hide_the_others(
+    bundle: Path, parts: Path, tmp_path: Path
+) -> None:
     runner = CliRunner()
     location = str(tmp_path / "neighbours")
     runner.invoke(
-        index_command, [str(bundle), "--images", str(parts), "--store", location], catch_exceptions=False
+        index_command,
+        [str(bundle), "--images", str(parts), "--store", location],
+        catch_exceptions=False,
     )
     (tmp_path / "bad.png").write_bytes(b"rubbish")
     arguments = [
@@ -326,20 +348,28 @@ def test_one_bad_picture_does_not_hide_the_others(bundle: Path, parts: Path, tmp
     assert len(done.stdout.splitlines()) == 6
 
 
-def test_search_never_makes_a_store_and_says_what_to_type(bundle: Path, parts: Path, tmp_path: Path) -> None:
+def test_search_never_makes_a_store_and_says_what_to_type(
+    bundle: Path, parts: Path, tmp_path: Path
+) -> None:
     runner = CliRunner()
     picture = str(parts / "test" / "dark" / "0.png")
     typo = tmp_path / "typo"
     with pytest.raises(StoreError, match=r"found none; type: lineside index"):
-        runner.invoke(search_command, [str(bundle), picture, "--store", str(typo)], catch_exceptions=False)
+        runner.invoke(
+            search_command, [str(bundle), picture, "--store", str(typo)], catch_exceptions=False
+        )
     assert not typo.exists()
     other = write_tiny_bundle(tmp_path / "other", gain=3.0)
     location = str(tmp_path / "neighbours")
     runner.invoke(
-        index_command, [str(other), "--images", str(parts), "--store", location], catch_exceptions=False
+        index_command,
+        [str(other), "--images", str(parts), "--store", location],
+        catch_exceptions=False,
     )
     with pytest.raises(StoreError, match=r"found only those of [0-9a-f]{16}; type: lineside index"):
-        runner.invoke(search_command, [str(bundle), picture, "--store", location], catch_exceptions=False)
+        runner.invoke(
+            search_command, [str(bundle), picture, "--store", location], catch_exceptions=False
+        )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a POSIX signal")
@@ -350,9 +380,21 @@ def test_ctrl_c_while_indexing(bundle: Path, tmp_path: Path) -> None:
     location = tmp_path / "neighbours"
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from runtime.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "index", str(bundle), "--images", str(root), "--store", str(location)],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            code,
+            "index",
+            str(bundle),
+            "--images",
+            str(root),
+            "--store",
+            str(location),
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     for _ in range(600):
         # The engine's log is no longer empty once the first batch is stored.
         logs = list(location.glob("*/shard/wal/open-1"))
@@ -373,13 +415,17 @@ def test_ctrl_c_while_indexing(bundle: Path, tmp_path: Path) -> None:
     assert f"it holds {stored} parts now" in stderr
 
 
-def test_real_photographs_index_and_find_each_other(bundle: Path, real_data: Path, tmp_path: Path) -> None:
+def test_real_photographs_index_and_find_each_other(
+    bundle: Path, real_data: Path, tmp_path: Path
+) -> None:
     folder = real_data / "bottle" / "test"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     runner = CliRunner()
     location = str(tmp_path / "neighbours")
-    done = runner.invoke(index_command, [str(bundle), "--images", str(folder), "--store", location, "--json"])
+    done = runner.invoke(
+        index_command, [str(bundle), "--images", str(folder), "--store", location, "--json"]
+    )
     assert json.loads(done.stdout)["skipped"] == []
     found = runner.invoke(search_command, [str(bundle), str(folder), "--store", location, "--json"])
     lines = [json.loads(line) for line in found.stdout.splitlines()]
@@ -394,11 +440,13 @@ def test_a_trained_model_finds_the_same_defect(
     folder = sample_root / "tile" / "test"
     runner = CliRunner()
     location = str(tmp_path / "neighbours")
-    runner.invoke(index_command, [str(patchcore_bundle), "--images", str(folder), "--store", location])
+    runner.invoke(
+        index_command, [str(patchcore_bundle), "--images", str(folder), "--store", location]
+    )
     arguments = [str(patchcore_bundle), str(folder), "--store", location, "-k", "3", "--json"]
     found = runner.invoke(search_command, arguments)
     lines = [json.loads(line) for line in found.stdout.splitlines()]
     flagged = [line for line in lines if line["verdict"] == "anomalous"]
-    neighbours = [hit["defect_type"] for line in flagged for hit in line["neighbours"]]
-    assert len(neighbours) == 3 * len(flagged) > 0
-    assert sum(kind != "good" for kind in neighbours) / len(neighbours) >= 0.9
+    neighbors = [hit["defect_type"] for line in flagged for hit in line["neighbours"]]
+    assert len(neighbors) == 3 * len(flagged) > 0
+    assert sum(kind != "good" for kind in neighbors) / len(neighbors) >= 0.9

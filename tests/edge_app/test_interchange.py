@@ -21,7 +21,7 @@ from edge_app.commands.store_export import command as export_command
 from edge_app.commands.store_import import command as import_command
 from edge_app.interchange import exporting
 from edge_app.interchange_line import LineError, format_line, parse_line
-from edge_app.store import NeighbourStore, PartPoint, open_store
+from edge_app.store import NeighborStore, PartPoint, open_store
 from edge_app.thumbnail import thumbnail
 from runtime.errors import DataError, StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
@@ -29,7 +29,7 @@ from tests.edge_app.points import BUNDLE, LENGTH, make_points
 OTHER = "fedcba9876543210" * 4
 
 
-def opened(location: str, bundle: str = BUNDLE, length: int = LENGTH) -> NeighbourStore:
+def opened(location: str, bundle: str = BUNDLE, length: int = LENGTH) -> NeighborStore:
     return open_store(location, bundle=bundle, embedding_length=length)
 
 
@@ -38,7 +38,9 @@ def pictured(number: int) -> list[PartPoint]:
     return [
         replace(
             point,
-            thumbnail=thumbnail(chance.integers(0, 255, (40, 60, 3), dtype=np.uint8)) if index % 4 else "",
+            thumbnail=thumbnail(chance.integers(0, 255, (40, 60, 3), dtype=np.uint8))
+            if index % 4
+            else "",
             path=f'/teile/straße \u2028 {index}/"привет".png',
             confirmed=("right", "wrong", "")[index % 3],
             confirmed_at="2025-03-01T08:00:00.000001+00:00" if index % 2 else "",
@@ -47,9 +49,11 @@ def pictured(number: int) -> list[PartPoint]:
     ]
 
 
-def contents(store: NeighbourStore) -> dict[str, tuple[dict[str, Any], bytes]]:
+def contents(store: NeighborStore) -> dict[str, tuple[dict[str, Any], bytes]]:
     return {
-        part.point_id: (part.payload(), part.embedding.tobytes()) for page in store.scroll() for part in page
+        part.point_id: (part.payload(), part.embedding.tobytes())
+        for page in store.scroll()
+        for part in page
     }
 
 
@@ -84,8 +88,9 @@ def test_round_trip_changes_nothing(location: str, tmp_path: Path, name: str) ->
     assert (code, json.loads(text)["added"], json.loads(text)["skipped"]) == (0, 35, [])
     with opened(str(again)) as store:
         copied = contents(store)
-    # The engine rounds the last bit of one number in ten when it first meets it, and descriptors that it did not
-    # normalise; the stand-in of a server does neither. What has been through the engine comes back exact.
+    # The engine rounds the last bit of one number in ten when it first meets it, and descriptors
+    # that it did not normalise; the stand-in of a server does neither. What has been through the
+    # engine comes back exact.
     tolerance = 1e-6 if location.startswith("http") else 0.0
     assert set(copied) == set(before)
     for key, (payload, vector) in before.items():
@@ -132,20 +137,33 @@ def test_bad_lines_are_named_and_the_others_come_in(tmp_path: Path) -> None:
     file.write_bytes(
         b"\n".join(
             [
-                lines[0].encode(), b"{", b"", lines[1].encode(), b"\xff\xfe", json.dumps(longer).encode(),
-                b'{"x": "' + b"y" * (3 << 20) + b'"}', lines[2].encode(), lines[3].encode(),
+                lines[0].encode(),
+                b"{",
+                b"",
+                lines[1].encode(),
+                b"\xff\xfe",
+                json.dumps(longer).encode(),
+                b'{"x": "' + b"y" * (3 << 20) + b'"}',
+                lines[2].encode(),
+                lines[3].encode(),
                 json.dumps({**good[5], "thumbnail": "thumbnails/none.jpg"}).encode(),
                 json.dumps({**good[0], "id": good[0]["id"].upper()}).encode(),
             ]
         )
-    )  # fmt: skip
+    )
     code, text, errors = run(import_command, file.parent, tmp_path / "store", "--json")
     found = json.loads(text)
     assert code == 1
     assert [entry["line"] for entry in found["skipped"]] == [2, 5, 6, 7, 10]
     assert found["added"] == 4
     assert found["unchanged"] == 1
-    for number, words in {2: "JSON object", 5: "UTF-8", 6: "length 24", 7: "at most", 10: "none.jpg"}.items():
+    for number, words in {
+        2: "JSON object",
+        5: "UTF-8",
+        6: "length 24",
+        7: "at most",
+        10: "none.jpg",
+    }.items():
         assert any(f"line {number}:" in line and words in line for line in errors.splitlines())
     with opened(str(tmp_path / "store")) as store:
         assert store.count() == 4
@@ -193,7 +211,9 @@ def test_what_a_line_must_be(tmp_path: Path, change: dict[str, Any], message: st
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["id", "embedding", "bundle", "category", "path", "verdict", "raw_score"])
+@pytest.mark.parametrize(
+    "name", ["id", "embedding", "bundle", "category", "path", "verdict", "raw_score"]
+)
 def test_fields_that_must_be_there(name: str) -> None:
     value = json.loads(format_line(make_points(1)[0], ""))
     del value[name]
@@ -234,7 +254,9 @@ def test_any_part_survives_a_line(point: PartPoint) -> None:
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 fields = st.sampled_from([*json.loads(format_line(make_points(1)[0], "")), "thumbnails", "vector"])
@@ -296,7 +318,9 @@ def test_a_damaged_thumbnail_is_left_out_and_said(tmp_path: Path) -> None:
     assert json.loads(text)["without_thumbnail"] == [points[0].point_id]
     assert points[0].point_id in errors
     assert (
-        base64.b64encode((tmp_path / "out" / "thumbnails" / f"{points[1].point_id}.jpg").read_bytes())
+        base64.b64encode(
+            (tmp_path / "out" / "thumbnails" / f"{points[1].point_id}.jpg").read_bytes()
+        )
         == b"dGh1bWI="
     )
 
@@ -313,7 +337,10 @@ def test_what_is_no_part_on_a_server_is_left_out_and_said(tmp_path: Path) -> Non
             ]
         )
     assert export.report.parts == 1
-    assert [identifier for identifier, _ in export.report.skipped] == ["../../escaped", odd.point_id]
+    assert [identifier for identifier, _ in export.report.skipped] == [
+        "../../escaped",
+        odd.point_id,
+    ]
     assert not list(tmp_path.rglob("*escaped*"))
 
 
@@ -332,7 +359,9 @@ def test_a_newer_word_comes_in_and_an_older_does_not(tmp_path: Path) -> None:
     for day, word in (("01-01", "wrong"), ("04-01", "right")):
         location = str(tmp_path / day)
         with opened(location) as store:
-            store.upsert([replace(point, confirmed="right", confirmed_at=f"2025-{day}T00:00:00+00:00")])
+            store.upsert(
+                [replace(point, confirmed="right", confirmed_at=f"2025-{day}T00:00:00+00:00")]
+            )
         run(import_command, tmp_path / "out", location)
         with opened(location) as store:
             found = store.get(point.point_id)

@@ -37,13 +37,34 @@ def running(
     store = tmp_path_factory.mktemp("page") / "neighbours"
     lineside = [sys.executable, "-m", "runtime.cli"]
     subprocess.run(
-        [*lineside, "index", str(patchcore_bundle), "--images", str(sample_root / "tile" / "test"), "--store", str(store)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            *lineside,
+            "index",
+            str(patchcore_bundle),
+            "--images",
+            str(sample_root / "tile" / "test"),
+            "--store",
+            str(store),
+        ],
+        check=True,
+        capture_output=True,
+    )
     process = subprocess.Popen(
-        [*lineside, "app", str(patchcore_bundle), "--store", str(store), "--samples", str(sample_root), "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            *lineside,
+            "app",
+            str(patchcore_bundle),
+            "--store",
+            str(store),
+            "--samples",
+            str(sample_root),
+            "--port",
+            "0",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     if not url.startswith("http"):
@@ -55,7 +76,9 @@ def running(
 
 
 @pytest.fixture(scope="module")
-def window(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def window(
+    running: Running, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[webdriver.Chrome]:
     with chromium(tmp_path_factory.mktemp("profile")) as browser:
         browser.get(running.url)
         wait_until(browser, lambda: find(browser, ".ls-verdict"))
@@ -68,7 +91,7 @@ def upload(window: webdriver.Chrome, path: Path) -> None:
     find(window, "#ls-upload input[type=file]")[0].send_keys(str(path))
 
 
-def test_a_sample_is_judged_at_once_with_five_neighbours(window: webdriver.Chrome) -> None:
+def test_a_sample_is_judged_at_once_with_five_neighbors(window: webdriver.Chrome) -> None:
     verdict = find(window, ".ls-verdict")[0]
     assert verdict.get_attribute("data-verdict") in ("anomalous", "good")
     assert "threshold" in verdict.text
@@ -76,7 +99,8 @@ def test_a_sample_is_judged_at_once_with_five_neighbours(window: webdriver.Chrom
     assert all("% alike" in card.text for card in find(window, ".ls-card"))
     # Pictures that the browser could really decode, the heat map among them.
     sizes = window.execute_script(
-        "return [...document.querySelectorAll('.ls-pictures img, .ls-card img')].map(i => i.naturalWidth)"
+        "return [...document.querySelectorAll('.ls-pictures img, .ls-card img')].map(i => "
+        "i.naturalWidth)"
     )
     assert len(sizes) == 8
     assert min(sizes) >= 100
@@ -99,7 +123,9 @@ def test_a_screenshot_shows_all_of_it_at_once(window: webdriver.Chrome, tmp_path
 
 def test_the_slider_fades_the_heat_map(window: webdriver.Chrome) -> None:
     slider = find(window, ".ls-pictures input[type=range]")[0]
-    window.execute_script("arguments[0].value = 0; arguments[0].dispatchEvent(new Event('input'))", slider)
+    window.execute_script(
+        "arguments[0].value = 0; arguments[0].dispatchEvent(new Event('input'))", slider
+    )
     assert find(window, ".ls-heat")[0].value_of_css_property("opacity") == "0"
 
 
@@ -112,7 +138,9 @@ def test_a_click_on_a_sample_shows_that_part(window: webdriver.Chrome, sample_ro
     assert find(window, ".ls-verdict")
 
 
-def test_a_box_on_the_part_finds_parts_like_it_and_a_click_goes_back(window: webdriver.Chrome) -> None:
+def test_a_box_on_the_part_finds_parts_like_it_and_a_click_goes_back(
+    window: webdriver.Chrome,
+) -> None:
     def heading() -> str:
         return find(window, ".ls-neighbours h3")[0].text
 
@@ -143,9 +171,19 @@ def test_an_uploaded_part_is_judged_as_on_the_command_line(
     picture = tmp_path / "uploaded <b>part.png"
     picture.write_bytes((sample_root / "tile" / "test" / "oil" / "001.png").read_bytes())
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "inspect", str(running.bundle), str(picture), "--json"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "inspect",
+            str(running.bundle),
+            str(picture),
+            "--json",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     expected = json.loads(done.stdout)
     upload(window, picture)
     wait_until(window, lambda: "part.png" in find(window, ".ls-pictures figcaption")[0].text)
@@ -179,9 +217,19 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
     assert find(window, "#ls-right")[0].is_enabled()
 
     subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "thresholds", str(running.bundle), "set", "--image-threshold", "99999"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "thresholds",
+            str(running.bundle),
+            "set",
+            "--image-threshold",
+            "99999",
+        ],
+        check=True,
+        capture_output=True,
+    )
     try:
         upload(window, picture)
         wait_until(window, lambda: find(window, ".ls-verdict.ls-good"))
@@ -191,8 +239,9 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
     finally:
         subprocess.run(
             [sys.executable, "-m", "runtime.cli", "thresholds", str(running.bundle), "rollback"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
@@ -212,7 +261,8 @@ def test_nothing_was_asked_of_any_other_machine(window: webdriver.Chrome) -> Non
     asked = [
         message["params"]["request"]["url"]
         for entry in window.get_log("performance")
-        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+        if (message := json.loads(entry["message"])["message"])["method"]
+        == "Network.requestWillBeSent"
     ]
     # The browser's own pages (chrome://) travel nowhere.
     travelling = [url for url in asked if url.startswith(("http:", "https:", "ws:", "wss:"))]
@@ -227,8 +277,21 @@ def test_ctrl_c_ends_the_page_and_keeps_what_was_remembered(
     assert running.process.wait(timeout=60) == 0
     picture = next((running.bundle / "golden").glob("*.png"))
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "index", str(running.bundle), "--images", str(picture.parent),
-         "--store", str(running.store), "--json"],
-        check=True, capture_output=True, text=True, env={**os.environ},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "index",
+            str(running.bundle),
+            "--images",
+            str(picture.parent),
+            "--store",
+            str(running.store),
+            "--json",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
     assert json.loads(done.stdout)["total"] >= 27

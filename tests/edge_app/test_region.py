@@ -18,7 +18,7 @@ from edge_app.commands.search import command as search_command
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import find_parts, index_parts
 from edge_app.region import MIN_SHARE, Region
-from edge_app.search import find_neighbours
+from edge_app.search import find_neighbors
 from edge_app.store import open_store
 from runtime.errors import ImageError
 from runtime.inspector import Inspector
@@ -50,8 +50,10 @@ def test_only_four_whole_numbers_with_a_size_are_a_box(text):
 
 
 @given(
-    st.integers(8, 200), st.integers(8, 200), st.data(),
-)  # fmt: skip
+    st.integers(8, 200),
+    st.integers(8, 200),
+    st.data(),
+)
 def test_what_is_inspected_holds_the_box_and_half_of_the_part(height, width, data):
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     region = Region(x, y, data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300)))
@@ -68,7 +70,9 @@ def test_what_is_inspected_holds_the_box_and_half_of_the_part(height, width, dat
     assert len(rows) >= MIN_SHARE * height - 1
 
 
-@pytest.mark.parametrize("region", [Region(40, 0, 5, 5), Region(0, 30, 5, 5), Region(9999, 9999, 1, 1)])
+@pytest.mark.parametrize(
+    "region", [Region(40, 0, 5, 5), Region(0, 30, 5, 5), Region(9999, 9999, 1, 1)]
+)
 def test_a_box_outside_the_picture_is_refused(region):
     with pytest.raises(ImageError, match=r"inside 40x30 pixels, found one outside; give X,Y,W,H"):
         region.around(numbered(30, 40))
@@ -100,7 +104,9 @@ def test_a_box_finds_the_like_of_what_is_in_it(bundle: Path, tmp_path: Path) -> 
     for kind, value in (("dark", 10), ("bright", 245)):
         (parts / kind).mkdir(parents=True)
         for number in range(5):
-            cv2.imwrite(str(parts / kind / f"{number}.png"), np.full((64, 64, 3), value + number, np.uint8))
+            cv2.imwrite(
+                str(parts / kind / f"{number}.png"), np.full((64, 64, 3), value + number, np.uint8)
+            )
     picture = tmp_path / "both.png"
     two_defects(picture)
     with Inspector(bundle) as inspector:
@@ -109,13 +115,15 @@ def test_a_box_finds_the_like_of_what_is_in_it(bundle: Path, tmp_path: Path) -> 
             index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
 
             def kinds(region: Region | None) -> set[str]:
-                found = find_neighbours(inspector, picture, store, bundle=fingerprint, region=region)
+                found = find_neighbors(inspector, picture, store, bundle=fingerprint, region=region)
                 assert found.verdict == inspector.inspect(picture).verdict
-                return {neighbour.point.defect_type for neighbour in found.neighbours}
+                return {neighbor.point.defect_type for neighbor in found.neighbors}
 
             assert kinds(Region(4, 20, 20, 20)) == {"dark"}
             assert kinds(Region(40, 20, 20, 20)) == {"bright"}
-            with pytest.raises(ImageError, match=r"both.png: region 64,0,5,5: expected a box inside 64x64"):
+            with pytest.raises(
+                ImageError, match=r"both.png: region 64,0,5,5: expected a box inside 64x64"
+            ):
                 kinds(Region(64, 0, 5, 5))
 
 

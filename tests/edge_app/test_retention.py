@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from edge_app.commands.prune import command as prune_command
 from edge_app.retention import Entry, Limits, choose, prune
-from edge_app.store import NeighbourStore, PartPoint, give_word, open_store
+from edge_app.store import NeighborStore, PartPoint, give_word, open_store
 from edge_app.store.edge import EdgeStore
 from edge_app.store.edge_rewrite import size_bytes
 from runtime.errors import StoreError
@@ -60,7 +60,9 @@ def kept_by(all_entries: list[Entry], limit: Limits) -> tuple[set[str], list[Ent
 
 @settings(max_examples=200, deadline=None)
 @given(entries, limits)
-def test_choice_keeps_to_the_limits_and_removes_no_more(all_entries: list[Entry], limit: Limits) -> None:
+def test_choice_keeps_to_the_limits_and_removes_no_more(
+    all_entries: list[Entry], limit: Limits
+) -> None:
     gone, kept = kept_by(all_entries, limit)
     free = [entry for entry in kept if not entry.confirmed]
     assert not any(entry.confirmed for entry in all_entries if entry.point_id in gone)
@@ -75,14 +77,17 @@ def test_choice_keeps_to_the_limits_and_removes_no_more(all_entries: list[Entry]
     went = [entry for entry in all_entries if entry.point_id in gone]
     if went:
         newest = max(went, key=lambda entry: (entry.time, entry.point_id))
-        old = limit.max_days is not None and newest.time != "" and (
-            NOW - datetime.fromisoformat(newest.time) > timedelta(days=limit.max_days)
-        )  # fmt: skip
+        old = (
+            limit.max_days is not None
+            and newest.time != ""
+            and (NOW - datetime.fromisoformat(newest.time) > timedelta(days=limit.max_days))
+        )
         many = limit.max_parts is not None and len(kept) + 1 > limit.max_parts
         size = sum(entry.size_bytes for entry in kept) + newest.size_bytes
         big = limit.max_mib is not None and size > limit.max_mib * 2**20
         assert old or many or big
-    # Oldest first: whatever stays without a word is not older than what went, but for what no age is known of.
+    # Oldest first: whatever stays without a word is not older than what went, but for what no age
+    # is known of.
     if limit.max_days is None and went and free:
         assert max((e.time, e.point_id) for e in went) < min((e.time, e.point_id) for e in free)
 
@@ -91,7 +96,7 @@ def test_no_limit_removes_nothing() -> None:
     assert choose([Entry("a", "2000-01-01", confirmed=False)], Limits(), NOW) == []
 
 
-def opened(location: str, bundle: str = BUNDLE, length: int = LENGTH) -> NeighbourStore:
+def opened(location: str, bundle: str = BUNDLE, length: int = LENGTH) -> NeighborStore:
     return open_store(location, bundle=bundle, embedding_length=length)
 
 
@@ -103,7 +108,7 @@ def dated(number: int, **changes: str) -> list[PartPoint]:
     ]
 
 
-def ids(store: NeighbourStore) -> set[str]:
+def ids(store: NeighborStore) -> set[str]:
     return {part.point_id for page in store.scroll(full=False) for part in page}
 
 
@@ -116,7 +121,9 @@ def test_oldest_of_each_category_go_and_words_stay(location: str) -> None:
         give_word(store, points[38], "")
         report = prune(store, Limits(max_parts=5), now=NOW, batch=4)
         # Points 0, 3, 6, ... are grid (14 of them, among them 39), the others tile.
-        grid, tile = ([i for i in range(40) if (i % 3 == 0) == is_grid] for is_grid in (True, False))
+        grid, tile = (
+            [i for i in range(40) if (i % 3 == 0) == is_grid] for is_grid in (True, False)
+        )
         assert ids(store) == {points[i].point_id for i in [*grid[:4], 39, *tile[:5]]}
         assert report.removed == {"grid": 9, "tile": 21}
         assert report.kept == {"grid": 5, "tile": 5}
@@ -142,7 +149,8 @@ def test_by_size(location: str) -> None:
     with opened(location) as store:
         store.upsert(points)
         report = prune(store, Limits(max_mib=0.1), now=NOW)
-        # 8,000 characters of thumbnail, 96 bytes of descriptor and some 400 of payload: 12 parts are 0.1 MiB.
+        # 8,000 characters of thumbnail, 96 bytes of descriptor and some 400 of payload: 12 parts
+        # are 0.1 MiB.
         assert report.kept == {"tile": 12}
         assert ids(store) == {point.point_id for point in points[:12]}
 
@@ -193,7 +201,8 @@ def test_a_folder_that_is_open_elsewhere_says_who_has_it(tmp_path: Path) -> None
     with opened(str(tmp_path)) as store:
         store.upsert(make_points(5))
         with pytest.raises(
-            StoreError, match="expected a store that nobody has open, found it held by this very process"
+            StoreError,
+            match="expected a store that nobody has open, found it held by this very process",
         ):
             run(str(tmp_path), "--max-parts", "3")
         assert store.count() == 5
@@ -244,8 +253,10 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
     with opened(str(disk_path)) as store:
         found_again = store.fetch([points[0].point_id, points[1].point_id, points[1400].point_id])
         assert {(part.path, part.confirmed) for part in found_again} == {
-            (points[0].path, "right"), ("/elsewhere", ""), (points[1400].path, "wrong"),
-        }  # fmt: skip
+            (points[0].path, "right"),
+            ("/elsewhere", ""),
+            (points[1400].path, "wrong"),
+        }
         store.delete([points[1].point_id])
         assert store.count() == 99
 
@@ -269,7 +280,9 @@ def test_a_crash_while_the_shard_is_exchanged(tmp_path: Path, state: str) -> Non
     folder = tmp_path / BUNDLE[:16]
     with opened(str(tmp_path)) as store:
         store.upsert(make_points(12))
-    shard, building, replaced = (folder / name for name in ("shard", "shard.rewriting", "shard.replaced"))
+    shard, building, replaced = (
+        folder / name for name in ("shard", "shard.rewriting", "shard.replaced")
+    )
     if state == "while it copies":
         building.mkdir()
         (building / "half").write_bytes(b"x")
@@ -308,7 +321,9 @@ def test_killed_between_two_renames(tmp_path: Path, at: str) -> None:
     with opened(str(tmp_path)) as store:
         store.upsert(dated(40, category="tile"))
     done = subprocess.run(
-        [sys.executable, "-c", _PRUNER, str(tmp_path), at], check=False, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", _PRUNER, str(tmp_path), at],
+        check=False,
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 9
     with opened(str(tmp_path)) as store:

@@ -53,7 +53,9 @@ def test_names_of_a_network_are_served_where_a_network_is(host, origin):
 )
 @pytest.mark.parametrize("loopback_only", [True, False])
 def test_other_origins_are_refused(origin, loopback_only):
-    assert "expected a request of localhost:7860" in refusal("localhost:7860", origin, loopback_only)
+    assert "expected a request of localhost:7860" in refusal(
+        "localhost:7860", origin, loopback_only
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,9 @@ def url():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["", "config", "gradio_api/upload", "gradio_api/file=/etc/hostname"])
+@pytest.mark.parametrize(
+    "path", ["", "config", "gradio_api/upload", "gradio_api/file=/etc/hostname"]
+)
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}])
 def test_the_served_page_refuses_them(url, path, headers):
     with pytest.raises(urllib.error.HTTPError) as refused:

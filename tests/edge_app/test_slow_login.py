@@ -21,7 +21,9 @@ PAUSE = 0.2
 async def door(scope, receive, send):
     """Lets in whoever says so."""
     body = (await receive())["body"]
-    await send({"type": "http.response.start", "status": 200 if body == b"right" else 400, "headers": []})
+    await send(
+        {"type": "http.response.start", "status": 200 if body == b"right" else 400, "headers": []}
+    )
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -64,9 +66,12 @@ def test_wrong_passwords_of_an_address_wait_for_one_another(path):
 
 def test_other_addresses_other_pages_and_right_passwords_do_not_wait():
     found = all_at_once(
-        ("10.0.0.9", b"wrong"), ("10.0.0.9", b"wrong"), ("10.0.0.9", b"wrong", "/config"),
-        ("10.0.0.7", b"right"), ("10.0.0.7", b"right"),
-    )  # fmt: skip
+        ("10.0.0.9", b"wrong"),
+        ("10.0.0.9", b"wrong"),
+        ("10.0.0.9", b"wrong", "/config"),
+        ("10.0.0.7", b"right"),
+        ("10.0.0.7", b"right"),
+    )
     assert found[1][1] >= PAUSE * 0.99
     assert [status for status, _ in found] == [400, 400, 400, 200, 200]
     assert max(moment for _, moment in found[2:]) < found[1][1]

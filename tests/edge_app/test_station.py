@@ -18,9 +18,9 @@ from edge_app.page.layout import _judge, _record, _say, around_box, build_page, 
 from edge_app.page.samples import load_samples
 from edge_app.page.screen import Screen
 from edge_app.page.station import Station
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.thresholds import THRESHOLDS_FILE, write_thresholds
 from runtime.errors import StoreError
-from runtime.thresholds import THRESHOLDS_FILE, write_thresholds
 from tests.edge_app.faulty_proxy import BUSY, PASS, proxied
 from tests.edge_app.qdrant_stand_in import qdrant
 from tests.edge_app.tiny_bundle import write_tiny_bundle
@@ -68,7 +68,7 @@ def test_a_word_is_stored_with_the_verdict_that_was_shown(tmp_path):
     assert stored.normalized_score == pytest.approx(second.normalized_score)
 
 
-def test_a_lost_store_is_named_where_the_neighbours_would_be_and_a_stored_word_is_not_denied(
+def test_a_lost_store_is_named_where_the_neighbors_would_be_and_a_stored_word_is_not_denied(
     tmp_path, monkeypatch
 ):
     bundle = write_tiny_bundle(tmp_path / "tile")
@@ -81,7 +81,7 @@ def test_a_lost_store_is_named_where_the_neighbours_would_be_and_a_stored_word_i
         monkeypatch.setattr(line._store, "search", lost)
         judged = line.judge(picture(28), "a.png")
         assert judged.prediction.verdict == "anomalous"
-        html = render.neighbours(judged.neighbours, judged.store_problem)
+        html = render.neighbors(judged.neighbors, judged.store_problem)
         assert "check the server" in html
         assert "No earlier part" not in html
         monkeypatch.setattr(line._store, "count", lost)
@@ -91,7 +91,9 @@ def test_a_lost_store_is_named_where_the_neighbours_would_be_and_a_stored_word_i
         assert "in memory" not in text
 
 
-def test_the_page_starts_before_its_server_and_finds_it_once_it_is_there(tmp_path, monkeypatch, capsys):
+def test_the_page_starts_before_its_server_and_finds_it_once_it_is_there(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     bundle = write_tiny_bundle(tmp_path / "tile")
     is_up = threading.Event()
@@ -110,7 +112,7 @@ def test_the_page_starts_before_its_server_and_finds_it_once_it_is_there(tmp_pat
         is_up.set()
         line.record(judged.point, "right")
         assert line.remembered() == 1
-        assert line.judge(picture(29), "b.png").neighbours[0].point.point_id == judged.point.point_id
+        assert line.judge(picture(29), "b.png").neighbors[0].point.point_id == judged.point.point_id
 
 
 def test_an_answer_that_comes_late_is_not_shown_as_the_next_parts(tmp_path):
@@ -184,7 +186,8 @@ def test_samples_are_of_the_bundles_own_category(tmp_path):
         (tmp_path / name / "test" / "dark").mkdir(parents=True)
         (tmp_path / name / "test" / "dark" / f"{name}.png").write_bytes(picture(0))
     found = {
-        name: [sample.caption for sample in load_samples(tmp_path, name)] for name in ("tile", "leather")
+        name: [sample.caption for sample in load_samples(tmp_path, name)]
+        for name in ("tile", "leather")
     }
     assert found == {"tile": ["dark tile"], "leather": []}
     # A folder that is no such root has no categories to tell apart.
@@ -199,7 +202,10 @@ def test_a_file_name_that_is_no_utf8_is_indexed_searched_and_shown(tmp_path):
     (folder / os.fsdecode(b"Pr\xfcfling.png")).write_bytes(picture(0))
     (folder / "other.png").write_bytes(picture(20))
     lineside("index", bundle, "--images", folder, "--store", tmp_path / "store")
-    for command in (("search", bundle, folder, "--store", tmp_path / "store"), ("inspect", bundle, folder)):
+    for command in (
+        ("search", bundle, folder, "--store", tmp_path / "store"),
+        ("inspect", bundle, folder),
+    ):
         assert "Pr\ufffdfling.png" in lineside(*command, "--json")
     captions = sorted(sample.caption for sample in load_samples(folder, "tile"))
     assert [caption.split()[-1] for caption in captions] == ["Pr\ufffdfling", "other"]
@@ -225,6 +231,8 @@ def test_a_search_that_failed_says_so_to_the_shell(tmp_path):
         "--store",
         "memory:",
     ]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -14,17 +14,21 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from edge_app.store import Merged, NeighbourStore, PartPoint, SearchFilter, give_word, open_store
+from edge_app.store import Merged, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.connect import connect
 from edge_app.store.remote import RemoteStore
 from edge_app.store.schema import point_id
 from runtime.errors import StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, exact_order, make_points
 
-EARLY, LATE, LATER = (f"2025-03-01T08:00:00.{digits}+00:00" for digits in ("000001", "000002", "500000"))
-Opener = Callable[[], NeighbourStore]
+EARLY, LATE, LATER = (
+    f"2025-03-01T08:00:00.{digits}+00:00" for digits in ("000001", "000002", "500000")
+)
+Opener = Callable[[], NeighborStore]
 SERVER = os.environ.get("QDRANT_URL", "")
-needs_server = pytest.mark.skipif(not SERVER, reason="set QDRANT_URL to a Qdrant server to run this")
+needs_server = pytest.mark.skipif(
+    not SERVER, reason="set QDRANT_URL to a Qdrant server to run this"
+)
 
 
 @pytest.fixture(
@@ -36,17 +40,21 @@ needs_server = pytest.mark.skipif(not SERVER, reason="set QDRANT_URL to a Qdrant
         pytest.param("server-grpc", marks=needs_server),
     ]
 )
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NeighbourStore]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NeighborStore]:
     kind = request.param
     if kind.startswith("server"):
         client = connect(SERVER + ("?prefer_grpc=1" if kind == "server-grpc" else ""))
-        opened: NeighbourStore = RemoteStore(client, bundle=BUNDLE, embedding_length=LENGTH, name=SERVER)
+        opened: NeighborStore = RemoteStore(
+            client, bundle=BUNDLE, embedding_length=LENGTH, name=SERVER
+        )
         client.delete_collection(opened.collection)
         opened.close()
         opened = RemoteStore(
             connect(SERVER + ("?prefer_grpc=1" if kind == "server-grpc" else "")),
-            bundle=BUNDLE, embedding_length=LENGTH, name=SERVER,
-        )  # fmt: skip
+            bundle=BUNDLE,
+            embedding_length=LENGTH,
+            name=SERVER,
+        )
     elif kind == "client-local":
         opened = RemoteStore(QdrantClient(":memory:"), bundle=BUNDLE, embedding_length=LENGTH)
     else:
@@ -56,17 +64,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NeighbourS
         yield opened
 
 
-def test_search_agrees_with_brute_force(store: NeighbourStore) -> None:
+def test_search_agrees_with_brute_force(store: NeighborStore) -> None:
     points = make_points(200)
     store.upsert(points)
     for query in make_points(20, seed=9):
         found = store.search(query.embedding, 5)
         expected = exact_order(query.embedding, points)[:5]
         assert [hit.point.point_id for hit in found] == [identifier for _, identifier in expected]
-        assert [hit.similarity for hit in found] == pytest.approx([value for value, _ in expected], abs=1e-5)
+        assert [hit.similarity for hit in found] == pytest.approx(
+            [value for value, _ in expected], abs=1e-5
+        )
 
 
-def test_search_of_an_unnormalised_descriptor_is_the_same(store: NeighbourStore) -> None:
+def test_search_of_an_unnormalized_descriptor_is_the_same(store: NeighborStore) -> None:
     points = make_points(30)
     store.upsert([replace(point, embedding=point.embedding * 7) for point in points])
     found = store.search(points[3].embedding * 0.01, 2)
@@ -74,7 +84,7 @@ def test_search_of_an_unnormalised_descriptor_is_the_same(store: NeighbourStore)
     assert found[0].similarity == pytest.approx(1.0, abs=1e-5)
 
 
-def test_fields_survive(store: NeighbourStore) -> None:
+def test_fields_survive(store: NeighborStore) -> None:
     point = replace(
         make_points(3)[1],
         path="/teile/straße 7/привет.png",
@@ -92,7 +102,7 @@ def test_fields_survive(store: NeighbourStore) -> None:
     assert hit.embedding.size == 0
 
 
-def test_empty_store_and_fewer_than_k(store: NeighbourStore) -> None:
+def test_empty_store_and_fewer_than_k(store: NeighborStore) -> None:
     points = make_points(3)
     assert store.count() == 0
     assert store.search(points[0].embedding, 5) == []
@@ -102,7 +112,7 @@ def test_empty_store_and_fewer_than_k(store: NeighbourStore) -> None:
     assert len(store.search(points[0].embedding, 5)) == 3
 
 
-def test_upsert_twice_changes_nothing_and_replaces(store: NeighbourStore) -> None:
+def test_upsert_twice_changes_nothing_and_replaces(store: NeighborStore) -> None:
     points = make_points(40)
     store.upsert(points)
     store.upsert(points)
@@ -127,15 +137,19 @@ def test_upsert_twice_changes_nothing_and_replaces(store: NeighbourStore) -> Non
         SearchFilter(since="2025-01-05T14:00:00+02:00", until="2025-01-05T12:00:01Z"),
     ],
 )
-def test_filters_agree_with_brute_force(store: NeighbourStore, where: SearchFilter) -> None:
+def test_filters_agree_with_brute_force(store: NeighborStore, where: SearchFilter) -> None:
     points = make_points(90)
     store.upsert(points)
 
     def day(text: str | None) -> np.datetime64 | None:
         # An independent reading of the times: numpy wants UTC without an offset.
-        plain = {"2025-01-05": "2025-01-05", "2025-01-06T13:00:00+01:00": "2025-01-06T12:00:00",
-                 "2025-01-05T14:00:00+02:00": "2025-01-05T12:00:00", "2025-01-05T12:00:01Z": "2025-01-05T12:00:01",
-                 "2025-01-10T12:00:00+00:00": "2025-01-10T12:00:00"}  # fmt: skip
+        plain = {
+            "2025-01-05": "2025-01-05",
+            "2025-01-06T13:00:00+01:00": "2025-01-06T12:00:00",
+            "2025-01-05T14:00:00+02:00": "2025-01-05T12:00:00",
+            "2025-01-05T12:00:01Z": "2025-01-05T12:00:01",
+            "2025-01-10T12:00:00+00:00": "2025-01-10T12:00:00",
+        }
         return None if text is None else np.datetime64(plain[text])
 
     since, until = day(where.since), day(where.until)
@@ -153,7 +167,7 @@ def test_filters_agree_with_brute_force(store: NeighbourStore, where: SearchFilt
     assert [hit.point.point_id for hit in store.search(query, 5, where)] == expected
 
 
-def test_exclude_ids(store: NeighbourStore) -> None:
+def test_exclude_ids(store: NeighborStore) -> None:
     points = make_points(20)
     store.upsert(points)
     where = SearchFilter(exclude_ids=(points[4].point_id, points[5].point_id.upper()))
@@ -163,7 +177,7 @@ def test_exclude_ids(store: NeighbourStore) -> None:
     assert points[5].point_id not in found
 
 
-def test_operators_word(store: NeighbourStore) -> None:
+def test_operators_word(store: NeighborStore) -> None:
     points = make_points(12)
     store.upsert(points)
     give_word(store, points[2], "wrong")
@@ -174,14 +188,16 @@ def test_operators_word(store: NeighbourStore) -> None:
     found = store.get(points[2].point_id)
     assert found is not None
     assert found.payload() == {
-        **points[2].payload(), "confirmed": "wrong", "confirmed_at": found.confirmed_at,
-    }  # fmt: skip
+        **points[2].payload(),
+        "confirmed": "wrong",
+        "confirmed_at": found.confirmed_at,
+    }
     assert (datetime.now(UTC) - datetime.fromisoformat(found.confirmed_at)).total_seconds() < 60
     hits = store.search(points[8].embedding, 5, SearchFilter(confirmed_only=True))
     assert {hit.point.point_id for hit in hits} == {points[2].point_id, points[7].point_id}
 
 
-def test_operators_word_brings_the_part_and_must_be_known(store: NeighbourStore) -> None:
+def test_operators_word_brings_the_part_and_must_be_known(store: NeighborStore) -> None:
     point = make_points(1)[0]
     with pytest.raises(StoreError, match="'right', 'wrong'"):
         give_word(store, point, "maybe")
@@ -194,7 +210,7 @@ def test_operators_word_brings_the_part_and_must_be_known(store: NeighbourStore)
 
 
 @pytest.mark.parametrize("there", ["31.1.2025 08:00", "9999-12-31T23:59:59.999999+00:00"])
-def test_a_word_is_stored_over_one_with_an_odd_time(store: NeighbourStore, there: str) -> None:
+def test_a_word_is_stored_over_one_with_an_odd_time(store: NeighborStore, there: str) -> None:
     (point,) = make_points(1)
     store.upsert([replace(point, confirmed="right", confirmed_at=LATE)])
     if isinstance(store, RemoteStore):
@@ -211,25 +227,32 @@ def test_a_word_is_stored_over_one_with_an_odd_time(store: NeighbourStore, there
 
 
 def test_a_word_that_the_store_does_not_keep_is_an_error(
-    store: NeighbourStore, monkeypatch: pytest.MonkeyPatch
+    store: NeighborStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (point,) = make_points(1)
     monkeypatch.setattr(store, "merge", lambda _: Merged())
-    with pytest.raises(StoreError, match="expected the word 'wrong' to be stored, found the part removed"):
+    with pytest.raises(
+        StoreError, match="expected the word 'wrong' to be stored, found the part removed"
+    ):
         give_word(store, point, "wrong")
 
 
-def test_a_zero_descriptor_is_like_nothing(store: NeighbourStore) -> None:
+def test_a_zero_descriptor_is_like_nothing(store: NeighborStore) -> None:
     points = make_points(5)
     store.upsert([replace(points[0], embedding=np.zeros(LENGTH, dtype=np.float32)), *points[1:]])
     found = store.search(points[1].embedding, 5)
-    assert {hit.point.point_id: hit.similarity for hit in found}[points[0].point_id] == pytest.approx(0)
+    assert {hit.point.point_id: hit.similarity for hit in found}[
+        points[0].point_id
+    ] == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"embedding": np.ones(LENGTH + 1, dtype=np.float32)}, r"expected shape \(24,\), found \(25,\)"),
+        (
+            {"embedding": np.ones(LENGTH + 1, dtype=np.float32)},
+            r"expected shape \(24,\), found \(25,\)",
+        ),
         ({"embedding": np.ones((1, LENGTH), dtype=np.float32)}, r"found \(1, 24\)"),
         ({"embedding": np.full(LENGTH, np.nan, dtype=np.float32)}, "finite"),
         ({"embedding": np.full(LENGTH, np.inf, dtype=np.float32)}, "finite"),
@@ -246,7 +269,7 @@ def test_a_zero_descriptor_is_like_nothing(store: NeighbourStore) -> None:
     ],
 )
 def test_unusable_points_are_refused_and_nothing_is_written(
-    store: NeighbourStore, change: dict[str, object], message: str
+    store: NeighborStore, change: dict[str, object], message: str
 ) -> None:
     points = make_points(3)
     with pytest.raises(StoreError, match=message):
@@ -254,7 +277,7 @@ def test_unusable_points_are_refused_and_nothing_is_written(
     assert store.count() == 0
 
 
-def test_unusable_queries_are_refused(store: NeighbourStore) -> None:
+def test_unusable_queries_are_refused(store: NeighborStore) -> None:
     good = make_points(1)[0].embedding
     with pytest.raises(StoreError, match="shape"):
         store.search(good[:-1])
@@ -270,18 +293,25 @@ def test_unusable_queries_are_refused(store: NeighbourStore) -> None:
         store.get("x")
 
 
-def test_closed_store_says_so(store: NeighbourStore) -> None:
+def test_closed_store_says_so(store: NeighborStore) -> None:
     point = make_points(1)[0]
     store.close()
     store.close()
-    for use in (store.count, lambda: store.search(point.embedding), lambda: store.upsert([point]),
-                lambda: store.get(point.point_id), lambda: store.fetch([point.point_id]), lambda: list(store.scroll()),
-                lambda: store.delete([point.point_id]), lambda: store.merge([point])):  # fmt: skip
+    for use in (
+        store.count,
+        lambda: store.search(point.embedding),
+        lambda: store.upsert([point]),
+        lambda: store.get(point.point_id),
+        lambda: store.fetch([point.point_id]),
+        lambda: list(store.scroll()),
+        lambda: store.delete([point.point_id]),
+        lambda: store.merge([point]),
+    ):
         with pytest.raises(StoreError, match="closed"):
             use()
 
 
-def test_fetch_returns_what_is_there(store: NeighbourStore) -> None:
+def test_fetch_returns_what_is_there(store: NeighborStore) -> None:
     points = make_points(6)
     store.upsert(points[:5])
     wanted = [points[4].point_id, points[1].point_id.upper(), points[5].point_id]
@@ -295,7 +325,7 @@ def test_fetch_returns_what_is_there(store: NeighbourStore) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 300])
-def test_scroll_meets_every_part_once(store: NeighbourStore, batch: int) -> None:
+def test_scroll_meets_every_part_once(store: NeighborStore, batch: int) -> None:
     points = make_points(50)
     store.upsert(points)
     pages = list(store.scroll(batch=batch))
@@ -306,18 +336,22 @@ def test_scroll_meets_every_part_once(store: NeighbourStore, batch: int) -> None
     for part in found:
         np.testing.assert_allclose(part.embedding, by_id[part.point_id].embedding, atol=1e-6)
         assert part.payload() == by_id[part.point_id].payload()
-    tiles = [part for page in store.scroll(SearchFilter(category="tile"), batch, full=False) for part in page]
+    tiles = [
+        part
+        for page in store.scroll(SearchFilter(category="tile"), batch, full=False)
+        for part in page
+    ]
     assert {part.point_id for part in tiles} == {p.point_id for p in points if p.category == "tile"}
     assert all(part.embedding.size == 0 and not part.thumbnail and part.path for part in tiles)
 
 
-def test_scroll_of_nothing_and_by_nothing(store: NeighbourStore) -> None:
+def test_scroll_of_nothing_and_by_nothing(store: NeighborStore) -> None:
     assert list(store.scroll()) == []
     with pytest.raises(StoreError, match="at least 1"):
         next(store.scroll(batch=0))
 
 
-def test_scroll_while_parts_are_deleted(store: NeighbourStore) -> None:
+def test_scroll_while_parts_are_deleted(store: NeighborStore) -> None:
     points = make_points(40)
     store.upsert(points)
     for page in store.scroll(batch=8, full=False):
@@ -325,7 +359,7 @@ def test_scroll_while_parts_are_deleted(store: NeighbourStore) -> None:
     assert store.count() == 0
 
 
-def test_delete_removes_what_is_named(store: NeighbourStore) -> None:
+def test_delete_removes_what_is_named(store: NeighborStore) -> None:
     points = make_points(20)
     store.upsert(points)
     give_word(store, points[3], "wrong")
@@ -345,7 +379,7 @@ def test_delete_removes_what_is_named(store: NeighbourStore) -> None:
     ) == 0
 
 
-def test_a_word_without_a_time_is_given_now(store: NeighbourStore) -> None:
+def test_a_word_without_a_time_is_given_now(store: NeighborStore) -> None:
     points = make_points(3)
     store.upsert([replace(points[0], confirmed="right"), points[1]])
     found = store.get(points[0].point_id)
@@ -356,7 +390,7 @@ def test_a_word_without_a_time_is_given_now(store: NeighbourStore) -> None:
     assert not untouched.confirmed_at
 
 
-def test_a_word_is_later_than_the_one_it_replaces(store: NeighbourStore) -> None:
+def test_a_word_is_later_than_the_one_it_replaces(store: NeighborStore) -> None:
     ahead = "2999-01-01T00:00:00+00:00"
     point = replace(make_points(1)[0], confirmed="right", confirmed_at=ahead)
     store.upsert([point])
@@ -368,17 +402,20 @@ def test_a_word_is_later_than_the_one_it_replaces(store: NeighbourStore) -> None
     )
 
 
-def test_merge_adds_what_is_missing_and_leaves_the_rest(store: NeighbourStore) -> None:
+def test_merge_adds_what_is_missing_and_leaves_the_rest(store: NeighborStore) -> None:
     points = make_points(10)
     store.upsert(points[:6])
     others = [replace(point, path="/elsewhere", confirmed="right") for point in points[4:]]
     assert store.merge(others) == Merged(added=4, words=2, unchanged=0)
     # A word from before the field existed gets no time: made up, it would beat real ones.
     found = {part.point_id: part for page in store.scroll() for part in page}
-    assert [found[point.point_id].path for point in points] == [point.path for point in points[:6]] + [
-        "/elsewhere"
-    ] * 4
-    assert {(part.confirmed, part.confirmed_at) for part in found.values()} == {("", ""), ("right", "")}
+    assert [found[point.point_id].path for point in points] == [
+        point.path for point in points[:6]
+    ] + ["/elsewhere"] * 4
+    assert {(part.confirmed, part.confirmed_at) for part in found.values()} == {
+        ("", ""),
+        ("right", ""),
+    }
     assert store.merge(others) == Merged(unchanged=6)
     assert store.merge([]) == Merged()
 
@@ -402,7 +439,7 @@ def test_merge_adds_what_is_missing_and_leaves_the_rest(store: NeighbourStore) -
     ],
 )
 def test_newest_word_wins_in_whatever_order_they_come(
-    store: NeighbourStore, there: tuple[str, str], coming: tuple[str, str], wins: bool
+    store: NeighborStore, there: tuple[str, str], coming: tuple[str, str], wins: bool
 ) -> None:
     def with_word(point: PartPoint, word: tuple[str, str]) -> PartPoint:
         return replace(point, confirmed=word[0], confirmed_at=word[1])
@@ -411,12 +448,15 @@ def test_newest_word_wins_in_whatever_order_they_come(
     store.merge([with_word(first, there), with_word(second, coming)])
     assert store.merge([with_word(first, coming)]).words == wins
     assert store.merge([with_word(second, there)]).words == (not wins and there != coming)
-    ends = {(part.confirmed, part.confirmed_at) for part in store.fetch([first.point_id, second.point_id])}
+    ends = {
+        (part.confirmed, part.confirmed_at)
+        for part in store.fetch([first.point_id, second.point_id])
+    }
     assert len(ends) == 1
     assert ends.pop()[0] == (coming if wins else there)[0]
 
 
-def test_a_word_brings_the_verdict_that_it_is_on(store: NeighbourStore) -> None:
+def test_a_word_brings_the_verdict_that_it_is_on(store: NeighborStore) -> None:
     """Another box had another threshold: "wrong" was said of its verdict, not of this one's."""
     (point,) = make_points(1)
     store.upsert([replace(point, verdict="anomalous", raw_score=9.0, normalized_score=0.9)])
@@ -428,16 +468,18 @@ def test_a_word_brings_the_verdict_that_it_is_on(store: NeighbourStore) -> None:
     assert (found.confirmed, found.path) == ("wrong", point.path)
 
 
-def test_merge_refuses_unusable_points_and_writes_nothing(store: NeighbourStore) -> None:
+def test_merge_refuses_unusable_points_and_writes_nothing(store: NeighborStore) -> None:
     points = make_points(3)
     with pytest.raises(StoreError, match="finite raw_score"):
         store.merge([points[0], replace(points[1], raw_score=float("nan"))])
     assert store.count() == 0
 
 
-def test_eight_threads(store: NeighbourStore, request: pytest.FixtureRequest) -> None:
+def test_eight_threads(store: NeighborStore, request: pytest.FixtureRequest) -> None:
     if "client-local" in request.node.name:
-        pytest.skip("qdrant-client documents its local mode as not safe under threads; no box runs on it")
+        pytest.skip(
+            "qdrant-client documents its local mode as not safe under threads; no box runs on it"
+        )
     points = make_points(320)
     store.upsert(points[:40])
 
@@ -461,4 +503,6 @@ def test_ids_depend_on_content_and_bundle_alone() -> None:
     first = point_id(b"content", "a")
     assert first == point_id(b"content", "a")
     assert uuid.UUID(first).version == 5
-    assert len({first, point_id(b"content", "b"), point_id(b"Content", "a"), point_id(b"", "a")}) == 4
+    assert (
+        len({first, point_id(b"content", "b"), point_id(b"Content", "a"), point_id(b"", "a")}) == 4
+    )

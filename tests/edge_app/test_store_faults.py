@@ -145,7 +145,9 @@ def _damage(file: Path, how: str) -> None:
         pytest.param("segments/*/segment.json", "delete", marks=pytest.mark.slow),
         ("segments/*/segment.json", "empty"),
         pytest.param(
-            "segments/*/vector_storage-defect/vectors/chunk_0.mmap", "delete", marks=pytest.mark.slow
+            "segments/*/vector_storage-defect/vectors/chunk_0.mmap",
+            "delete",
+            marks=pytest.mark.slow,
         ),
         ("segments/*/vector_storage-defect/vectors/status.dat", "delete"),
         pytest.param("segments/*/payload_storage/page_0.dat", "empty", marks=pytest.mark.slow),
@@ -209,9 +211,13 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
         open_store(str(tmp_path / "file"), bundle=BUNDLE, embedding_length=LENGTH)
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that even root cannot write")
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(), reason="needs a file system that even root cannot write"
+)
 def test_folder_that_nobody_can_write() -> None:
-    with pytest.raises(StoreError, match=r"/proc/neighbours.*expected a folder that can be written.*--store"):
+    with pytest.raises(
+        StoreError, match=r"/proc/neighbours.*expected a folder that can be written.*--store"
+    ):
         open_store("/proc/neighbours", bundle=BUNDLE, embedding_length=LENGTH)
 
 
@@ -288,8 +294,10 @@ def test_killed_while_writing_every_acknowledged_point_is_there(tmp_path: Path) 
     for round_number in range(KILL_ROUNDS):
         writer = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(folder), str(round_number)],
-            stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
         assert writer.stdout is not None
         first = writer.stdout.readline()
         time.sleep(random.Random(round_number).uniform(0.0, 0.4))
@@ -328,8 +336,10 @@ def test_killed_while_building_the_index_nothing_is_lost(tmp_path: Path, wait_s:
     folder = filled(tmp_path, 8000)
     indexer = subprocess.Popen(
         [sys.executable, "-c", _INDEXER, str(folder)],
-        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert indexer.stdout is not None
     indexer.stdout.readline()
     time.sleep(wait_s)
@@ -407,7 +417,8 @@ def test_a_process_that_may_not_start_threads_does_not_cost_the_store(
 
     def refuse(*_: object) -> None:
         raise RuntimeError(
-            "failed to build edge-search thread pool: Resource temporarily unavailable (os error 11)"
+            "failed to build edge-search thread pool: Resource temporarily unavailable (os error "
+            "11)"
         )
 
     with monkeypatch.context() as limited:

@@ -33,15 +33,18 @@ def recall(store: EdgeStore, points: list[PartPoint], where: SearchFilter | None
     hits = 0
     for query in make_points(50, seed=9):
         expected = {identifier for _, identifier in exact_order(query.embedding, allowed)[:5]}
-        hits += len(expected & {hit.point.point_id for hit in store.search(query.embedding, 5, where)})
+        hits += len(
+            expected & {hit.point.point_id for hit in store.search(query.embedding, 5, where)}
+        )
     return hits / 250
 
 
-def quantised(folder: Path) -> bool:
+def quantized(folder: Path) -> bool:
     return any((folder / SHARD_FOLDER).rglob("quantized.data"))
 
 
-# The graph is built by several threads, so it differs from run to run; random points are harder than descriptors.
+# The graph is built by several threads, so it differs from run to run; random points are harder
+# than descriptors.
 RECALL = 0.95
 
 
@@ -54,7 +57,7 @@ def test_an_indexed_store_finds_what_brute_force_finds(
         store.upsert(points)
         assert store.optimize() is True
         assert store.optimize() is False
-        assert quantised(tmp_path / "s") == (quantize_from == 5000)
+        assert quantized(tmp_path / "s") == (quantize_from == 5000)
         assert recall(store, points) >= RECALL
         assert recall(store, points, SearchFilter(category="grid")) >= RECALL
         # Whatever comes later is found at once, and changes are kept.
@@ -78,7 +81,9 @@ def test_few_parts_need_no_index(tmp_path: Path) -> None:
         assert recall(store, make_points(300)) == 1.0
 
 
-def test_a_store_from_before_the_index_gets_its_layout(tmp_path: Path, points: list[PartPoint]) -> None:
+def test_a_store_from_before_the_index_gets_its_layout(
+    tmp_path: Path, points: list[PartPoint]
+) -> None:
     with opened(tmp_path / "s") as store:
         store.upsert(points[:10])
     path = tmp_path / "s" / SHARD_FOLDER

@@ -93,7 +93,9 @@ def test_key_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch, status: i
     with answering(status, b"Must provide an API key") as (location, keys):
         with pytest.raises(StoreError) as error:
             open_at(location)
-        assert f"found no key ({status}); set the environment variable QDRANT_API_KEY" in one_line(error)
+        assert f"found no key ({status}); set the environment variable QDRANT_API_KEY" in one_line(
+            error
+        )
         monkeypatch.setenv(API_KEY_VARIABLE, "secret-key")
         with pytest.raises(StoreError) as error:
             open_at(location)
@@ -105,7 +107,12 @@ def test_key_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch, status: i
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, b"not here"), (500, b"broken"), (200, b"<html>a router's start page</html>"), (200, b"{}")],
+    [
+        (404, b"not here"),
+        (500, b"broken"),
+        (200, b"<html>a router's start page</html>"),
+        (200, b"{}"),
+    ],
 )
 def test_server_that_is_no_healthy_qdrant(status: int, body: bytes) -> None:
     with answering(status, body) as (location, _):
@@ -128,9 +135,18 @@ def test_key_over_plain_http_is_pointed_out(
 
 @pytest.mark.parametrize(
     "location",
-    ["http://", "http://host:port", "http://host:99999", "http://host?color=red", "http://host?prefer_grpc=yes",
-     "http://host?prefer_grpc=1&grpc_port=x", "http://user:key@host:6333", "grpc://", "http://[::1"],
-)  # fmt: skip
+    [
+        "http://",
+        "http://host:port",
+        "http://host:99999",
+        "http://host?color=red",
+        "http://host?prefer_grpc=yes",
+        "http://host?prefer_grpc=1&grpc_port=x",
+        "http://user:key@host:6333",
+        "grpc://",
+        "http://[::1",
+    ],
+)
 def test_urls_that_are_none(location: str) -> None:
     with pytest.raises(StoreError, match=r"expected http://HOST:6333"):
         connect(location)
@@ -148,7 +164,10 @@ def test_collection_with_other_vectors_is_refused() -> None:
             {"other": models.VectorParams(size=LENGTH, distance=models.Distance.COSINE)},
             "cosine vector 'defect'",
         ),
-        (models.VectorParams(size=LENGTH, distance=models.Distance.COSINE), "cosine vector 'defect'"),
+        (
+            models.VectorParams(size=LENGTH, distance=models.Distance.COSINE),
+            "cosine vector 'defect'",
+        ),
     ]:
         client = QdrantClient(":memory:")
         client.create_collection(name, vectors_config=config)
@@ -172,7 +191,9 @@ def test_bundles_share_a_server_and_never_mix(tmp_path: object) -> None:
     with RemoteStore(QdrantClient(path=path), bundle=other, embedding_length=8) as store:
         store.upsert(make_points(7, length=8, bundle=other))
         assert store.count() == 7
-    with RemoteStore(QdrantClient(path=path), bundle=BUNDLE, embedding_length=LENGTH, create=False) as store:
+    with RemoteStore(
+        QdrantClient(path=path), bundle=BUNDLE, embedding_length=LENGTH, create=False
+    ) as store:
         assert store.count() == 5
 
 

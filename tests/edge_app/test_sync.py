@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_app.commands.sync import command as sync_command
-from edge_app.store import NeighbourStore, PartPoint, give_word, open_store
+from edge_app.store import NeighborStore, PartPoint, give_word, open_store
 from edge_app.store.connect import StoreUnreachableError
 from edge_app.store.inventory import held_at
 from edge_app.store.remote import RemoteStore
@@ -48,12 +48,12 @@ def url() -> Iterator[str]:
 
 
 @contextmanager
-def opened(location: str, pauses_s: Sequence[float] = ()) -> Iterator[NeighbourStore]:
+def opened(location: str, pauses_s: Sequence[float] = ()) -> Iterator[NeighborStore]:
     with open_store(location, bundle=BUNDLE, embedding_length=LENGTH, pauses_s=pauses_s) as store:
         yield store
 
 
-def contents(store: NeighbourStore) -> dict[str, PartPoint]:
+def contents(store: NeighborStore) -> dict[str, PartPoint]:
     found = [part for page in store.scroll() for part in page]
     assert len({part.point_id for part in found}) == len(found)
     return {part.point_id: part for part in found}
@@ -88,17 +88,33 @@ def test_both_sides_get_what_they_lack(tmp_path: Path, url: str) -> None:
         # Nobody has said anything on 20 to 24, so they stay with the server.
         assert set(held) == {point.point_id for point in (*points[:20], *points[25:])}
         assert held[points[27].point_id].thumbnail == points[27].thumbnail
-        np.testing.assert_allclose(held[points[27].point_id].embedding, points[27].embedding, atol=1e-6)
+        np.testing.assert_allclose(
+            held[points[27].point_id].embedding, points[27].embedding, atol=1e-6
+        )
         assert sync(box, server, batch=7) == SyncReport(unchanged=25)
 
 
 def test_newest_word_wins_on_both_sides(tmp_path: Path, url: str) -> None:
     mine, theirs, withdrawn, legacy, same = make_points(5)
     with opened(str(tmp_path)) as box, opened(url) as server:
-        box.merge([with_word(mine, "wrong", 9), with_word(theirs, "wrong", 3), with_word(withdrawn, "right", 3),
-                   replace(legacy, confirmed="right"), with_word(same, "right", 5)])  # fmt: skip
-        server.merge([with_word(mine, "right", 8), with_word(theirs, "right", 4), with_word(withdrawn, "", 4),
-                      with_word(legacy, "wrong", 1), with_word(same, "right", 5)])  # fmt: skip
+        box.merge(
+            [
+                with_word(mine, "wrong", 9),
+                with_word(theirs, "wrong", 3),
+                with_word(withdrawn, "right", 3),
+                replace(legacy, confirmed="right"),
+                with_word(same, "right", 5),
+            ]
+        )
+        server.merge(
+            [
+                with_word(mine, "right", 8),
+                with_word(theirs, "right", 4),
+                with_word(withdrawn, "", 4),
+                with_word(legacy, "wrong", 1),
+                with_word(same, "right", 5),
+            ]
+        )
         assert sync(box, server) == SyncReport(words_pushed=1, words_pulled=3, unchanged=1)
         assert words(contents(box)) == words(contents(server))
         assert words(contents(box)) == {
@@ -137,8 +153,12 @@ def test_two_boxes_over_a_bad_network_hold_the_union_and_the_newest_words(
     with opened(url) as server:
         for name, mine in (("left", points[:28]), ("right", points[16:])):
             with opened(str(tmp_path / name)) as box:
-                said = [with_word(point, chance.choice(["right", "wrong", ""]), chance.randint(1, 28))
-                        if chance.random() < 0.5 else point for point in mine]  # fmt: skip
+                said = [
+                    with_word(point, chance.choice(["right", "wrong", ""]), chance.randint(1, 28))
+                    if chance.random() < 0.5
+                    else point
+                    for point in mine
+                ]
                 box.merge(said)
             for point in said:
                 best = truth.setdefault(point.point_id, point)
@@ -175,7 +195,9 @@ def test_each_fault_on_each_request(tmp_path: Path, url: str, fault: str) -> Non
             box.delete(everything)
             box.upsert(points[:8])
             server.merge([with_word(point, "wrong", 2) for point in points[6:]])
-            with proxied(url, lambda number, _, place=place: fault if number == place else PASS) as proxy:
+            with proxied(
+                url, lambda number, _, place=place: fault if number == place else PASS
+            ) as proxy:
                 with opened(proxy.url, pauses_s=(0.0, 0.0)) as through:
                     sync(box, through, batch=5)
                 proxy.deliver_late()
@@ -278,7 +300,9 @@ def test_indexes_that_a_broken_network_left_out_are_made_at_the_next_opening(url
     assert len(asked) >= len(INDEXED_FIELDS) + 1
 
 
-def test_server_that_stays_away_is_one_line_and_the_box_keeps_its_parts(tmp_path: Path, url: str) -> None:
+def test_server_that_stays_away_is_one_line_and_the_box_keeps_its_parts(
+    tmp_path: Path, url: str
+) -> None:
     with opened(str(tmp_path)) as box:
         box.upsert(make_points(20))
         with proxied(url, lambda number, _: PASS if number < 14 else BUSY) as proxy:
@@ -310,7 +334,11 @@ def test_command_takes_every_bundle_and_can_be_restricted(tmp_path: Path, url: s
         box.upsert(others)
     code, out, _ = run(location, url, "--bundle", OTHER[:10], "--json")
     found = json.loads(out)
-    assert (code, found["pushed"], [entry["bundle"] for entry in found["bundles"]]) == (0, 7, [OTHER])
+    assert (code, found["pushed"], [entry["bundle"] for entry in found["bundles"]]) == (
+        0,
+        7,
+        [OTHER],
+    )
     code, out, _ = run(location, url, "--json")
     found = json.loads(out)
     assert (code, found["pushed"], found["pulled"], found["unchanged"]) == (0, 5, 0, 7)
@@ -337,7 +365,8 @@ def test_a_new_box_names_the_bundle(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("http://a:6333", "http://b:6333"), ("here", "there"), ("memory:", "http://b:6333")]
+    "arguments",
+    [("http://a:6333", "http://b:6333"), ("here", "there"), ("memory:", "http://b:6333")],
 )
 def test_sides_that_are_none(arguments: tuple[str, str]) -> None:
     with pytest.raises(StoreError, match="expected a folder"):
@@ -361,9 +390,18 @@ def test_interrupted_and_run_again(tmp_path: Path, url: str) -> None:
 
     with proxied(url, stalling) as proxy:
         started = subprocess.Popen(
-            [sys.executable, "-c", "from runtime.cli import main; main()", "sync", location, proxy.url],
-            stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                "from runtime.cli import main; main()",
+                "sync",
+                location,
+                proxy.url,
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
         while reached[0] < 18 and started.poll() is None:
             time.sleep(0.05)
         started.send_signal(signal.SIGINT)

@@ -8,9 +8,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from runtime.bundle_writer import seal
-from runtime.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.bundle.folder import seal
+from runtime.bundle.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 
 SIDE = 32
 CELLS = 4
@@ -20,7 +20,8 @@ LENGTH = CELLS * CELLS * 3
 def write_tiny_bundle(folder: Path, *, gain: float = 1.0) -> Path:
     """Write a bundle whose score is the largest deviation of a cell's mean colour from 128, in [0, 128] times ``gain``.
 
-    The embedding is the L2-normalised deviation of the 4 x 4 cells, 48 numbers. Another ``gain`` is another model.
+    The embedding is the L2-normalised deviation of the 4 x 4 cells, 48 numbers. Another ``gain`` is
+    another model.
     """
     image = ops.parameter([1, SIDE, SIDE, 3], np.uint8, name="image")
     deviation = ops.subtract(ops.convert(image, "f32"), ops.constant(np.float32(128)))
@@ -30,7 +31,9 @@ def write_tiny_bundle(folder: Path, *, gain: float = 1.0) -> Path:
     cells = ops.reduce_mean(grid, np.array([1, 3]), keep_dims=False)
     scaled = ops.multiply(cells, ops.constant(np.float32(gain)))
     strength = ops.reduce_max(ops.absolute(scaled), np.array([2]), keep_dims=False)
-    score = ops.reshape(ops.reduce_max(strength, np.array([0, 1])), np.array([1]), special_zero=False)
+    score = ops.reshape(
+        ops.reduce_max(strength, np.array([0, 1])), np.array([1]), special_zero=False
+    )
     anomaly_map = ops.reshape(strength, np.array([1, 1, CELLS, CELLS]), special_zero=False)
     flat = ops.reshape(scaled, np.array([1, LENGTH]), special_zero=False)
     embedding = ops.normalize_l2(flat, np.array([1]), eps=1e-12, eps_mode="max")
@@ -40,7 +43,9 @@ def write_tiny_bundle(folder: Path, *, gain: float = 1.0) -> Path:
     image.output(0).set_names({"image"})
     target = folder / "openvino" / "fp32"
     target.mkdir(parents=True)
-    ov.save_model(ov.Model(list(outputs.values()), [image]), target / "model.xml", compress_to_fp16=False)
+    ov.save_model(
+        ov.Model(list(outputs.values()), [image]), target / "model.xml", compress_to_fp16=False
+    )
     threshold = Threshold(64.0 * gain, 64.0 * gain, 10.0 * gain, "manual", 0)
     write_thresholds(folder / THRESHOLDS_FILE, Thresholds({"openvino/fp32": threshold}))
     seal(

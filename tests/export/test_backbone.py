@@ -12,10 +12,10 @@ from export.backbone import fill, make_extractor, normalization_of, packaged_lit
 from export.layers import default_layers
 from export.weights import load_state_dict
 from runtime.errors import TrainingError
-from runtime.preprocess import resize
+from runtime.images.preprocess import resize
 
 
-def test_normalisation_belongs_to_the_backbone():
+def test_normalization_belongs_to_the_backbone():
     assert normalization_of("tf_efficientnet_lite0").mean == (0.5, 0.5, 0.5)
     assert normalization_of("resnet18").mean == pytest.approx((0.485, 0.456, 0.406))
 
@@ -51,9 +51,12 @@ def test_features_equal_the_whole_model_s():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "layers"), [("resnet18", ("layer2", "layer3")), ("wide_resnet50_2", ("layer2", "layer3"))]
+    ("backbone", "layers"),
+    [("resnet18", ("layer2", "layer3")), ("wide_resnet50_2", ("layer2", "layer3"))],
 )
-def test_any_timm_backbone_from_a_weight_file(tmp_path: Path, backbone: str, layers: tuple[str, ...]):
+def test_any_timm_backbone_from_a_weight_file(
+    tmp_path: Path, backbone: str, layers: tuple[str, ...]
+):
     torch.manual_seed(1)
     state = timm.create_model(backbone, pretrained=False).state_dict()
     file = tmp_path / "weights.safetensors"

@@ -33,13 +33,17 @@ def assert_every_pick_is_farthest(
     points = points.astype(np.float64)
     nearest = np.linalg.norm(points - points[chosen[0]], axis=1)
     for step, pick in enumerate(chosen[1:], 1):
-        assert step < given or nearest[pick] * tolerance >= nearest.max(), f"pick {step} is not the farthest"
+        assert step < given or nearest[pick] * tolerance >= nearest.max(), (
+            f"pick {step} is not the farthest"
+        )
         nearest = np.minimum(nearest, np.linalg.norm(points - points[pick], axis=1))
 
 
 def sklearn_radius(points: np.ndarray, chosen: list[int]) -> float:
     # The brute-force searcher expands the square too; a ball tree takes differences.
-    search = NearestNeighbors(n_neighbors=1, algorithm="ball_tree").fit(points[chosen].astype(np.float64))
+    search = NearestNeighbors(n_neighbors=1, algorithm="ball_tree").fit(
+        points[chosen].astype(np.float64)
+    )
     return float(search.kneighbors(points.astype(np.float64))[0].max())
 
 
@@ -80,11 +84,16 @@ def test_radius_is_that_of_plain_greedy(distinct, copies, dimensions, share, sca
 
 @settings(max_examples=40, deadline=None)
 @given(
-    side=st.integers(2, 9), dimensions=st.integers(1, 3), seed=st.integers(0, 2**16), share=st.floats(0, 0.9)
+    side=st.integers(2, 9),
+    dimensions=st.integers(1, 3),
+    seed=st.integers(0, 2**16),
+    share=st.floats(0, 0.9),
 )
 def test_ties_on_a_grid(side, dimensions, seed, share):
     grid = (
-        np.stack(np.meshgrid(*[np.arange(side)] * dimensions), -1).reshape(-1, dimensions).astype(np.float32)
+        np.stack(np.meshgrid(*[np.arange(side)] * dimensions), -1)
+        .reshape(-1, dimensions)
+        .astype(np.float32)
     )
     n_select = 1 + int(share * (len(grid) - 1))
     chosen = select_coreset(torch.from_numpy(grid), n_select, seed).tolist()
@@ -94,7 +103,9 @@ def test_ties_on_a_grid(side, dimensions, seed, share):
 
 def test_same_picks_as_plain_greedy_over_many_rounds_and_blocks():
     points = clustered(6_000, 16, 3)
-    n_select = BLOCK_CENTERS + 300  # several blocks of centers, and candidates left out of each round
+    n_select = (
+        BLOCK_CENTERS + 300
+    )  # several blocks of centers, and candidates left out of each round
     chosen = select_coreset(torch.from_numpy(points), n_select, 3)
     expected, radius = brute_force(points, n_select, int(chosen[0]))
     # Rounding may swap two patches whose distances are equal to six digits, no more than that.
@@ -115,9 +126,9 @@ def test_tight_clusters_far_apart_need_more_than_float32():
     """Within a cluster, distances are a hundred-thousandth of those between clusters."""
     generator = np.random.default_rng(0)
     centers = generator.normal(size=(3, 8)) * 1000
-    points = (centers[generator.integers(3, size=300)] + generator.normal(size=(300, 8)) * 0.01).astype(
-        np.float32
-    )
+    points = (
+        centers[generator.integers(3, size=300)] + generator.normal(size=(300, 8)) * 0.01
+    ).astype(np.float32)
     chosen = select_coreset(torch.from_numpy(points), 40)
     assert_every_pick_is_farthest(points, chosen.tolist())
     ours = sklearn_radius(points, chosen.tolist())
@@ -222,4 +233,6 @@ def test_another_shape_is_refused(shape):
 @pytest.mark.parametrize("selected", [[], [[0]], [-1], [100]])
 def test_a_selection_of_other_features_is_refused(selected):
     with pytest.raises(TrainingError, match="between 0 and 99"):
-        covering_radius(torch.from_numpy(clustered(100, 8, 0)), torch.tensor(selected, dtype=torch.int64))
+        covering_radius(
+            torch.from_numpy(clustered(100, 8, 0)), torch.tensor(selected, dtype=torch.int64)
+        )

@@ -11,7 +11,7 @@ from export.feature_student import FeatureEfficientAdModel
 from export.graphs.efficientad import FeatureEfficientAdGraph
 from export.map_tuning import MapReading
 from export.recipe import EfficientAdRecipe
-from runtime.heatmap import upsample_map
+from runtime.images.heatmap import upsample_map
 
 RECIPE = EfficientAdRecipe(student="features", size_hw=(256, 256))
 
@@ -57,7 +57,9 @@ def test_the_share_of_the_student_is_whole() -> None:
     with torch.no_grad():
         student, autoencoder = model.get_maps(torch.rand(1, 3, 256, 256), normalize=True)
         model.read_as(MapReading(1.0, 0.0))
-        read = model(torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))).anomaly_map
+        read = model(
+            torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+        ).anomaly_map
         again, _ = model.get_maps(
             torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)), normalize=True
         )
@@ -67,7 +69,9 @@ def test_the_share_of_the_student_is_whole() -> None:
     torch.testing.assert_close(read, 0.5 * again)
 
 
-def test_what_it_takes_off_grows_with_the_distance_from_good_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_takes_off_grows_with_the_distance_from_good_patches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Good patches vary in eight directions of many; along the others they hardly do."""
     monkeypatch.setattr(feature_student, "BATCH", 512)
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from export.first_threshold import LEAST_FREEDOM, TYPICAL_SPREAD, prediction_bound
+from calibration.first_threshold import LEAST_FREEDOM, TYPICAL_SPREAD, prediction_bound
 
 SCORES = st.lists(st.floats(-10, 100), min_size=1, max_size=30)
 

@@ -63,7 +63,9 @@ def test_all_categories_arrive_and_nothing_else(tmp_path: Path, info: DownloadIn
     ).read_bytes() == b"tile train/good/000.png"
 
 
-def test_one_category_and_a_second_call_that_fetches_nothing(tmp_path: Path, info: DownloadInfo) -> None:
+def test_one_category_and_a_second_call_that_fetches_nothing(
+    tmp_path: Path, info: DownloadInfo
+) -> None:
     assert fetch(tmp_path / "data", ["grid"], info=info) == ["grid"]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["grid"]
     gone = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
@@ -85,13 +87,17 @@ def test_what_lies_in_a_categorys_place_is_named_before_the_download(
     kept.write_text("mine")
     gone = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
     for categories in ([], ["tile"]):
-        with pytest.raises(DataError, match=r"tile: expected nothing or a category .* move it away"):
+        with pytest.raises(
+            DataError, match=r"tile: expected nothing or a category .* move it away"
+        ):
             fetch(tmp_path / "data", categories, info=gone)
     assert fetch(tmp_path / "data", ["grid"], info=info) == ["grid"]
     assert kept.read_text() == "mine"
 
 
-def test_an_archive_at_hand_is_used_and_kept(tmp_path: Path, info: DownloadInfo, archive: Path) -> None:
+def test_an_archive_at_hand_is_used_and_kept(
+    tmp_path: Path, info: DownloadInfo, archive: Path
+) -> None:
     gone = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
     assert fetch(tmp_path / "data", archive=archive, info=gone) == ["grid", "tile"]
     assert archive.is_file()
@@ -109,7 +115,9 @@ def test_failure_is_one_line_and_leaves_nothing(
 ) -> None:
     given = archive if fault != "unreachable" else None
     if fault == "unreachable":
-        info = DownloadInfo(name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum)
+        info = DownloadInfo(
+            name="mvtec", url="http://127.0.0.1:9/mvtec.tar.xz", hashsum=info.hashsum
+        )
     elif fault == "damaged":
         archive.write_bytes(archive.read_bytes()[:-100])
     else:

@@ -19,7 +19,7 @@ from export.graphs.patchcore import PatchCoreGraph, first_smallest
 from export.map_tuning import MapReading
 from export.patchcore import ProjectedPatchcoreModel
 from export.projection import fit_projection
-from runtime.heatmap import upsample_map
+from runtime.images.heatmap import upsample_map
 
 LAYERS = ("blocks.2", "blocks.4")
 SIZE = 64
@@ -43,9 +43,9 @@ def to_batch(image: np.ndarray, normalization: Normalization | None) -> torch.Te
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     if normalization is None:
         return batch
-    return (batch - torch.tensor(normalization.mean).view(1, 3, 1, 1)) / torch.tensor(normalization.std).view(
-        1, 3, 1, 1
-    )
+    return (batch - torch.tensor(normalization.mean).view(1, 3, 1, 1)) / torch.tensor(
+        normalization.std
+    ).view(1, 3, 1, 1)
 
 
 @pytest.mark.parametrize("bank_rows", [1, 5, 100, 1500])
@@ -75,9 +75,12 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
 
 
 @given(
-    rows=arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 40)),
-                elements=st.sampled_from([-2.5, -1.0, 0.0, 1.0, 3e8]))
-)  # fmt: skip
+    rows=arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.integers(1, 40)),
+        elements=st.sampled_from([-2.5, -1.0, 0.0, 1.0, 3e8]),
+    )
+)
 def test_the_first_of_the_smallest_is_found_without_a_sort(rows):
     found = first_smallest(torch.from_numpy(rows))
     assert found.dtype == torch.int64
@@ -107,7 +110,9 @@ def projected_model(
     return model.eval()
 
 
-@pytest.mark.parametrize(("share", "blur"), [(0.0, 0.0), (0.01, 0.0), (0.01, 1.0), (0.05, 0.5), (1.0, 1.5)])
+@pytest.mark.parametrize(
+    ("share", "blur"), [(0.0, 0.0), (0.01, 0.0), (0.01, 1.0), (0.05, 0.5), (1.0, 1.5)]
+)
 def test_projected_patchcore_graph_equals_the_reference_model(extractor, images, share, blur):
     normalization = normalization_of("tf_efficientnet_lite0")
     model = projected_model(extractor, images[:3], share, blur)
@@ -136,11 +141,21 @@ def test_projected_patchcore_graph_equals_the_reference_model(extractor, images,
 
 @pytest.mark.parametrize("blur", [0.0, 1.0])
 @pytest.mark.parametrize(("share", "patches"), [(0.001, 1), (0.05, 3), (0.5, 32), (1.0, 64)])
-def test_the_score_is_the_mean_of_the_most_anomalous_patches(extractor, images, share, patches, blur):
+def test_the_score_is_the_mean_of_the_most_anomalous_patches(
+    extractor, images, share, patches, blur
+):
     normalization = normalization_of("tf_efficientnet_lite0")
     model = projected_model(extractor, images[:3], share, blur)
     graph = PatchCoreGraph(
-        extractor, LAYERS, model.memory_bank, normalization, 9, GOOD_SCORES, model.projection, share, blur
+        extractor,
+        LAYERS,
+        model.memory_bank,
+        normalization,
+        9,
+        GOOD_SCORES,
+        model.projection,
+        share,
+        blur,
     ).eval()
     with torch.no_grad():
         score, anomaly_map, _ = graph(torch.from_numpy(images[4])[None])
@@ -154,8 +169,8 @@ def test_the_score_is_the_mean_of_the_most_anomalous_patches(extractor, images, 
 def by_hand(direction: np.ndarray, score: float, good_scores: tuple[float, float]) -> np.ndarray:
     """The descriptor in numpy."""
     typical, bound = good_scores
-    judgement = 0.7 * np.clip((score - bound) / (bound - typical), -1, 2)
-    whole = np.append(direction / np.linalg.norm(direction), judgement)
+    judgment = 0.7 * np.clip((score - bound) / (bound - typical), -1, 2)
+    whole = np.append(direction / np.linalg.norm(direction), judgment)
     return whole / np.linalg.norm(whole)
 
 
@@ -173,7 +188,9 @@ def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(
     distances = np.linalg.norm(patches[:, None] - bank.numpy()[None], axis=2)
     top = np.argsort(-distances.min(axis=1))[:10]
     direction = (patches[top] - bank.numpy()[distances[top].argmin(axis=1)]).mean(axis=0)
-    np.testing.assert_allclose(embedding[0], by_hand(direction, float(score), good_scores), atol=1e-4)
+    np.testing.assert_allclose(
+        embedding[0], by_hand(direction, float(score), good_scores), atol=1e-4
+    )
 
 
 def test_the_descriptor_tells_flagged_from_good_and_kinds_of_defect_apart():
@@ -196,7 +213,9 @@ def test_the_descriptor_tells_flagged_from_good_and_kinds_of_defect_apart():
 @pytest.mark.parametrize("good_scores", [(0.0, 0.0), (5.0, 5.0), (-3.0, -3.0), (5.0, 4.0)])
 def test_good_parts_that_score_alike_leave_a_finite_descriptor(good_scores):
     for score in (-1e6, 0.0, 5.0, 1e6):
-        found = defect_descriptor(torch.ones(1, 3), torch.tensor([score]), good_scores_buffer(good_scores))
+        found = defect_descriptor(
+            torch.ones(1, 3), torch.tensor([score]), good_scores_buffer(good_scores)
+        )
         assert bool(torch.isfinite(found).all())
         assert float(found.norm()) == pytest.approx(1.0, abs=1e-5)
 
@@ -245,4 +264,6 @@ def test_the_reading_weights_the_branches_as_it_says():
 def test_separable_smoothing_is_anomalibs(sigma):
     anomaly_map = torch.rand(1, 1, 96, 128, generator=torch.Generator().manual_seed(0))
     expected = GaussianBlur2d(sigma=sigma, channels=1)(anomaly_map) if sigma else anomaly_map
-    torch.testing.assert_close(SeparableGaussian(sigma)(anomaly_map), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        SeparableGaussian(sigma)(anomaly_map), expected, rtol=1e-5, atol=1e-6
+    )

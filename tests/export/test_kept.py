@@ -15,9 +15,9 @@ from export.data.photographs import read_photographs
 from export.kept import KeptModel
 from export.recipe import PatchCoreRecipe
 from export.training import Trained, train
-from runtime.bundle import Bundle
-from runtime.dataset import load_category
+from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError, TrainingError
+from runtime.images.dataset import load_category
 
 pytestmark = pytest.mark.slow
 RECIPE = PatchCoreRecipe(max_prototypes=50, size_hw=(64, 64), score_blur=0.5)
@@ -31,7 +31,9 @@ def patchcore_work(sample_root: Path) -> Work:
 
 
 @pytest.mark.parametrize("model", ["patchcore", "efficientad", "feature_student"])
-def test_what_was_kept_says_the_same(model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_what_was_kept_says_the_same(
+    model: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     work: Work = request.getfixturevalue(f"{model}_work")
     kept = KeptModel(tmp_path / "out", work.recipe, work.photographs, work.seed)
     assert kept.load() is None
@@ -48,7 +50,9 @@ def test_what_was_kept_says_the_same(model: str, request: pytest.FixtureRequest,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_settings_pictures_or_seeds_are_another_model(patchcore_work: Work, tmp_path: Path) -> None:
+def test_other_settings_pictures_or_seeds_are_another_model(
+    patchcore_work: Work, tmp_path: Path
+) -> None:
     work, out = patchcore_work, tmp_path / "out"
     KeptModel(out, RECIPE, work.photographs, 0).save(work.trained)
     assert KeptModel(out, replace(RECIPE, max_prototypes=51), work.photographs, 0).load() is None
@@ -95,9 +99,17 @@ def test_an_interrupted_export_goes_on_without_training(
 ) -> None:
     out = tmp_path / "out"
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text('model = "patchcore"\nmax_prototypes = 50\nsize_hw = [64, 64]\nscore_blur = 0.5\n')
-    options = {**dict.fromkeys([*_FLAGS, "size", "name"]), "recipe": recipe, "data": sample_root,
-               "category": "tile", "out": out, "seed": 0}  # fmt: skip
+    recipe.write_text(
+        'model = "patchcore"\nmax_prototypes = 50\nsize_hw = [64, 64]\nscore_blur = 0.5\n'
+    )
+    options = {
+        **dict.fromkeys([*_FLAGS, "size", "name"]),
+        "recipe": recipe,
+        "data": sample_root,
+        "category": "tile",
+        "out": out,
+        "seed": 0,
+    }
     trainings = []
 
     def counted(*_arguments: object) -> Trained:

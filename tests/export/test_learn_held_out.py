@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import torch
 
+from calibration.first_threshold import first_threshold
 from export.bundling import Work, write_bundle
 from export.certificate import load_images, score_reference
 from export.data.photographs import Photographs, read_photographs
-from export.first_threshold import first_threshold
 from export.kept import KeptModel
 from export.recipe import PatchCoreRecipe
 from export.reference import ReferenceModel
 from export.training import Trained, train
-from runtime.bundle import Bundle
-from runtime.dataset import Category, load_category
-from runtime.golden import GOLDEN_FOLDER
+from runtime.bundle.folder import Bundle
+from runtime.bundle.golden import GOLDEN_FOLDER
+from runtime.bundle.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
 from runtime.health.baseline import HEALTH_FILE
 from runtime.health.file import read_health
-from runtime.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
-from runtime.preprocess import load_image
+from runtime.images.dataset import Category, load_category
+from runtime.images.preprocess import load_image
 
 pytestmark = pytest.mark.slow
 RECIPE = PatchCoreRecipe(max_prototypes=120, size_hw=(64, 64), score_blur=0.5, learn_held_out=True)
@@ -94,8 +94,10 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
             found = bundle.thresholds().of(key)
             assert found.image_threshold == pytest.approx(expected.image_threshold)
             assert found.pixel_threshold == pytest.approx(expected.pixel_threshold)
-        learnt = {*photographs.train_digests, *photographs.held_out_digests}
-        assert set(bundle.manifest.provenance[TRAIN_DIGESTS]) == {one[:DIGEST_LENGTH] for one in learnt}
+        learned = {*photographs.train_digests, *photographs.held_out_digests}
+        assert set(bundle.manifest.provenance[TRAIN_DIGESTS]) == {
+            one[:DIGEST_LENGTH] for one in learned
+        }
         assert bundle.manifest.recipe["learn_held_out"] is True
         health = read_health(tmp_path / "bundle" / HEALTH_FILE)
         # Scores from before would make every later part look as if it had drifted.
@@ -104,7 +106,10 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
     # Nothing of that folder is left to set a threshold with.
     command = [sys.executable, "-m", "runtime.cli", "calibrate", str(tmp_path / "bundle")]
     done = subprocess.run(
-        [*command, "--good", str(category.train_good[0].parent)], capture_output=True, text=True, check=False
+        [*command, "--good", str(category.train_good[0].parent)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert "pictures that training has not seen" in done.stderr

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 
 from export.data.photographs import read_photographs
-from runtime.dataset import load_category
+from runtime.images.dataset import load_category
 
 
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for index in range(40):
-        assert cv2.imwrite(str(tmp_path / f"{index:02d}.png"), rng.integers(0, 256, (32, 32, 3), np.uint8))
+        assert cv2.imwrite(
+            str(tmp_path / f"{index:02d}.png"), rng.integers(0, 256, (32, 32, 3), np.uint8)
+        )
     return tmp_path
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_copy_of_a_learnt_picture_is_not_held_out(
+def test_a_copy_of_a_learned_picture_is_not_held_out(
     good: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ):
     once = read_photographs(load_category(good), (32, 32), seed)
@@ -30,7 +32,11 @@ def test_a_copy_of_a_learnt_picture_is_not_held_out(
         shutil.copy(good / f"{index:02d}.png", good / f"copy-{index:02d}.png")
     found = read_photographs(load_category(good), (32, 32), seed)
     assert not set(found.train_digests) & set(found.held_out_digests)
-    assert (found.train, found.held_out, found.fingerprint) == (once.train, once.held_out, once.fingerprint)
+    assert (found.train, found.held_out, found.fingerprint) == (
+        once.train,
+        once.held_out,
+        once.fingerprint,
+    )
     assert (
         "40 of 80 good pictures are exact repeats of another one, which counts once"
         in capsys.readouterr().err

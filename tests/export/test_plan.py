@@ -30,11 +30,11 @@ from export.plan.show import plot, table
 from export.recipe import EfficientAdRecipe, PatchCoreRecipe
 from export.sample_data import write_dataset
 from export.training import train
-from runtime.bundle import Bundle
-from runtime.dataset import load_category
+from runtime.bundle.folder import Bundle
 from runtime.errors import LinesideError, TrainingError
+from runtime.images.dataset import load_category
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.preprocess import load_image
 
 
 def one(auroc: float = 0.9, ms: float = 10.0, mib: float = 200.0, **other: object) -> Measured:
@@ -44,9 +44,15 @@ def one(auroc: float = 0.9, ms: float = 10.0, mib: float = 200.0, **other: objec
 
 # Few distinct values, so that ties come up.
 VARIANTS = st.lists(
-    st.builds(one, st.sampled_from([0.8, 0.9, 1.0]), st.sampled_from([1.0, 5.0, 9.0]), st.sampled_from([90.0, 200.0])),
-    min_size=1, max_size=12,
-)  # fmt: skip
+    st.builds(
+        one,
+        st.sampled_from([0.8, 0.9, 1.0]),
+        st.sampled_from([1.0, 5.0, 9.0]),
+        st.sampled_from([90.0, 200.0]),
+    ),
+    min_size=1,
+    max_size=12,
+)
 BUDGETS = st.builds(
     Budget, st.sampled_from([None, 0.5, 6.0, 20.0]), st.sampled_from([None, 50.0, 100.0, 300.0])
 )
@@ -55,7 +61,10 @@ BUDGETS = st.builds(
 @given(VARIANTS)
 def test_the_front_is_what_nothing_beats(found: list[Measured]) -> None:
     def beats(a: Measured, b: Measured) -> bool:
-        return (a.auroc >= b.auroc and a.p50_ms <= b.p50_ms) and (a.auroc, a.p50_ms) != (b.auroc, b.p50_ms)
+        return (a.auroc >= b.auroc and a.p50_ms <= b.p50_ms) and (a.auroc, a.p50_ms) != (
+            b.auroc,
+            b.p50_ms,
+        )
 
     front = pareto(found)
     unbeaten = {(a.auroc, a.p50_ms) for a in found if not any(beats(b, a) for b in found)}
@@ -84,7 +93,21 @@ def test_the_table_marks_the_front_and_what_was_written() -> None:
     found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000), one(0.94, 30.0, engine="onnxruntime")]
     text = table(Plan(Exam("labelled", [b""] * 6, [b""] * 20), found, found[0]), Budget(10.0))
     head, *rows, legend = text.splitlines()
-    assert head.split() == ["model", "px", "prototypes", "variant", "AUROC", "p50", "ms", "p95", "ms", "MiB", "start", "ms", "fits"]  # fmt: skip
+    assert head.split() == [
+        "model",
+        "px",
+        "prototypes",
+        "variant",
+        "AUROC",
+        "p50",
+        "ms",
+        "p95",
+        "ms",
+        "MiB",
+        "start",
+        "ms",
+        "fits",
+    ]
     assert [row[0] for row in rows] == [">", "*", " "]
     assert [row.split()[-1] for row in rows] == ["yes", "no", "no"]
     assert "labelled test parts (6 good, 20 anomalous)" in legend
@@ -93,7 +116,9 @@ def test_the_table_marks_the_front_and_what_was_written() -> None:
 @pytest.mark.parametrize("best", [True, False])
 def test_the_plot_names_the_front(best: bool) -> None:
     found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000)]
-    drawn = plot(Plan(Exam("synthetic", [b""], [b""]), found, found[1] if best else None), Budget(10.0, None))
+    drawn = plot(
+        Plan(Exam("synthetic", [b""], [b""]), found, found[1] if best else None), Budget(10.0, None)
+    )
     texts = [element.text for element in ElementTree.fromstring(drawn).iter()]
     assert {"256/500 fp32", "256/2000 fp32", "budget 10 ms (p95)"} <= set(texts)
     assert ("written" in texts) is best
@@ -116,7 +141,9 @@ def test_a_grid_that_cannot_be_is_refused_before_training() -> None:
         check_grid(PatchCoreRecipe(), Grid((256,), (5, 100)))
     with pytest.raises(TrainingError, match="multiples of 64"):
         check_grid(EfficientAdRecipe(), Grid((192, 300), (100,)))
-    assert [r.size_hw for r in check_grid(EfficientAdRecipe(), Grid((192, 256, 300), (1,)))] == [(256, 256)]
+    assert [r.size_hw for r in check_grid(EfficientAdRecipe(), Grid((192, 256, 300), (1,)))] == [
+        (256, 256)
+    ]
 
 
 @pytest.mark.slow
@@ -127,7 +154,10 @@ def test_a_smaller_bank_is_what_a_training_of_that_size_would_have_kept(sample_r
     found = {}
     for work in candidates(recipe, category, grid, 3):
         assert isinstance(work.recipe, PatchCoreRecipe)
-        found[work.recipe.max_prototypes] = (work.recipe, work.trained.model.model.memory_bank.clone())
+        found[work.recipe.max_prototypes] = (
+            work.recipe,
+            work.trained.model.model.memory_bank.clone(),
+        )
     assert list(found) == [100, 30]
     photographs = read_photographs(category, (64, 64), 3)
     for size, (exact, bank) in found.items():
@@ -137,14 +167,17 @@ def test_a_smaller_bank_is_what_a_training_of_that_size_would_have_kept(sample_r
 
 
 @pytest.mark.slow
-def test_synthetic_defects_are_small_faint_and_the_same_for_the_same_seed(sample_root: Path) -> None:
+def test_synthetic_defects_are_small_faint_and_the_same_for_the_same_seed(
+    sample_root: Path,
+) -> None:
     paths = sorted((sample_root / "tile" / "train" / "good").iterdir())[:3]
     parts = [load_image(path, (128, 128)) for path in paths]
     first, second = draw_defects(parts, 5), draw_defects(parts, 5)
     assert len(first) >= 120
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     changed = [
-        min(np.abs(a.astype(int) - p.astype(int)).max(axis=2).__gt__(0).mean() for p in parts) for a in first
+        min(np.abs(a.astype(int) - p.astype(int)).max(axis=2).__gt__(0).mean() for p in parts)
+        for a in first
     ]
     assert 0 < np.median(changed) < 0.1
 
@@ -154,7 +187,9 @@ def command(*arguments: object) -> list[str]:
 
 
 def lineside_plan(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=500)
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, check=False, timeout=500
+    )
 
 
 # One training; sizes are one training each.
@@ -163,12 +198,28 @@ SMALL = ("--sizes", "64", "--prototypes", "20,100")
 
 @pytest.mark.slow
 def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: Path) -> None:
-    done = lineside_plan("--data", sample_root, "--category", "tile", "--max-latency-ms", 5000, "--max-memory-mib", 4000,
-                         "--out", tmp_path / "best", "--plot", tmp_path / "plan.svg", "--json", *SMALL)  # fmt: skip
+    done = lineside_plan(
+        "--data",
+        sample_root,
+        "--category",
+        "tile",
+        "--max-latency-ms",
+        5000,
+        "--max-memory-mib",
+        4000,
+        "--out",
+        tmp_path / "best",
+        "--plot",
+        tmp_path / "plan.svg",
+        "--json",
+        *SMALL,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     variants = found["variants"]
-    shapes = {(v["side"], v["prototypes"], v["engine"]) for v in variants if v["precision"] == "fp32"}
+    shapes = {
+        (v["side"], v["prototypes"], v["engine"]) for v in variants if v["precision"] == "fp32"
+    }
     assert shapes == {(64, p, e) for p in (20, 100) for e in ("openvino", "onnxruntime")}
     assert (found["accuracy_on"], found["n_good"]) == ("labelled", 6)
     chosen = found["chosen"]
@@ -191,8 +242,20 @@ def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: P
 @pytest.mark.slow
 def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
     write_dataset(tmp_path / "parts", "tile", train=40, test_good=6, per_defect=2, size=64)
-    done = lineside_plan("--data", tmp_path / "parts", "--category", "tile", "--out", tmp_path / "best", "--int8",
-                         "--sizes", 64, "--prototypes", "300", "--json")  # fmt: skip
+    done = lineside_plan(
+        "--data",
+        tmp_path / "parts",
+        "--category",
+        "tile",
+        "--out",
+        tmp_path / "best",
+        "--int8",
+        "--sizes",
+        64,
+        "--prototypes",
+        "300",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     precisions = [v["precision"] for v in json.loads(done.stdout)["variants"]]
     assert precisions == ["fp32", "fp32", "int8"]
@@ -216,8 +279,18 @@ def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
 ) -> None:
     folder = tmp_path / "good"
     shutil.copytree(sample_root / "tile" / "train" / "good", folder)
-    done = lineside_plan("--data", folder, "--max-latency-ms", 0.01, "--out", tmp_path / "best",
-                         "--sizes", 64, "--prototypes", 20)  # fmt: skip
+    done = lineside_plan(
+        "--data",
+        folder,
+        "--max-latency-ms",
+        0.01,
+        "--out",
+        tmp_path / "best",
+        "--sizes",
+        64,
+        "--prototypes",
+        20,
+    )
     assert done.returncode == 1
     assert "synthetic defects on held-out good parts" in done.stderr
     assert "expected a variant within 0.01 ms, found none" in done.stderr
@@ -233,8 +306,10 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, sample_root: Path) -> None:
     temporary.mkdir()
     process = subprocess.Popen(
         command("--data", sample_root, "--category", "tile", "--out", tmp_path / "best"),
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     stop = time.monotonic() + 120
     while not list(temporary.glob("lineside-plan-*")) and time.monotonic() < stop:
         time.sleep(0.1)

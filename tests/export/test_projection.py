@@ -29,7 +29,9 @@ def pooled() -> dict[str, torch.Tensor]:
 def stacked_by_hand(pooled: dict[str, torch.Tensor]) -> np.ndarray:
     """Patches (N, 16), each layer scaled to a total variance of one, float64."""
     grown = interpolate(pooled["coarse"], size=(8, 8), mode="bilinear")
-    layers = [maps.permute(0, 2, 3, 1).flatten(0, 2).double().numpy() for maps in (pooled["fine"], grown)]
+    layers = [
+        maps.permute(0, 2, 3, 1).flatten(0, 2).double().numpy() for maps in (pooled["fine"], grown)
+    ]
     return np.concatenate([layer / np.sqrt(layer.var(axis=0).sum()) for layer in layers], axis=1)
 
 

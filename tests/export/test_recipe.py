@@ -26,7 +26,9 @@ def test_flags_alone_give_the_defaults():
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path):
     file = tmp_path / "recipe.toml"
-    file.write_text('model = "patchcore"\ncoreset_ratio = 0.05\nmax_prototypes = 500\nsize_hw = [320, 256]\n')
+    file.write_text(
+        'model = "patchcore"\ncoreset_ratio = 0.05\nmax_prototypes = 500\nsize_hw = [320, 256]\n'
+    )
     recipe = recipe_from(options(recipe=file, max_prototypes=700))
     assert recipe == PatchCoreRecipe(coreset_ratio=0.05, max_prototypes=700, size_hw=(320, 256))
 
@@ -87,7 +89,9 @@ def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
         recipe_from(options())
     with pytest.raises(TrainingError, match="--steps: expected settings of patchcore"):
         recipe_from(options(model="patchcore", steps=3))
-    with pytest.raises(TrainingError, match="--no-learn-held-out: expected settings of efficientad"):
+    with pytest.raises(
+        TrainingError, match="--no-learn-held-out: expected settings of efficientad"
+    ):
         recipe_from(options(model="efficientad", learn_held_out=False))
 
 
@@ -100,7 +104,7 @@ def test_a_layer_twice_and_a_folder_that_is_not_there_are_named(tmp_path: Path):
         EfficientAdRecipe(imagenet_dir=tmp_path / "nowhere")
 
 
-def test_fewer_prototypes_than_neighbours_are_refused():
+def test_fewer_prototypes_than_neighbors_are_refused():
     assert PatchCoreRecipe(max_prototypes=10).num_neighbors == 9
     with pytest.raises(
         TrainingError, match="--max-prototypes: expected more than --num-neighbors, 9, found 9"
@@ -136,7 +140,9 @@ def test_any_text_is_a_recipe_or_an_error(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_held_out_parts_are_not_learned_where_the_promise_would_not_outlive_it():
-    with pytest.raises(TrainingError, match=r"--score-share: expected more than 0 with --learn-held-out"):
+    with pytest.raises(
+        TrainingError, match=r"--score-share: expected more than 0 with --learn-held-out"
+    ):
         PatchCoreRecipe(learn_held_out=True, score_share=0.0)
 
 

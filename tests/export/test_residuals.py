@@ -45,7 +45,8 @@ def errors(model: SmoothedEfficientAdModel, image: torch.Tensor) -> torch.Tensor
 def test_the_matrix_evens_out_the_variances(seed: int, whitening: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     samples = (
-        torch.randn(5, 40, generator=generator, dtype=torch.float64) * torch.tensor([[9.0, 5, 3, 2, 1]]).T
+        torch.randn(5, 40, generator=generator, dtype=torch.float64)
+        * torch.tensor([[9.0, 5, 3, 2, 1]]).T
     )
     covariance = samples @ samples.T / 40
     matrix = whitening_matrix(covariance, whitening)
@@ -56,7 +57,9 @@ def test_the_matrix_evens_out_the_variances(seed: int, whitening: float) -> None
 
 
 def test_no_error_leaves_the_identity() -> None:
-    assert torch.equal(whitening_matrix(torch.zeros(3, 3, dtype=torch.float64), 0.5), torch.eye(3).double())
+    assert torch.equal(
+        whitening_matrix(torch.zeros(3, 3, dtype=torch.float64), 0.5), torch.eye(3).double()
+    )
 
 
 @pytest.mark.parametrize("whitening", [0.5, 1.0])
@@ -72,7 +75,10 @@ def test_the_difference_is_the_old_one_times_the_matrix(
         torch.testing.assert_close(errors(changed, image), matrix @ error, rtol=1e-3, atol=1e-5)
         with torch.no_grad():
             torch.testing.assert_close(
-                changed.student(image)[:, CHANNELS:], model.student(image)[:, CHANNELS:], rtol=0, atol=0
+                changed.student(image)[:, CHANNELS:],
+                model.student(image)[:, CHANNELS:],
+                rtol=0,
+                atol=0,
             )
 
 
@@ -82,4 +88,6 @@ def test_nothing_to_even_out_leaves_the_model(
     changed = copy.deepcopy(model)
     whiten_residuals(changed, images, 0.0)
     assert changed.teacher.__class__ is model.teacher.__class__
-    assert all(torch.equal(a, b) for a, b in zip(changed.parameters(), model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(changed.parameters(), model.parameters(), strict=True)
+    )

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from export.sample_data import CATEGORIES, DEFECTS
 from export.sample_data.dataset import render_part, write_dataset
-from runtime.dataset import load_category
 from runtime.errors import DataError
+from runtime.images.dataset import load_category
 
 EVERY_DEFECT = [(category, defect) for category in CATEGORIES for defect in DEFECTS[category]]
 
@@ -51,10 +51,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
     small(tmp_path / "c", seed=1)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     pictures = {
-        name: value for name, value in digest(tmp_path / "a" / "tile").items() if name.endswith(".png")
+        name: value
+        for name, value in digest(tmp_path / "a" / "tile").items()
+        if name.endswith(".png")
     }
     others = digest(tmp_path / "c" / "tile")
-    assert all(others[name] != value for name, value in pictures.items() if "ground_truth" not in name)
+    assert all(
+        others[name] != value for name, value in pictures.items() if "ground_truth" not in name
+    )
 
 
 @pytest.mark.parametrize(("category", "defect"), EVERY_DEFECT)
@@ -70,7 +74,8 @@ def test_the_mask_covers_what_the_defect_changed(category: str, defect: str, see
     inside = mask > 0
     assert 10 <= inside.sum() <= 0.5 * inside.size
     change = np.abs(spoiled.astype(int) - flawless.astype(int)).max(axis=2)
-    # What changed beyond the camera's softness lies under the mask, and the mask marks little that did not change.
+    # What changed beyond the camera's softness lies under the mask, and the mask marks little that
+    # did not change.
     near = cv2.dilate(mask, np.ones((9, 9), np.uint8)) > 0
     assert change[~near].max(initial=0) <= 26
     assert change[inside].mean() > 4 * change[~near].mean()
@@ -102,8 +107,24 @@ def test_unknown_names_are_refused_with_those_that_exist(category: str, defect: 
 
 
 def test_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "runtime.cli", "sample-data", str(tmp_path / "parts"), "--category", "grid",
-               "--train", "1", "--test-good", "1", "--per-defect", "1", "--size", "96", "--json"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "runtime.cli",
+        "sample-data",
+        str(tmp_path / "parts"),
+        "--category",
+        "grid",
+        "--train",
+        "1",
+        "--test-good",
+        "1",
+        "--per-defect",
+        "1",
+        "--size",
+        "96",
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     made = json.loads(done.stdout)
     assert made["written"] is True

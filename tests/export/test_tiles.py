@@ -46,7 +46,12 @@ def test_tiles_cover_the_side_and_overlap_enough(side: int, tile: int, overlap: 
     assert all(0 < gap <= (tile - overlap) * GRID for gap in gaps)
 
 
-@given(height=st.integers(1, 8), width=st.integers(1, 8), tile=st.integers(2, 5), overlap=st.integers(0, 4))
+@given(
+    height=st.integers(1, 8),
+    width=st.integers(1, 8),
+    tile=st.integers(2, 5),
+    overlap=st.integers(0, 4),
+)
 def test_what_depends_on_a_patch_alone_is_stitched_exactly(
     height: int, width: int, tile: int, overlap: int
 ) -> None:
@@ -63,7 +68,9 @@ def test_without_overlap_it_is_anomalib_s_tiler(extractor):
         of_tiles = extractor(tiler.tile(images))
         found = TiledExtractor(extractor, 128, 0)(images)
     for layer in LAYERS:
-        torch.testing.assert_close(found[layer], tiler.untile(of_tiles[layer]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found[layer], tiler.untile(of_tiles[layer]), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_one_tile_is_the_whole_picture(extractor):

@@ -25,9 +25,9 @@ from export.data.photographs import Photographs, read_photographs
 from export.graphs.base import InferenceGraph
 from export.recipe import PatchCoreRecipe
 from export.training import train
-from runtime.bundle import Bundle
-from runtime.dataset import Category, load_category
+from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError
+from runtime.images.dataset import Category, load_category
 from runtime.inspector import Inspector
 
 pytestmark = pytest.mark.slow
@@ -79,9 +79,12 @@ def test_the_bundle_says_what_anomalibs_engine_says(
     with Bundle.open(bundle) as opened:
         for parity in opened.manifest.certificate["variants"].values():
             assert parity["image_auroc"] == parity["image_auroc_reference"]
-            # All but two of many test parts are in the certificate, so its AUROC cannot be far from theirs.
+            # All but two of many test parts are in the certificate, so its AUROC cannot be far from
+            # theirs.
             if len(paths) > CERTIFICATE_IMAGES:
-                assert parity["image_auroc"] == pytest.approx(roc_auc_score(labels, expected), abs=0.1)
+                assert parity["image_auroc"] == pytest.approx(
+                    roc_auc_score(labels, expected), abs=0.1
+                )
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
@@ -108,7 +111,9 @@ def test_a_graph_that_computes_something_else_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_patchcore_is_the_same_for_the_same_seed(category: Category, photographs: Photographs) -> None:
+def test_patchcore_is_the_same_for_the_same_seed(
+    category: Category, photographs: Photographs
+) -> None:
     first, second = (train(RECIPE, photographs, 7).model.model.memory_bank for _ in range(2))
     assert torch.equal(first, second)
 
@@ -130,8 +135,22 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
 def test_the_same_seed_exports_the_same_files(tmp_path: Path, sample_root: Path) -> None:
     hashes = []
     for name in ("first", "second"):
-        done = run("--model", "patchcore", "--data", sample_root, "--category", "tile", "--out", tmp_path / name,
-                   "--max-prototypes", 100, "--size", 64, "--seed", 3)  # fmt: skip
+        done = run(
+            "--model",
+            "patchcore",
+            "--data",
+            sample_root,
+            "--category",
+            "tile",
+            "--out",
+            tmp_path / name,
+            "--max-prototypes",
+            100,
+            "--size",
+            64,
+            "--seed",
+            3,
+        )
         assert done.returncode == 0, done.stderr
         with Bundle.open(tmp_path / name) as bundle:
             files = bundle.manifest.files.items()
@@ -151,11 +170,17 @@ def test_a_plain_folder_with_bad_files_in_it_trains_and_records_them(
     gray = cv2.imread(str(folder / "001.png"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(folder / "gray.png"), gray)
     cv2.imwrite(str(folder / "deep.png"), gray.astype(np.uint16) * 257)
-    done = run("--model", "patchcore", "--data", folder, "--out", tmp_path / "mine", "--max-prototypes", 50)
+    done = run(
+        "--model", "patchcore", "--data", folder, "--out", tmp_path / "mine", "--max-prototypes", 50
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("skipped:") == 3
     with Bundle.open(tmp_path / "mine") as bundle:
-        assert sorted(bundle.manifest.provenance["skipped_images"]) == ["cut.png", "text.jpg", "zero.png"]
+        assert sorted(bundle.manifest.provenance["skipped_images"]) == [
+            "cut.png",
+            "text.jpg",
+            "zero.png",
+        ]
         assert bundle.manifest.category == "brackets"
 
 
@@ -167,7 +192,9 @@ def test_few_pictures_train_with_a_warning(
     few.mkdir()
     for path in sorted((sample_root / "tile" / "train" / "good").iterdir())[:count]:
         shutil.copy(path, few)
-    done = run("--model", "patchcore", "--data", few, "--out", tmp_path / "out", "--max-prototypes", 200)
+    done = run(
+        "--model", "patchcore", "--data", few, "--out", tmp_path / "out", "--max-prototypes", 200
+    )
     assert done.returncode == 0, done.stderr
     assert warning in done.stderr
     with Bundle.open(tmp_path / "out") as bundle:
@@ -181,8 +208,24 @@ def test_few_pictures_train_with_a_warning(
 
 
 def test_tiles_train_and_agree_with_anomalib(tmp_path: Path, sample_root: Path) -> None:
-    done = run("--model", "patchcore", "--data", sample_root, "--category", "tile", "--out", tmp_path / "out",
-               "--size", 256, "--tile", 128, "--tile-overlap", 32, "--max-prototypes", 200)  # fmt: skip
+    done = run(
+        "--model",
+        "patchcore",
+        "--data",
+        sample_root,
+        "--category",
+        "tile",
+        "--out",
+        tmp_path / "out",
+        "--size",
+        256,
+        "--tile",
+        128,
+        "--tile-overlap",
+        32,
+        "--max-prototypes",
+        200,
+    )
     assert done.returncode == 0, done.stderr
     with Bundle.open(tmp_path / "out") as bundle:
         assert bundle.manifest.recipe["tile"] == 128
@@ -218,10 +261,26 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, sample_root: Path) -
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "runtime.cli", "train", "--model", "efficientad", "--data", str(sample_root),
-         "--category", "tile", "--out", str(tmp_path / "out"), "--steps", "2000"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "train",
+            "--model",
+            "efficientad",
+            "--data",
+            str(sample_root),
+            "--category",
+            "tile",
+            "--out",
+            str(tmp_path / "out"),
+            "--steps",
+            "2000",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     stop = time.monotonic() + 120
     while not list(temporary.glob("lineside-train-*/scenes")) and time.monotonic() < stop:
         time.sleep(0.2)

@@ -72,7 +72,9 @@ def test_a_folder_keeps_its_permissions_and_a_link_leads_to_the_new_one(tmp_path
 
 def test_a_file_name_that_is_no_utf8_is_written(tmp_path: Path) -> None:
     atomic.write_json(tmp_path / "a.json", {"skipped": [os.fsdecode(b"Geh\xe4use.png")]})
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"skipped": ["Geh\ufffduse.png"]}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "skipped": ["Geh\ufffduse.png"]
+    }
 
 
 @pytest.mark.parametrize("error", [StopError, KeyboardInterrupt])

@@ -17,7 +17,14 @@ import pytest
 
 from runtime.bench.plot import latency_plot
 from runtime.bench.stages import StageTimes, against_takt, summarize, time_stages
-from runtime.bench.sustained import Interval, Sustained, clock_mhz, drift_of, run_sustained, throttle_events
+from runtime.bench.sustained import (
+    Interval,
+    Sustained,
+    clock_mhz,
+    drift_of,
+    run_sustained,
+    throttle_events,
+)
 from runtime.inspector import Inspector
 from tests.runtime.tiny import write_bundle
 
@@ -32,7 +39,9 @@ def command(bundle: Path, *options: object) -> list[str]:
 
 
 def run(bundle: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(bundle, *options), capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command(bundle, *options), capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 def times_of(total: list[float]) -> StageTimes:
@@ -46,7 +55,9 @@ def test_the_summary_is_that_of_the_statistics_module() -> None:
     assert found["p50_ms"] == statistics.median(total)
     assert found["max_ms"] == 40.0
     assert found["jitter_ms"] == pytest.approx(statistics.pstdev(total))
-    assert found["p95_ms"] == pytest.approx(statistics.quantiles(total, n=20, method="inclusive")[-1])
+    assert found["p95_ms"] == pytest.approx(
+        statistics.quantiles(total, n=20, method="inclusive")[-1]
+    )
     assert found["images_per_second"] == pytest.approx(1000 / 6.0)
 
 
@@ -62,7 +73,11 @@ def test_the_stages_make_up_the_whole_and_the_heat_map_stands_apart(bundle: Path
 
 def test_the_takt_is_judged_by_the_99th_percentile() -> None:
     quick, slow = [10.0] * 995, [60.0] * 5
-    assert against_takt(quick + slow, 50.0) == {"takt_ms": 50.0, "keeps_takt": True, "late_share": 0.005}
+    assert against_takt(quick + slow, 50.0) == {
+        "takt_ms": 50.0,
+        "keeps_takt": True,
+        "late_share": 0.005,
+    }
     found = against_takt(quick + 4 * slow, 50.0)
     assert found["keeps_takt"] is False
     assert found["late_share"] == pytest.approx(20 / 1015)
@@ -81,7 +96,12 @@ def test_a_takt_that_is_not_kept_fails_and_is_said(bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     ("medians", "drift"),
-    [([4.0] * 10, 1.0), ([4.0] * 5 + [5.0] * 5, 1.25), ([4.0], 1.0), ([4.0, 4.0, 9.0, 4.0, 4.4], 1.1)],
+    [
+        ([4.0] * 10, 1.0),
+        ([4.0] * 5 + [5.0] * 5, 1.25),
+        ([4.0], 1.0),
+        ([4.0, 4.0, 9.0, 4.0, 4.4], 1.1),
+    ],
 )
 def test_drift_compares_the_ends(medians: list[float], drift: float) -> None:
     assert drift_of(medians) == pytest.approx(drift)
@@ -107,8 +127,12 @@ def test_a_box_that_gets_slower_is_seen_to_throttle(bundle: Path) -> None:
         found = run_sustained(hot, bundle / "golden" / "0.png", 5.0)  # type: ignore[arg-type]
     assert found.drift > 1.5
     assert found.to_json()["throttled"] is True
-    assert sum(interval.images for interval in found.intervals) == len(found.times.total) == hot.calls
-    assert [interval.at_s for interval in found.intervals] == sorted(i.at_s for i in found.intervals)
+    assert (
+        sum(interval.images for interval in found.intervals) == len(found.times.total) == hot.calls
+    )
+    assert [interval.at_s for interval in found.intervals] == sorted(
+        i.at_s for i in found.intervals
+    )
 
 
 def test_clocks_and_throttle_events_are_read_where_linux_has_them(tmp_path: Path) -> None:
@@ -130,7 +154,9 @@ def test_clocks_and_throttle_events_are_read_where_linux_has_them(tmp_path: Path
 @pytest.mark.slow
 def test_a_sustained_run_and_its_plot(bundle: Path, tmp_path: Path) -> None:
     plot = tmp_path / "latency.svg"
-    done = run(bundle, "--repetitions", 20, "--minutes", 0.05, "--takt-ms", 5000, "--plot", plot, "--json")
+    done = run(
+        bundle, "--repetitions", 20, "--minutes", 0.05, "--takt-ms", 5000, "--plot", plot, "--json"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     sustained = found["sustained"]
@@ -151,8 +177,10 @@ def test_a_sustained_run_and_its_plot(bundle: Path, tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_sustained_run_with_what_was_measured(bundle: Path) -> None:
     process = subprocess.Popen(
         command(bundle, "--repetitions", 5, "--minutes", 10, "--json"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     assert "Ctrl-C" in process.stderr.readline()
     time.sleep(4)
@@ -179,12 +207,18 @@ def test_a_plot_that_cannot_be_written_is_said_before_measuring(
 
 def test_a_run_of_one_interval_can_be_drawn() -> None:
     times = times_of([4.0, 5.0])
-    drawn = latency_plot("one", times, None, Sustained([Interval(1.0, 2, 4.5, 5.0, None)], times, None, True))
+    drawn = latency_plot(
+        "one", times, None, Sustained([Interval(1.0, 2, 4.5, 5.0, None)], times, None, True)
+    )
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
 
 
-@pytest.mark.parametrize("options", [("--takt-ms", "inf"), ("--takt-ms", "nan"), ("--minutes", "nan")])
-def test_what_is_no_finite_number_is_refused_before_measuring(bundle: Path, options: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "options", [("--takt-ms", "inf"), ("--takt-ms", "nan"), ("--minutes", "nan")]
+)
+def test_what_is_no_finite_number_is_refused_before_measuring(
+    bundle: Path, options: tuple[str, str]
+) -> None:
     done = run(bundle, *options, "--json")
     assert done.returncode == 2
     assert "expected a finite number" in done.stderr

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from runtime.bundle import Bundle, pack_archive
+from runtime.bundle.folder import Bundle, pack_archive
+from runtime.bundle.manifest import Variant
 from runtime.commands._watch import _see
 from runtime.commands.health import command as health_command
 from runtime.commands.inspect import command as inspect_command
@@ -23,7 +24,6 @@ from runtime.health.baseline import HEALTH_FILE, Health, Limit
 from runtime.health.file import read_health, write_health
 from runtime.health.state import DriftWatch, read_state
 from runtime.inspector import Inspector
-from runtime.manifest import Variant
 from tests.runtime.tiny import ENGINES, random_image, reference, write_bundle
 from tests.runtime.unwell import CAMERA, FAULTS, photograph, tiny_health, write_healthy_bundle
 
@@ -53,7 +53,10 @@ def test_a_bad_picture_says_why_it_cannot_be_judged(bundle: Path, engine: str) -
             assert expected in found.reason
             assert found.to_json()["reason"] == found.reason
             assert np.isfinite(found.pred_score)
-        for frame in (np.zeros((CAMERA, CAMERA, 3), np.uint8), np.full((CAMERA, CAMERA, 3), 255, np.uint8)):
+        for frame in (
+            np.zeros((CAMERA, CAMERA, 3), np.uint8),
+            np.full((CAMERA, CAMERA, 3), 255, np.uint8),
+        ):
             found = inspector.inspect(frame)
             assert found.verdict == "cannot_judge"
             assert "contrast" in found.reason
@@ -95,7 +98,9 @@ def test_a_bundle_without_it_judges_every_picture(tmp_path: Path) -> None:
         assert (found.verdict, found.reason, found.statistics) == ("anomalous", "", None)
 
 
-def test_an_edit_counts_without_a_restart_and_damage_keeps_the_last_good_state(bundle: Path) -> None:
+def test_an_edit_counts_without_a_restart_and_damage_keeps_the_last_good_state(
+    bundle: Path,
+) -> None:
     path = bundle / HEALTH_FILE
     dark = FAULTS["too dark"](photograph(1))
     with Inspector(bundle) as inspector:
@@ -128,17 +133,26 @@ def test_a_packed_bundle_takes_its_check_along(bundle: Path, tmp_path: Path) -> 
         assert inspector.inspect(FAULTS["out of focus"](photograph(1))).verdict == "cannot_judge"
     with pytest.raises(BundleError, match="unpack it first"):
         CliRunner().invoke(
-            health_command, [str(tmp_path / "tile.lineside"), "--judge", "off"], catch_exceptions=False
+            health_command,
+            [str(tmp_path / "tile.lineside"), "--judge", "off"],
+            catch_exceptions=False,
         )
 
 
 def test_several_streams_measure_at_once(bundle: Path) -> None:
     from runtime.pipeline import inspect_all
 
-    pictures = [photograph(seed) if seed % 3 else FAULTS["too dark"](photograph(seed)) for seed in range(30)]
+    pictures = [
+        photograph(seed) if seed % 3 else FAULTS["too dark"](photograph(seed)) for seed in range(30)
+    ]
     with Inspector(bundle, streams=2) as inspector:
-        found = [prediction for _, prediction in inspect_all(inspector, pictures, lambda picture: picture)]
-    assert [one.verdict for one in found] == ["good" if seed % 3 else "cannot_judge" for seed in range(30)]
+        found = [
+            prediction
+            for _, prediction in inspect_all(inspector, pictures, lambda picture: picture)
+        ]
+    assert [one.verdict for one in found] == [
+        "good" if seed % 3 else "cannot_judge" for seed in range(30)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,8 +178,12 @@ def test_inspect_counts_a_part_that_cannot_be_judged_as_not_good(
     assert done.exit_code == code, done.output
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     verdicts = {"good": "good", "dark": "cannot_judge", "flagged": "anomalous"}
-    assert [row["verdict"] for row in rows] == [verdicts[name] for name in names if name in verdicts]
-    assert [("reason" in row) for row in rows] == [name == "dark" for name in names if name in verdicts]
+    assert [row["verdict"] for row in rows] == [
+        verdicts[name] for name in names if name in verdicts
+    ]
+    assert [("reason" in row) for row in rows] == [
+        name == "dark" for name in names if name in verdicts
+    ]
     without = CliRunner().invoke(inspect_command, [str(bundle), *paths])
     assert without.exit_code == (1 if code == 1 else 0)
     if "dark" in names:
@@ -174,7 +192,9 @@ def test_inspect_counts_a_part_that_cannot_be_judged_as_not_good(
 
 
 def health_of(bundle: Path, *options: str) -> dict[str, object]:
-    done = CliRunner().invoke(health_command, [str(bundle), *options, "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        health_command, [str(bundle), *options, "--json"], catch_exceptions=False
+    )
     assert done.exit_code == 0
     return dict(json.loads(done.stdout))
 
@@ -184,9 +204,18 @@ def test_the_health_command_shows_and_changes(bundle: Path) -> None:
     assert before["n_good"] == 40
     assert before["n_scores"] == {"onnxruntime/fp32": 40, "openvino/fp32": 40}
     changed = health_of(
-        bundle, "--limit", "brightness=50:200", "--limit", "focus=:", "--drift", "off",
-        "--parts-between-false-alarms", "5000", "--tolerated-share", "0.1",
-    )  # fmt: skip
+        bundle,
+        "--limit",
+        "brightness=50:200",
+        "--limit",
+        "focus=:",
+        "--drift",
+        "off",
+        "--parts-between-false-alarms",
+        "5000",
+        "--tolerated-share",
+        "0.1",
+    )
     assert changed["limits"]["brightness"] == pytest.approx([np.log2(51), np.log2(201)], abs=1e-3)
     assert changed["limits"]["focus"] == [None, None]
     assert (changed["drift"], changed["judge"], changed["refused_rate"]) == (False, True, None)
@@ -200,9 +229,12 @@ def test_the_health_command_shows_and_changes(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["brightness", "brightness=40", "sharpness=1:2", "focus=a:2", "focus=3:2", "contrast=nan:"]
+    "limit",
+    ["brightness", "brightness=40", "sharpness=1:2", "focus=a:2", "focus=3:2", "contrast=nan:"],
 )
-def test_a_limit_that_makes_no_sense_is_refused_and_nothing_changes(bundle: Path, limit: str) -> None:
+def test_a_limit_that_makes_no_sense_is_refused_and_nothing_changes(
+    bundle: Path, limit: str
+) -> None:
     before = (bundle / HEALTH_FILE).read_bytes()
     with pytest.raises(HealthError, match="expected"):
         CliRunner().invoke(health_command, [str(bundle), "--limit", limit], catch_exceptions=False)
@@ -211,14 +243,29 @@ def test_a_limit_that_makes_no_sense_is_refused_and_nothing_changes(bundle: Path
 
 def test_the_health_command_on_an_old_bundle_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(HealthError, match="lineside calibrate BUNDLE --good DIR"):
-        CliRunner().invoke(health_command, [str(write_bundle(tmp_path / "old"))], catch_exceptions=False)
+        CliRunner().invoke(
+            health_command, [str(write_bundle(tmp_path / "old"))], catch_exceptions=False
+        )
 
 
 def watch(bundle: Path, folder: Path, *options: str) -> tuple[list[dict], str]:
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "watch", str(bundle), str(folder), "--once", "--json", *options],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "watch",
+            str(bundle),
+            str(folder),
+            "--once",
+            "--json",
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
@@ -231,13 +278,15 @@ def fill(folder: Path, first: int, count: int, gain: float) -> Path:
     return folder
 
 
-def test_watch_reports_drift_and_keeps_what_it_has_learnt(bundle: Path, tmp_path: Path) -> None:
+def test_watch_reports_drift_and_keeps_what_it_has_learned(bundle: Path, tmp_path: Path) -> None:
     state = tmp_path / "camera.json"
     rows, err = watch(bundle, fill(tmp_path / "before", 0, 40, 1.0), "--drift-state", str(state))
     assert [row["drift"] for row in rows] == [None] * 40
     assert "drift:" not in err
     rows, err = watch(bundle, fill(tmp_path / "after", 40, 40, 0.9), "--drift-state", str(state))
-    assert {row["verdict"] for row in rows} == {"good"}, "a part may be judged although something has changed"
+    assert {row["verdict"] for row in rows} == {"good"}, (
+        "a part may be judged although something has changed"
+    )
     alarm = rows[-1]["drift"]
     # The tiny model's score is a deviation from mid grey, so a darker picture moves both.
     what = {"brightness": "too dark (brightness lower)", "raw_score": "raw score higher"}
@@ -249,7 +298,9 @@ def test_watch_reports_drift_and_keeps_what_it_has_learnt(bundle: Path, tmp_path
     assert rows[0]["drift"] == alarm
 
 
-def test_watch_says_what_a_picture_lacks_and_takes_over_an_edit(bundle: Path, tmp_path: Path) -> None:
+def test_watch_says_what_a_picture_lacks_and_takes_over_an_edit(
+    bundle: Path, tmp_path: Path
+) -> None:
     rows, err = watch(bundle, fill(tmp_path / "dark", 0, 3, 0.3))
     assert [row["verdict"] for row in rows] == ["cannot_judge"] * 3
     assert all("too dark" in row["reason"] for row in rows)
@@ -259,14 +310,28 @@ def test_watch_says_what_a_picture_lacks_and_takes_over_an_edit(bundle: Path, tm
     assert [(row["verdict"], row["drift"]) for row in rows] == [("anomalous", None)] * 3
 
 
-def test_watch_refuses_a_file_that_is_no_state_and_leaves_it_alone(bundle: Path, tmp_path: Path) -> None:
+def test_watch_refuses_a_file_that_is_no_state_and_leaves_it_alone(
+    bundle: Path, tmp_path: Path
+) -> None:
     mine = tmp_path / "notes.json"
     mine.write_text('{"mine": 1}')
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "watch", str(bundle), str(fill(tmp_path / "in", 0, 1, 1.0)), "--once",
-         "--drift-state", str(mine)],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "watch",
+            str(bundle),
+            str(fill(tmp_path / "in", 0, 1, 1.0)),
+            "--once",
+            "--drift-state",
+            str(mine),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert "expected the state of a drift test" in done.stderr
     assert "Traceback" not in done.stderr
@@ -288,7 +353,10 @@ def test_switching_the_drift_test_off_is_not_the_end_of_a_change(
     scripted = Scripted(health)
     drift = DriftWatch(tmp_path / "state.json")
     with Inspector(bundle) as inspector:
-        dark = [inspector.inspect((photograph(1000 + seed) * 0.8).astype(np.uint8)) for seed in range(60)]
+        dark = [
+            inspector.inspect((photograph(1000 + seed) * 0.8).astype(np.uint8))
+            for seed in range(60)
+        ]
 
     def see() -> object:
         return _see(drift, scripted, dark[0], "")  # type: ignore[arg-type]

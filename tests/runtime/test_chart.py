@@ -22,7 +22,9 @@ def circles(svg: str) -> list[tuple[float, float]]:
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
 def test_every_point_is_drawn_inside_the_chart(points: list[tuple[float, float]]) -> None:
     xs, ys = zip(*points, strict=True)
-    found = circles(draw([Panel("p", "x", "y", [Series("", xs, ys, kind="dots")], from_zero=False)]))
+    found = circles(
+        draw([Panel("p", "x", "y", [Series("", xs, ys, kind="dots")], from_zero=False)])
+    )
     assert len(found) == len(points)
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in found)
     for (x1, y1), (a1, b1) in zip(found, points, strict=True):
@@ -34,9 +36,19 @@ def test_every_point_is_drawn_inside_the_chart(points: list[tuple[float, float]]
 @given(st.text(max_size=20))
 def test_text_is_never_markup(text: str) -> None:
     printable = "".join(c for c in text if c.isprintable())
-    drawn = draw([Panel(printable + "<script>", "a & b", "c", [Series('"', [0.0], [1.0], names=["<b>"])])])
+    drawn = draw(
+        [Panel(printable + "<script>", "a & b", "c", [Series('"', [0.0], [1.0], names=["<b>"])])]
+    )
     root = ElementTree.fromstring(drawn)
-    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {"svg", "g", "rect", "text", "line", "polyline", "circle"}  # fmt: skip
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
+        "svg",
+        "g",
+        "rect",
+        "text",
+        "line",
+        "polyline",
+        "circle",
+    }
     assert printable + "<script>" in [element.text for element in root.iter(f"{SVG}text")]
 
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime.bundle.golden import REFERENCE_FILE
 from runtime.cli import ORDER
-from runtime.golden import REFERENCE_FILE
 from tests.edge_app.tiny_bundle import SIDE
 from tests.runtime.tiny import ENGINES, THRESHOLD, random_image, reference, reseal, write_bundle
 
@@ -34,7 +34,9 @@ WITH_BUNDLE = {
 
 def lineside(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "runtime.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=cwd, timeout=120
+    )
 
 
 def fails_in_one_line(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
@@ -112,8 +114,18 @@ def test_inspect_prints_one_json_object_a_line(bundle: Path, parts: Path, engine
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(row["path"]).name for row in rows] == ["flagged.png", "good.png"]
-    for row, (seed, strength), verdict in zip(rows, ((1, 128), (0, 20)), ("anomalous", "good"), strict=True):
-        assert {"path", "verdict", "pred_score", "threshold", "engine", "precision", "latency_ms"} <= set(row)
+    for row, (seed, strength), verdict in zip(
+        rows, ((1, 128), (0, 20)), ("anomalous", "good"), strict=True
+    ):
+        assert {
+            "path",
+            "verdict",
+            "pred_score",
+            "threshold",
+            "engine",
+            "precision",
+            "latency_ms",
+        } <= set(row)
         assert row["pred_score"] == pytest.approx(
             reference(random_image(seed, strength))["pred_score"][0], rel=1e-5
         )
@@ -144,8 +156,10 @@ def test_inspect_saves_a_heat_map_for_each_part(bundle: Path, parts: Path, tmp_p
     assert [path.name for path in maps] == ["00000_flagged.png", "00001_good.png"]
     drawn = [cv2.imread(str(path)) for path in maps]
     assert {image.shape for image in drawn} == {(SIDE, SIDE, 3)}
-    change = [np.abs(image.astype(int) - cv2.imread(str(parts / name))).mean()
-              for image, name in zip(drawn, ("flagged.png", "good.png"), strict=True)]  # fmt: skip
+    change = [
+        np.abs(image.astype(int) - cv2.imread(str(parts / name))).mean()
+        for image, name in zip(drawn, ("flagged.png", "good.png"), strict=True)
+    ]
     assert change[0] > change[1]
 
 

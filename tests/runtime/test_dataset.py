@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.dataset import Part, list_categories, list_images, load_category, load_mask
 from runtime.errors import DataError
+from runtime.images.dataset import Part, list_categories, list_images, load_category, load_mask
 
 
 def picture(path: Path, *, value: int = 128, side: int = 16) -> Path:
@@ -37,7 +37,8 @@ def test_a_category_below_the_root_is_read_in_order(root: Path) -> None:
     assert category.name == "tile"
     assert [path.name for path in category.train_good] == ["001.png", "002.png"]
     found = [
-        (part.defect_type, part.path.stem, part.mask_path and part.mask_path.name) for part in category.test
+        (part.defect_type, part.path.stem, part.mask_path and part.mask_path.name)
+        for part in category.test
     ]
     assert found == [
         ("crack", "a", "a_mask.png"),
@@ -81,11 +82,15 @@ def test_train_without_good_inside_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beside", ["bad/1.png", "new.png"])
-def test_a_folder_with_good_and_other_pictures_is_for_a_person_to_sort(tmp_path: Path, beside: str) -> None:
+def test_a_folder_with_good_and_other_pictures_is_for_a_person_to_sort(
+    tmp_path: Path, beside: str
+) -> None:
     picture(tmp_path / "photographs" / "Good" / "0.png")
     assert len(load_category(tmp_path / "photographs").train_good) == 1
     picture(tmp_path / "photographs" / beside)
-    with pytest.raises(DataError, match=rf"found 'Good' beside {beside.split('/')[0]}; give .*Good"):
+    with pytest.raises(
+        DataError, match=rf"found 'Good' beside {beside.split('/')[0]}; give .*Good"
+    ):
         load_category(tmp_path / "photographs")
 
 
@@ -119,7 +124,8 @@ def test_several_categories_without_a_choice_are_listed(root: Path) -> None:
 
 
 def test_test_parts_alone_are_never_taken_for_good_ones(root: Path) -> None:
-    # Without train/, a plain folder would be read: defective parts and masks would be what good looks like.
+    # Without train/, a plain folder would be read: defective parts and masks would be what good
+    # looks like.
     for path in (root / "tile" / "train" / "good").iterdir():
         path.unlink()
     (root / "tile" / "train" / "good").rmdir()
@@ -132,7 +138,11 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     file = picture(tmp_path / "a.png")
     empty = tmp_path / "empty"
     empty.mkdir()
-    for path, message in ((tmp_path / "no", "nothing there"), (file, "a file"), (empty, "found none")):
+    for path, message in (
+        (tmp_path / "no", "nothing there"),
+        (file, "a file"),
+        (empty, "found none"),
+    ):
         with pytest.raises(DataError, match=message) as caught:
             list_images(path)
         assert str(path) in str(caught.value)
@@ -141,7 +151,8 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("screws/good", "screws"), ("tile/train/good", "tile"), ("screws", "screws")]
+    ("folder", "name"),
+    [("screws/good", "screws"), ("tile/train/good", "tile"), ("screws", "screws")],
 )
 def test_a_plain_folder_is_named_after_the_part(tmp_path: Path, folder: str, name: str) -> None:
     (tmp_path / folder).mkdir(parents=True)
@@ -168,7 +179,8 @@ def test_a_mask_is_resized_without_new_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "value"), [(np.uint8, 255), (np.uint8, 1), (np.uint8, 3), (np.uint16, 65535), (np.uint16, 1)]
+    ("dtype", "value"),
+    [(np.uint8, 255), (np.uint8, 1), (np.uint8, 3), (np.uint16, 65535), (np.uint16, 1)],
 )
 def test_a_mask_of_any_depth_and_range_is_read(tmp_path: Path, dtype: type, value: int) -> None:
     mask = np.zeros((8, 12), dtype)

@@ -45,7 +45,9 @@ def test_a_rank_is_the_share_of_lower_values_and_of_ties(values: list[int], tie:
 
 @pytest.mark.parametrize("calibrated", [0, 5, 200])
 @pytest.mark.parametrize("digits", [0, 3])
-def test_ranks_of_exchangeable_parts_are_uniform_and_independent(calibrated: int, digits: int) -> None:
+def test_ranks_of_exchangeable_parts_are_uniform_and_independent(
+    calibrated: int, digits: int
+) -> None:
     """With few calibrated parts and with many ties too: this is what every promise rests on."""
     rng = np.random.default_rng(11)
     firsts, pairs = [], []
@@ -53,7 +55,10 @@ def test_ranks_of_exchangeable_parts_are_uniform_and_independent(calibrated: int
         ranks = Ranks((round(float(value), digits), 1) for value in rng.normal(size=0))
         for value in rng.normal(size=calibrated):
             ranks.rank(round(float(value), digits), 0.5)
-        found = [ranks.rank(round(float(value), digits), float(rng.random())) for value in rng.normal(size=6)]
+        found = [
+            ranks.rank(round(float(value), digits), float(rng.random()))
+            for value in rng.normal(size=6)
+        ]
         firsts += found
         pairs.append(found[-2:])
     assert stats.kstest(firsts, "uniform").pvalue > 1e-3
@@ -108,7 +113,9 @@ def test_the_promised_rate_of_false_alarms_is_kept_by_the_monitor(n_good: int) -
     limit, parts, streams = 1000, 150, 60
     alarms = 0
     for stream in range(streams):
-        monitor = DriftMonitor(health(rng, n_good, parts_between_false_alarms=limit), KEY, seed=stream)
+        monitor = DriftMonitor(
+            health(rng, n_good, parts_between_false_alarms=limit), KEY, seed=stream
+        )
         alarms += any(monitor.update(*part(rng)) for _ in range(parts))
     # Binomial with the promised rate: more than this has a chance below 1e-3.
     assert alarms <= stats.binom.ppf(0.999, streams, parts / limit)
@@ -119,16 +126,23 @@ def test_bad_parts_up_to_the_tolerated_share_are_no_drift() -> None:
     alarms = 0
     for stream in range(20):
         monitor = DriftMonitor(health(rng), KEY, seed=stream)
-        alarms += any(monitor.update(*part(rng, score=80 * (rng.random() < 0.05))) for _ in range(300))
+        alarms += any(
+            monitor.update(*part(rng, score=80 * (rng.random() < 0.05))) for _ in range(300)
+        )
     assert alarms == 0
 
 
 @pytest.mark.parametrize(
     ("change", "statistic", "side"),
-    [({"brightness": 0.7}, "brightness", "high"), ({"brightness": -0.7}, "brightness", "low"),
-     ({"score": 25}, RAW_SCORE, "high")],
-)  # fmt: skip
-def test_a_change_is_noticed_named_and_dated(change: dict[str, float], statistic: str, side: str) -> None:
+    [
+        ({"brightness": 0.7}, "brightness", "high"),
+        ({"brightness": -0.7}, "brightness", "low"),
+        ({"score": 25}, RAW_SCORE, "high"),
+    ],
+)
+def test_a_change_is_noticed_named_and_dated(
+    change: dict[str, float], statistic: str, side: str
+) -> None:
     rng = np.random.default_rng(1)
     for stream in range(5):
         monitor = DriftMonitor(health(rng), KEY, seed=stream)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runtime.engines import Engine, open_engine
-from runtime.engines.cache import model_cache_dir
+from runtime.engines.base import model_cache_dir
 from runtime.engines.openvino import available_devices
 from runtime.errors import EngineError
 from tests.edge_app.tiny_bundle import CELLS, LENGTH, SIDE
@@ -154,7 +154,9 @@ def test_a_model_that_cannot_be_loaded_is_named_in_one_line(
     whole = path.read_bytes()
     path.unlink()
     if damage != "gone":
-        path.write_bytes({"empty": b"", "text": b"no model", "cut": whole[: len(whole) // 2]}[damage])
+        path.write_bytes(
+            {"empty": b"", "text": b"no model", "cut": whole[: len(whole) // 2]}[damage]
+        )
     with pytest.raises(EngineError, match="model") as caught:
         open_engine(name, path)
     assert "\n" not in str(caught.value)

@@ -24,9 +24,14 @@ from tests.runtime.unwell import photograph, tiny_health
 
 KEY = "openvino/fp32"
 NONSENSE = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=True), st.text(max_size=4),
-    st.lists(st.integers(0, 2), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.floats(allow_nan=True),
+    st.text(max_size=4),
+    st.lists(st.integers(0, 2), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,12 @@ def test_what_is_written_comes_back(health: Health, tmp_path: Path) -> None:
     health = replace(health, judge=False, tolerated_share=0.125, note="näher", refused_rate=None)
     write_health(tmp_path / HEALTH_FILE, health)
     found = read_health(tmp_path / HEALTH_FILE)
-    assert (found.judge, found.tolerated_share, found.note, found.n_good) == (False, 0.125, "näher", 40)
+    assert (found.judge, found.tolerated_share, found.note, found.n_good) == (
+        False,
+        0.125,
+        "näher",
+        40,
+    )
     assert (found.refused_rate, found.set_at) == (None, health.set_at)
     assert found.size is not None
     assert set(found.values) == set(STATISTICS)
@@ -119,7 +129,9 @@ def test_a_missing_field_is_named(health: Health, tmp_path: Path, field: str) ->
         read_health(tmp_path / HEALTH_FILE)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_change_is_read_or_refused_with_a_message(
     health: Health, tmp_path: Path, data: st.DataObject
@@ -148,10 +160,13 @@ def test_any_change_is_read_or_refused_with_a_message(
     DriftMonitor(found, KEY).update(measure(image), 1.0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     content=st.one_of(
-        st.binary(max_size=60), st.recursive(NONSENSE, st.lists).map(lambda v: json.dumps(v).encode())
+        st.binary(max_size=60),
+        st.recursive(NONSENSE, st.lists).map(lambda v: json.dumps(v).encode()),
     )
 )
 def test_any_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -160,7 +175,7 @@ def test_any_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
         read_health(tmp_path / HEALTH_FILE)
 
 
-def learnt(health: Health, gain: float, parts: int = 60) -> DriftMonitor:
+def learned(health: Health, gain: float, parts: int = 60) -> DriftMonitor:
     monitor = DriftMonitor(health, KEY, seed=0)
     for seed in range(parts):
         image = (photograph(seed, side=32) * (1.0 if seed < 30 else gain)).astype(np.uint8)
@@ -170,7 +185,7 @@ def learnt(health: Health, gain: float, parts: int = 60) -> DriftMonitor:
 
 @pytest.mark.parametrize("gain", [1.0, 0.9])
 def test_the_state_goes_on_where_it_was(health: Health, tmp_path: Path, gain: float) -> None:
-    monitor = learnt(health, gain)
+    monitor = learned(health, gain)
     assert (monitor.alarm is not None) == (gain < 1)
     (tmp_path / "state.json").write_text(json.dumps(state_of(monitor)))
     found = read_state(tmp_path / "state.json", health, KEY)
@@ -184,7 +199,7 @@ def test_the_state_goes_on_where_it_was(health: Health, tmp_path: Path, gain: fl
 
 
 def test_the_state_of_another_baseline_is_not_used(health: Health, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text(json.dumps(state_of(learnt(health, 1.0))))
+    (tmp_path / "state.json").write_text(json.dumps(state_of(learned(health, 1.0))))
     other = replace(health, scores={KEY: np.array([1.0, 2.0])})
     assert read_state(tmp_path / "state.json", other, KEY) is None
     assert read_state(tmp_path / "state.json", health, "onnxruntime/fp32") is None
@@ -193,10 +208,14 @@ def test_the_state_of_another_baseline_is_not_used(health: Health, tmp_path: Pat
     assert read_state(tmp_path / "state.json", settings_only, KEY) is not None
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_a_damaged_state_is_refused_or_works(health: Health, tmp_path: Path, data: st.DataObject) -> None:
-    raw = copy.deepcopy(json.loads(json.dumps(state_of(learnt(health, 0.9, parts=45)))))
+def test_a_damaged_state_is_refused_or_works(
+    health: Health, tmp_path: Path, data: st.DataObject
+) -> None:
+    raw = copy.deepcopy(json.loads(json.dumps(state_of(learned(health, 0.9, parts=45)))))
     place: Any = raw
     while True:
         key = data.draw(

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runtime.health import build
+from calibration import health as build
+from calibration.health import MOST_VALUES, BaselineBuilder, find_limits, score_limit
 from runtime.health.baseline import Health, Limit, PictureSize, keep_settings
-from runtime.health.build import MOST_VALUES, BaselineBuilder, find_limits, score_limit
 from runtime.health.statistics import STATISTICS, measure
 from tests.runtime.tiny import random_image
 
@@ -23,7 +23,9 @@ def draw(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
 
 
 def is_refused(limits: dict[str, Limit], values: dict[str, np.ndarray]) -> np.ndarray:
-    return np.any([[not limits[name].holds(value) for value in values[name]] for name in limits], axis=0)
+    return np.any(
+        [[not limits[name].holds(value) for value in values[name]] for name in limits], axis=0
+    )
 
 
 @pytest.mark.parametrize("n_good", [20, 60])
@@ -33,7 +35,9 @@ def test_without_its_margins_the_limits_refuse_as_often_as_promised(
     """Factor 1 and no room: what is left is the bare conformal promise, 1 / (m + 1) over many draws."""
     monkeypatch.setattr(build, "FACTOR", 1.0)
     monkeypatch.setattr(
-        build, "STATISTICS", {name: replace(STATISTICS[name], room=1e-9, extreme=np.inf) for name in JUDGED}
+        build,
+        "STATISTICS",
+        {name: replace(STATISTICS[name], room=1e-9, extreme=np.inf) for name in JUDGED},
     )
     rng = np.random.default_rng(n_good)
     rates = []
@@ -150,7 +154,9 @@ def test_a_new_baseline_keeps_switches_and_other_variants() -> None:
     old, new = built(12), built(14)
     assert old is not None
     assert new is not None
-    old = replace(old, judge=False, tolerated_share=0.2, scores={"onnxruntime/fp32": np.array([3.0])})
+    old = replace(
+        old, judge=False, tolerated_share=0.2, scores={"onnxruntime/fp32": np.array([3.0])}
+    )
     found = keep_settings(new, old)
     assert (found.judge, found.tolerated_share, found.n_good) == (False, 0.2, 14)
     assert set(found.scores) == {"openvino/fp32", "onnxruntime/fp32"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.heatmap import overlay, upsample_map
+from runtime.images.heatmap import overlay, upsample_map
 
 
 def random_map(height: int, width: int) -> np.ndarray:
@@ -16,9 +16,16 @@ def random_map(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [0.0, 1.5, 4.0])
 @pytest.mark.parametrize(
     ("map_hw", "size_hw"),
-    [((32, 32), (256, 256)), ((28, 40), (224, 320)), ((56, 56), (250, 131)), ((300, 300), (256, 256))],
+    [
+        ((32, 32), (256, 256)),
+        ((28, 40), (224, 320)),
+        ((56, 56), (250, 131)),
+        ((300, 300), (256, 256)),
+    ],
 )
-def test_it_is_what_anomalib_draws(map_hw: tuple[int, int], size_hw: tuple[int, int], sigma: float) -> None:
+def test_it_is_what_anomalib_draws(
+    map_hw: tuple[int, int], size_hw: tuple[int, int], sigma: float
+) -> None:
     import torch
     from anomalib.models.components.filters import GaussianBlur2d
 
@@ -47,12 +54,16 @@ def test_a_real_models_map_is_what_anomalib_draws(
     with Inspector(request.getfixturevalue(f"{model}_bundle")) as inspector:
         prediction = inspector.inspect(next((sample_root / "tile" / "test").rglob("*.png")))
     expected = torch.nn.functional.interpolate(
-        torch.from_numpy(prediction.anomaly_map)[None, None], size=prediction.model_hw, mode="bilinear"
+        torch.from_numpy(prediction.anomaly_map)[None, None],
+        size=prediction.model_hw,
+        mode="bilinear",
     )
     if prediction.blur_sigma:
         expected = GaussianBlur2d(sigma=prediction.blur_sigma, channels=1)(expected)
     found = prediction.heat_map()
-    np.testing.assert_allclose(found, expected[0, 0].numpy(), atol=1e-5 * float(np.abs(found).max()))
+    np.testing.assert_allclose(
+        found, expected[0, 0].numpy(), atol=1e-5 * float(np.abs(found).max())
+    )
 
 
 def test_growing_alone_is_bilinear_with_half_pixel_centers() -> None:
@@ -63,7 +74,9 @@ def test_growing_alone_is_bilinear_with_half_pixel_centers() -> None:
 
 
 def test_blurring_keeps_a_flat_map_flat_and_spreads_a_peak_by_its_sigma() -> None:
-    np.testing.assert_allclose(upsample_map(np.full((8, 8), 3.5, np.float32), (64, 64), 4.0), 3.5, rtol=1e-6)
+    np.testing.assert_allclose(
+        upsample_map(np.full((8, 8), 3.5, np.float32), (64, 64), 4.0), 3.5, rtol=1e-6
+    )
     peak = np.zeros((129, 129), np.float32)
     peak[64, 64] = 1.0
     blurred = upsample_map(peak, (129, 129), 4.0)
@@ -79,26 +92,26 @@ def test_raw_values_stay_raw() -> None:
 
 
 def test_the_overlay_is_clear_where_good_and_red_where_not() -> None:
-    grey = np.full((20, 40, 3), 100, np.uint8)
+    gray = np.full((20, 40, 3), 100, np.uint8)
     heat = np.zeros((20, 40), np.float32)
     heat[:, 20:] = 10.0
-    drawn = overlay(grey, heat, low=1.0, high=9.0)
+    drawn = overlay(gray, heat, low=1.0, high=9.0)
     assert drawn.dtype == np.uint8
-    np.testing.assert_array_equal(drawn[:, :20], grey[:, :20])
+    np.testing.assert_array_equal(drawn[:, :20], gray[:, :20])
     red, green, blue = drawn[10, 30].astype(int)
     assert red > green + 30
     assert red > blue + 30
 
 
 def test_more_heat_is_drawn_further_from_the_photograph() -> None:
-    grey = np.full((1, 5, 3), 128, np.uint8)
-    drawn = overlay(grey, np.array([[0, 1, 2, 3, 4]], np.float32), low=0.0, high=4.0)
+    gray = np.full((1, 5, 3), 128, np.uint8)
+    drawn = overlay(gray, np.array([[0, 1, 2, 3, 4]], np.float32), low=0.0, high=4.0)
     distance = np.abs(drawn.astype(int) - 128).sum(axis=2)[0]
     assert distance[0] == 0
     assert (distance[1:] > 0).all()
 
 
 def test_a_map_without_a_range_is_drawn_without_a_warning() -> None:
-    grey = np.full((4, 4, 3), 100, np.uint8)
+    gray = np.full((4, 4, 3), 100, np.uint8)
     with np.errstate(all="raise"):
-        np.testing.assert_array_equal(overlay(grey, np.zeros((4, 4), np.float32), 0.0, 0.0), grey)
+        np.testing.assert_array_equal(overlay(gray, np.zeros((4, 4), np.float32), 0.0, 0.0), gray)

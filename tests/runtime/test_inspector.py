@@ -12,11 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.bundle import MANIFEST_FILE, Bundle, pack_archive
+from runtime.bundle.folder import MANIFEST_FILE, Bundle, pack_archive
+from runtime.bundle.thresholds import (
+    THRESHOLDS_FILE,
+    Threshold,
+    Thresholds,
+    read_thresholds,
+    write_thresholds,
+)
 from runtime.errors import BundleError, EngineError, LinesideError, ThresholdError
+from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.preprocess import load_image
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds, write_thresholds
 from tests.edge_app.tiny_bundle import SIDE
 from tests.runtime.tiny import ENGINES, THRESHOLD, random_image, reference, write_bundle
 
@@ -48,7 +54,9 @@ def test_a_prediction_is_what_the_graph_and_the_threshold_say(
                 assert found.normalized_score == pytest.approx(
                     inspector.threshold.normalized_score(score), abs=1e-5
                 )
-                np.testing.assert_allclose(found.anomaly_map, expected["anomaly_map"][0, 0], atol=1e-4)
+                np.testing.assert_allclose(
+                    found.anomaly_map, expected["anomaly_map"][0, 0], atol=1e-4
+                )
                 np.testing.assert_allclose(found.embedding, expected["embedding"][0], atol=1e-5)
                 assert found.heat_map().shape == inspector.size_hw
                 assert found.latency_ms > 0
@@ -59,7 +67,9 @@ def test_a_picture_of_any_size_is_brought_to_the_models(bundle: Path) -> None:
     large = np.kron(random_image(1), np.ones((3, 5, 1), np.uint8))
     with Inspector(bundle) as inspector:
         found = inspector.inspect(large)
-        assert found.pred_score == pytest.approx(reference(random_image(1))["pred_score"][0], rel=1e-5)
+        assert found.pred_score == pytest.approx(
+            reference(random_image(1))["pred_score"][0], rel=1e-5
+        )
 
 
 def test_a_score_at_the_threshold_is_good_and_one_above_it_is_not(bundle: Path) -> None:
@@ -81,17 +91,26 @@ def test_the_first_prediction_survives_the_second(bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((SIDE, SIDE, 4), np.uint8), np.zeros((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE, 3), np.float32),
-     np.zeros((SIDE, SIDE + 1, 3), np.uint8)],
-)  # fmt: skip
+    [
+        np.zeros((SIDE, SIDE, 4), np.uint8),
+        np.zeros((SIDE, SIDE), np.uint8),
+        np.zeros((SIDE, SIDE, 3), np.float32),
+        np.zeros((SIDE, SIDE + 1, 3), np.uint8),
+    ],
+)
 def test_infer_takes_the_models_input_only(bundle: Path, image: np.ndarray) -> None:
-    with Inspector(bundle) as inspector, pytest.raises(EngineError, match=r"expected uint8 .*found"):
+    with (
+        Inspector(bundle) as inspector,
+        pytest.raises(EngineError, match=r"expected uint8 .*found"),
+    ):
         inspector.infer(image)
 
 
 @pytest.mark.parametrize("side", [SIDE, 2 * SIDE])
 @pytest.mark.parametrize("kind", ["floats in [0, 1]", "grey", "alpha", "sixteen bit"])
-def test_a_picture_that_is_no_rgb_bytes_is_refused_at_any_size(bundle: Path, side: int, kind: str) -> None:
+def test_a_picture_that_is_no_rgb_bytes_is_refused_at_any_size(
+    bundle: Path, side: int, kind: str
+) -> None:
     # Floats in [0, 1] turned to bytes would be a black picture, and a verdict about nothing.
     image = {
         "floats in [0, 1]": np.full((side, side, 3), 0.5, np.float32),
@@ -103,7 +122,9 @@ def test_a_picture_that_is_no_rgb_bytes_is_refused_at_any_size(bundle: Path, sid
         inspector.inspect(image)
 
 
-def test_a_threshold_edited_on_the_box_takes_effect_and_a_damaged_file_does_not(bundle: Path) -> None:
+def test_a_threshold_edited_on_the_box_takes_effect_and_a_damaged_file_does_not(
+    bundle: Path,
+) -> None:
     path = bundle / THRESHOLDS_FILE
     image = random_image(2, 90)
     score = float(reference(image)["pred_score"][0])
@@ -179,7 +200,10 @@ def test_both_engines_judge_a_real_model_alike(
     bundle = request.getfixturevalue(f"{model}_bundle")
     pictures = sorted((sample_root / "tile" / "test").rglob("*.png"))
     assert len(pictures) >= 10
-    with Inspector(bundle, engine="openvino") as first, Inspector(bundle, engine="onnxruntime") as second:
+    with (
+        Inspector(bundle, engine="openvino") as first,
+        Inspector(bundle, engine="onnxruntime") as second,
+    ):
         pairs = [(first.inspect(path), second.inspect(path)) for path in pictures]
     scores = np.array([[a.pred_score, b.pred_score] for a, b in pairs])
     spread = float(np.ptp(scores[:, 0]))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.bundle.manifest import Manifest, parse_manifest
 from runtime.errors import BundleError
-from runtime.manifest import Manifest, parse_manifest
 
 SHA = "ab" * 32
 WHOLE: dict[str, Any] = {
@@ -30,15 +30,25 @@ WHOLE: dict[str, Any] = {
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
 def places(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Path of every value inside a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [found for key, inner in items for found in ((*prefix, key), *places(inner, (*prefix, key)))]
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return [
+        found for key, inner in items for found in ((*prefix, key), *places(inner, (*prefix, key)))
+    ]
 
 
 def replaced(place: tuple[Any, ...], new: Any) -> dict[str, Any]:
@@ -82,7 +92,9 @@ def test_arbitrary_text_is_no_manifest(text: str) -> None:
 
 @settings(max_examples=1000, deadline=None)
 @given(st.sampled_from(places(WHOLE)), JSON)
-def test_a_manifest_with_one_value_replaced_parses_or_is_refused(place: tuple[Any, ...], value: Any) -> None:
+def test_a_manifest_with_one_value_replaced_parses_or_is_refused(
+    place: tuple[Any, ...], value: Any
+) -> None:
     manifest = parse_or_refuse(json.dumps(replaced(place, value)))
     if manifest is not None:
         assert manifest.variants
@@ -90,8 +102,11 @@ def test_a_manifest_with_one_value_replaced_parses_or_is_refused(place: tuple[An
         assert all(variant.path in manifest.files for variant in manifest.variants)
 
 
-@pytest.mark.parametrize("place", [p for p in places(WHOLE) if p[0] not in {"recipe", "provenance", "metrics", "certificate"}],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    [p for p in places(WHOLE) if p[0] not in {"recipe", "provenance", "metrics", "certificate"}],
+    ids=str,
+)
 def test_a_missing_field_is_refused(place: tuple[Any, ...]) -> None:
     raw = replaced(place, None)
     holder: Any = raw
@@ -103,7 +118,9 @@ def test_a_missing_field_is_refused(place: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1e999", "1" * 5000, "[" * 100_000, "-Infinity"], ids=["1e999", "5000 digits", "deep", "-inf"]
+    "text",
+    ["1e999", "1" * 5000, "[" * 100_000, "-Infinity"],
+    ids=["1e999", "5000 digits", "deep", "-inf"],
 )
 @pytest.mark.parametrize("key", ["size", "blur_sigma", "whole"])
 def test_numbers_beyond_any_range_are_refused(text: str, key: str) -> None:
@@ -126,7 +143,8 @@ def test_a_blur_that_cannot_be_drawn_is_refused(value: float) -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("resize", "bilinear"), ("color_order", "BGR")])
 def test_a_preprocessing_that_this_version_does_not_do_is_refused(field: str, value: str) -> None:
-    # Read on regardless, every picture would be prepared in another way than the model was trained on.
+    # Read on regardless, every picture would be prepared in another way than the model was trained
+    # on.
     with pytest.raises(BundleError, match=value):
         parse_manifest(json.dumps(replaced(("input", field), value)))
 

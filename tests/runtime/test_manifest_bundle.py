@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import Bundle, pack_archive, safe_member
+from runtime.bundle.folder import Bundle, pack_archive, safe_member
+from runtime.bundle.thresholds import THRESHOLDS_FILE
 from runtime.errors import BundleError, ThresholdError
-from runtime.thresholds import THRESHOLDS_FILE
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
 MODEL = "openvino/fp32/model.xml"
@@ -79,7 +79,9 @@ def test_an_extra_file_is_named(bundle: Path) -> None:
     assert "payload.pkl" in refuse(bundle, "found one more")
 
 
-@pytest.mark.parametrize("kind", ["file", "dangling", "folder", "recorded", "manifest", "thresholds"])
+@pytest.mark.parametrize(
+    "kind", ["file", "dangling", "folder", "recorded", "manifest", "thresholds"]
+)
 def test_a_symbolic_link_is_refused(bundle: Path, tmp_path: Path, kind: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -140,7 +142,9 @@ def test_thresholds_may_be_edited_and_are_read_anew(bundle: Path) -> None:
         opened.thresholds()
 
 
-def test_an_archive_round_trip_keeps_every_byte(bundle: Path, tmp_path: Path, own_temp: Path) -> None:
+def test_an_archive_round_trip_keeps_every_byte(
+    bundle: Path, tmp_path: Path, own_temp: Path
+) -> None:
     archive = tmp_path / "out" / "tile.lineside"
     archive.parent.mkdir()
     pack_archive(bundle, archive)
@@ -234,7 +238,9 @@ def test_an_encrypted_archive_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from runtime.bundle import Bundle, pack_archive
+from runtime.bundle.folder import Bundle, pack_archive
 from runtime.commands.pack import command
 from runtime.errors import BundleError
 from runtime.inspector import Inspector
@@ -25,17 +25,23 @@ def test_a_packed_bundle_gives_the_same_score(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(bundle), str(packed)])
     assert done.exit_code == 0, done.output
     with Inspector(bundle) as folder, Inspector(packed) as file:
-        assert folder.inspect(random_image(1)).pred_score == file.inspect(random_image(1)).pred_score
+        assert (
+            folder.inspect(random_image(1)).pred_score == file.inspect(random_image(1)).pred_score
+        )
 
 
 def test_a_damaged_bundle_or_a_wrong_name_is_refused(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     with pytest.raises(BundleError, match=r"expected a name that ends in \.lineside"):
-        CliRunner().invoke(command, [str(bundle), str(tmp_path / "tiny.zip")], catch_exceptions=False)
+        CliRunner().invoke(
+            command, [str(bundle), str(tmp_path / "tiny.zip")], catch_exceptions=False
+        )
     model = next(bundle.rglob("*.bin"))
     model.write_bytes(model.read_bytes() + b"x")
     with pytest.raises(BundleError, match="expected sha256"):
-        CliRunner().invoke(command, [str(bundle), str(tmp_path / "t.lineside")], catch_exceptions=False)
+        CliRunner().invoke(
+            command, [str(bundle), str(tmp_path / "t.lineside")], catch_exceptions=False
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
@@ -58,15 +64,21 @@ def test_files_from_a_box_without_a_clock_are_packed(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     os.utime(bundle / "thresholds.json", (0, 0))
     packed = tmp_path / "tiny.lineside"
-    assert CliRunner().invoke(command, [str(bundle), str(packed)], catch_exceptions=False).exit_code == 0
+    assert (
+        CliRunner().invoke(command, [str(bundle), str(packed)], catch_exceptions=False).exit_code
+        == 0
+    )
     with Bundle.open(packed) as opened:
         assert opened.thresholds() == Bundle.open(bundle).thresholds()
 
 
 @pytest.mark.parametrize(
-    "left", [".thresholds.json.k3j2h1", ".health.json.abc", "thresholds.json~", ".thresholds.json.swp"]
+    "left",
+    [".thresholds.json.k3j2h1", ".health.json.abc", "thresholds.json~", ".thresholds.json.swp"],
 )
-def test_what_an_editor_or_a_power_cut_left_is_neither_read_nor_packed(tmp_path: Path, left: str) -> None:
+def test_what_an_editor_or_a_power_cut_left_is_neither_read_nor_packed(
+    tmp_path: Path, left: str
+) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     (bundle / left).write_bytes(b"{")
     packed = tmp_path / "tiny.lineside"
@@ -90,7 +102,9 @@ def test_a_clean_up_of_the_temporary_folder_changes_no_verdict(tmp_path: Path) -
         assert inspector.inspect(dark).verdict == "cannot_judge"
 
 
-def test_no_room_to_unpack_is_not_a_damaged_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_to_unpack_is_not_a_damaged_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packed = tmp_path / "tiny.lineside"
     pack_archive(write_bundle(tmp_path / "bundle"), packed)
 

@@ -11,12 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.bundle import Bundle
+from runtime.bundle.folder import Bundle
+from runtime.bundle.golden import (
+    REFERENCE_FILE,
+    Compared,
+    Parity,
+    compare,
+    record_golden,
+    replay_golden,
+)
 from runtime.engines.base import Arrays
 from runtime.errors import BundleError, EngineError
-from runtime.golden import REFERENCE_FILE, record_golden, replay_golden
 from runtime.inspector import Inspector
-from runtime.parity import Compared, Parity, compare
 from tests.runtime.tiny import ENGINES, reseal, write_bundle
 
 
@@ -39,27 +45,43 @@ def test_differences_are_shares_of_the_reference_range() -> None:
     map_range = float(np.ptp(np.stack(list(compared([1, 4, 9]).maps))))
     assert found.max_map_difference == pytest.approx(0.5 / map_range, rel=1e-5)
     assert found.p99_map_difference == pytest.approx(0.5 / map_range, rel=1e-5)
-    wider = compare("openvino/fp32", "CPU", compared([1, 4, 9]), compared([1, 4.4, 8.8]), score_range=80.0)
+    wider = compare(
+        "openvino/fp32", "CPU", compared([1, 4, 9]), compared([1, 4.4, 8.8]), score_range=80.0
+    )
     assert wider.max_score_difference == pytest.approx(0.4 / 80)
 
 
-@pytest.mark.parametrize(("precision", "difference", "holds"), [("fp32", 9e-4, True), ("fp32", 1.1e-3, False),
-                                                                ("fp16", 0.049, True), ("fp16", 0.051, False),
-        ("int8", 0.099, True), ("int8", 0.101, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("precision", "difference", "holds"),
+    [
+        ("fp32", 9e-4, True),
+        ("fp32", 1.1e-3, False),
+        ("fp16", 0.049, True),
+        ("fp16", 0.051, False),
+        ("int8", 0.099, True),
+        ("int8", 0.101, False),
+    ],
+)
 def test_the_bound_belongs_to_the_precision(precision: str, difference: float, holds: bool) -> None:
-    found = compare(f"openvino/{precision}", "CPU", compared([0, 10]), compared([0, 10 + 10 * difference]))
+    found = compare(
+        f"openvino/{precision}", "CPU", compared([0, 10]), compared([0, 10 + 10 * difference])
+    )
     assert found.holds is holds
 
 
 def test_a_verdict_flip_fails_however_small_the_difference() -> None:
-    found = compare("openvino/fp32", "CPU", compared([0, 5.000001, 10]), compared([0, 4.999999, 10]))
+    found = compare(
+        "openvino/fp32", "CPU", compared([0, 5.000001, 10]), compared([0, 4.999999, 10])
+    )
     assert (found.verdict_flips, found.holds) == (1, False)
     own = compare("openvino/fp32", "CPU", compared([0, 6, 10]), compared([0, 6, 10], threshold=7.0))
     assert own.verdict_flips == 1, "each side is judged by its own threshold"
 
 
 def test_a_score_that_is_no_number_never_holds() -> None:
-    assert not compare("openvino/fp32", "CPU", compared([0, 5, 10]), compared([0, float("nan"), 10])).holds
+    assert not compare(
+        "openvino/fp32", "CPU", compared([0, 5, 10]), compared([0, float("nan"), 10])
+    ).holds
 
 
 def test_a_map_that_is_no_number_never_holds() -> None:
@@ -91,7 +113,9 @@ def test_an_output_that_is_no_number_is_no_verdict(tmp_path: Path, name: str) ->
 def test_a_smaller_map_is_brought_to_the_references_size() -> None:
     flat = Compared(np.array([1.0, 2.0]), [np.full((4, 4), v, np.float32) for v in (1, 2)], 5.0)
     large = Compared(np.array([1.0, 2.0]), [np.full((16, 16), v, np.float32) for v in (1, 2)], 5.0)
-    assert compare("openvino/fp32", "CPU", large, flat).max_map_difference == pytest.approx(0.0, abs=1e-6)
+    assert compare("openvino/fp32", "CPU", large, flat).max_map_difference == pytest.approx(
+        0.0, abs=1e-6
+    )
 
 
 @pytest.fixture
@@ -139,7 +163,9 @@ def test_a_variant_with_a_record_of_its_own_is_held_to_that(bundle: Path) -> Non
     assert not replay(bundle, "onnxruntime").holds
 
 
-@pytest.mark.parametrize("damage", ["gone", "empty", "text", "cut", "key", "image gone", "image text"])
+@pytest.mark.parametrize(
+    "damage", ["gone", "empty", "text", "cut", "key", "image gone", "image text"]
+)
 def test_a_damaged_golden_folder_is_a_bundle_error(bundle: Path, damage: str) -> None:
     path = bundle / "golden" / (REFERENCE_FILE if "image" not in damage else "2.png")
     whole = path.read_bytes()
@@ -147,7 +173,9 @@ def test_a_damaged_golden_folder_is_a_bundle_error(bundle: Path, damage: str) ->
     if damage == "key":
         np.savez(path, scores=np.zeros(4))
     elif "gone" not in damage:
-        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2]}.get(damage, b"no such thing"))
+        path.write_bytes(
+            {"empty": b"", "cut": whole[: len(whole) // 2]}.get(damage, b"no such thing")
+        )
     reseal(bundle)
     with pytest.raises(BundleError, match="golden"):
         replay(bundle, "openvino")
@@ -186,9 +214,9 @@ def test_a_damaged_model_cache_is_found_and_made_anew(
     assert verify().returncode == 0
     (blob,) = (tmp_path / "cache" / "openvino").glob("*.blob")
     # The mid grey that the graph subtracts, which OpenVINO adds.
-    grey, other = struct.pack("<f", -128.0), struct.pack("<f", -100.0)
-    assert grey in blob.read_bytes()
-    blob.write_bytes(blob.read_bytes().replace(grey, other))
+    gray, other = struct.pack("<f", -128.0), struct.pack("<f", -100.0)
+    assert gray in blob.read_bytes()
+    blob.write_bytes(blob.read_bytes().replace(gray, other))
     done = verify()
     assert "compiled anew" in done.stderr
     assert done.stdout.startswith("ok")

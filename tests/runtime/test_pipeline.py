@@ -14,7 +14,7 @@ import pytest
 from runtime.errors import EngineError, ImageError
 from runtime.inspector import Inspector
 from runtime.pipeline import WINDOW, Feed, inspect_all, run_feeds
-from runtime.preprocess import UInt8Image
+from runtime.types import UInt8Image
 from tests.runtime.tiny import write_bundle
 
 STREAMS = 3
@@ -31,9 +31,14 @@ def images(number: int) -> list[UInt8Image]:
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_the_same_results_in_the_same_order_on_any_number_of_streams(bundle: Path, engine: str) -> None:
+def test_the_same_results_in_the_same_order_on_any_number_of_streams(
+    bundle: Path, engine: str
+) -> None:
     parts = images(40)
-    with Inspector(bundle, engine=engine) as one, Inspector(bundle, engine=engine, streams=STREAMS) as many:
+    with (
+        Inspector(bundle, engine=engine) as one,
+        Inspector(bundle, engine=engine, streams=STREAMS) as many,
+    ):
         expected = [one.inspect(part) for part in parts]
         found = list(inspect_all(many, range(40), lambda index: parts[index]))
     assert [index for index, _ in found] == list(range(40))
@@ -54,7 +59,9 @@ def test_an_unreadable_picture_keeps_its_place(bundle: Path, tmp_path: Path, str
     with Inspector(bundle, streams=streams) as inspector:
         found = list(inspect_all(inspector, paths, lambda path: path))
     assert [path for path, _ in found] == paths
-    assert [isinstance(result, ImageError) for _, result in found] == [index == 3 for index in range(8)]
+    assert [isinstance(result, ImageError) for _, result in found] == [
+        index == 3 for index in range(8)
+    ]
 
 
 def test_a_slow_consumer_holds_the_producer_back(bundle: Path) -> None:

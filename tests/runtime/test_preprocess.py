@@ -15,15 +15,29 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from runtime.errors import ImageError
-from runtime.preprocess import MAX_PIXELS, MIN_SIDE, decode_rgb, load_image, resize
+from runtime.images.preprocess import MAX_PIXELS, MIN_SIDE, decode_rgb, load_image, resize
 
 # Pillow writes the pictures, so that OpenCV is not checked against itself.
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (40, 56, 3), dtype=np.uint8)
-SMOOTH = np.asarray(Image.fromarray(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((56, 40)))
+SMOOTH = np.asarray(
+    Image.fromarray(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((56, 40))
+)
 FORMATS = ["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
-MAGIC = [b"", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8", b"\xff\xd8\xff\xe0\0\x10JFIF\0",
-         b"BM", b"II*\0", b"MM\0*", b"RIFF\x40\0\0\0WEBPVP8 ", b"GIF89a", b"P6\n9 9\n255\n", b"<svg"]  # fmt: skip
+MAGIC = [
+    b"",
+    b"\x89PNG\r\n\x1a\n",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    b"\xff\xd8",
+    b"\xff\xd8\xff\xe0\0\x10JFIF\0",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF\x40\0\0\0WEBPVP8 ",
+    b"GIF89a",
+    b"P6\n9 9\n255\n",
+    b"<svg",
+]
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -41,7 +55,9 @@ def png_header(width: int, height: int) -> bytes:
     ]
     out = b"\x89PNG\r\n\x1a\n"
     for name, data in chunks:
-        out += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        out += (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
     return out
 
 
@@ -67,14 +83,16 @@ def test_colors_keep_their_channel(kind: str, color: tuple[int, int, int]) -> No
     assert np.abs(decoded.astype(int) - np.array(color)).max() <= 8
 
 
-def test_grey_becomes_three_equal_channels() -> None:
+def test_gray_becomes_three_equal_channels() -> None:
     decoded = decode_rgb(encode(Image.fromarray(NOISE[:, :, 0]), "PNG"))
     np.testing.assert_array_equal(decoded, np.repeat(NOISE[:, :, :1], 3, axis=2))
 
 
 def test_a_palette_picture_has_its_colors() -> None:
     palette = Image.fromarray(NOISE).quantize(16)
-    np.testing.assert_array_equal(decode_rgb(encode(palette, "PNG")), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(
+        decode_rgb(encode(palette, "PNG")), np.asarray(palette.convert("RGB"))
+    )
 
 
 def test_alpha_is_dropped_and_colors_under_it_stay() -> None:
@@ -83,7 +101,7 @@ def test_alpha_is_dropped_and_colors_under_it_stay() -> None:
     np.testing.assert_array_equal(decode_rgb(encode(rgba, "PNG")), NOISE)
 
 
-def test_sixteen_bit_grey_is_scaled_by_its_own_range() -> None:
+def test_sixteen_bit_gray_is_scaled_by_its_own_range() -> None:
     deep = np.linspace(0, 65535, 40 * 56).round().astype(np.uint16).reshape(40, 56)
     decoded = decode_rgb(encode(Image.fromarray(deep), "PNG"))
     assert decoded.min() == 0
@@ -114,10 +132,15 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     data = encode(Image.fromarray(SMOOTH), "JPEG", quality=98, exif=exif)
     # The definition of the eight values, as flips and a transposition.
     turned = {
-        1: SMOOTH, 2: SMOOTH[:, ::-1], 3: SMOOTH[::-1, ::-1], 4: SMOOTH[::-1], 5: SMOOTH.transpose(1, 0, 2),
-        6: SMOOTH[::-1].transpose(1, 0, 2), 7: SMOOTH[::-1, ::-1].transpose(1, 0, 2),
+        1: SMOOTH,
+        2: SMOOTH[:, ::-1],
+        3: SMOOTH[::-1, ::-1],
+        4: SMOOTH[::-1],
+        5: SMOOTH.transpose(1, 0, 2),
+        6: SMOOTH[::-1].transpose(1, 0, 2),
+        7: SMOOTH[::-1, ::-1].transpose(1, 0, 2),
         8: SMOOTH[:, ::-1].transpose(1, 0, 2),
-    }[orientation]  # fmt: skip
+    }[orientation]
     decoded = decode_rgb(data)
     assert decoded.shape == turned.shape
     assert np.abs(decoded.astype(int) - turned).mean() < 4
@@ -130,7 +153,10 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
         (b"not a picture at all", "cannot be decoded"),
         (b"\0" * 4096, "cannot be decoded"),
         (encode(Image.new("RGB", (1, 1)), "PNG"), "found 1x1"),
-        (encode(Image.new("RGB", (MIN_SIDE, MIN_SIDE - 1)), "PNG"), f"found {MIN_SIDE}x{MIN_SIDE - 1}"),
+        (
+            encode(Image.new("RGB", (MIN_SIDE, MIN_SIDE - 1)), "PNG"),
+            f"found {MIN_SIDE}x{MIN_SIDE - 1}",
+        ),
         (png_header(20_000, 20_000), "found 20000x20000"),
         (png_header(40, 30), "cannot be decoded"),
     ],
@@ -144,7 +170,11 @@ def test_what_is_no_usable_picture_is_refused(data: bytes, message: str) -> None
 
 
 def test_the_smallest_side_is_accepted_and_one_row_over_the_most_pixels_is_not() -> None:
-    assert decode_rgb(encode(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), "PNG")).shape == (MIN_SIDE, MIN_SIDE, 3)
+    assert decode_rgb(encode(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), "PNG")).shape == (
+        MIN_SIDE,
+        MIN_SIDE,
+        3,
+    )
     with pytest.raises(ImageError, match="megapixels"):
         decode_rgb(png_header(1000, MAX_PIXELS // 1000 + 1))
 
@@ -174,7 +204,9 @@ def test_what_follows_the_end_of_a_picture_is_left_aside(kind: str, progressive:
     whole = encode(Image.fromarray(NOISE), kind, **extra)
     expected = decode_rgb(whole)
     # A film, say, with bytes that look like the start of another scan.
-    film = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes() + b"\xff\xda\x00\x02"
+    film = (
+        np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes() + b"\xff\xda\x00\x02"
+    )
     np.testing.assert_array_equal(decode_rgb(whole + film), expected)
     with pytest.raises(ImageError):
         decode_rgb(whole[: int(len(whole) * 0.8)])
@@ -213,7 +245,9 @@ def test_arbitrary_bytes_decode_or_raise_image_error(magic: bytes, rest: bytes) 
 def test_a_damaged_picture_decodes_or_raises_image_error(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(encode(Image.fromarray(SMOOTH), kind))
     for _ in range(data.draw(st.integers(1, 4))):
-        damaged[data.draw(st.integers(0, min(len(damaged), 400) - 1))] = data.draw(st.integers(0, 255))
+        damaged[data.draw(st.integers(0, min(len(damaged), 400) - 1))] = data.draw(
+            st.integers(0, 255)
+        )
     check_decodes_or_refuses(bytes(damaged))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from runtime.preprocess import resize
+from runtime.images.preprocess import resize
 
 
 def area_weights(source: int, target: int) -> npt.NDArray[np.float64]:
@@ -22,13 +22,18 @@ def area_weights(source: int, target: int) -> npt.NDArray[np.float64]:
 )
 def test_shrinking_averages_areas(source_hw: tuple[int, int], target_hw: tuple[int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*source_hw, 3), dtype=np.uint8)
-    rows, columns = area_weights(source_hw[0], target_hw[0]), area_weights(source_hw[1], target_hw[1])
+    rows, columns = (
+        area_weights(source_hw[0], target_hw[0]),
+        area_weights(source_hw[1], target_hw[1]),
+    )
     expected = np.einsum("yr,rcd,xc->yxd", rows, image.astype(np.float64), columns)
     assert np.abs(resize(image, target_hw) - expected).max() <= 1.0
 
 
 def test_growing_is_bilinear_with_half_pixel_centers() -> None:
-    ramp = np.repeat(np.arange(0, 160, 10, dtype=np.uint8)[None, :, None], 16, axis=0).repeat(3, axis=2)
+    ramp = np.repeat(np.arange(0, 160, 10, dtype=np.uint8)[None, :, None], 16, axis=0).repeat(
+        3, axis=2
+    )
     grown = resize(np.ascontiguousarray(ramp), (16, 64))
     centers = (np.arange(64) + 0.5) / 4 - 0.5
     expected = np.interp(centers, np.arange(16), ramp[0, :, 0].astype(float))
@@ -37,7 +42,8 @@ def test_growing_is_bilinear_with_half_pixel_centers() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_an_axis_that_shrinks_does_not_alias_while_the_other_grows(axis: int) -> None:
-    # Stripes of one pixel: their mean is 127.5 whichever pixels a resize without averaging would pick.
+    # Stripes of one pixel: their mean is 127.5 whichever pixels a resize without averaging would
+    # pick.
     image = np.zeros((1024, 16, 3), np.uint8)
     image[::2] = 255
     if axis == 1:

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.sources import Arrival, arrivals, folder, shown
-from runtime.sources.camera import newest_frames
-from runtime.sources.capture import read_rgb
+from runtime.sources.camera import newest_frames, read_rgb
 from tests.runtime.tiny import random_image
 
 PATIENCE_S = 30.0
@@ -159,10 +158,14 @@ class FakeCapture:
 
 
 def test_frames_of_every_kind_become_rgb() -> None:
-    grey = np.full((4, 6), 50, np.uint8)
+    gray = np.full((4, 6), 50, np.uint8)
     bgr = np.zeros((4, 6, 3), np.uint8)
     bgr[:, :, 0] = 200
-    for frame, expected in ((grey, (50, 50, 50)), (grey[:, :, None], (50, 50, 50)), (bgr, (0, 0, 200))):
+    for frame, expected in (
+        (gray, (50, 50, 50)),
+        (gray[:, :, None], (50, 50, 50)),
+        (bgr, (0, 0, 200)),
+    ):
         found = read_rgb(FakeCapture((True, frame)))  # type: ignore[arg-type]
         assert found is not None
         assert found.shape == (4, 6, 3)
@@ -183,7 +186,9 @@ def test_what_ends_the_reading_of_a_camera_is_raised_where_it_is_watched() -> No
     assert capture.released
 
 
-def test_a_recording_that_breaks_off_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_that_breaks_off_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
     for level in range(40):
@@ -221,7 +226,9 @@ def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
     assert told.index("cannot be read; trying again") < told.index("can be read again")
 
 
-def test_a_file_whose_size_is_there_before_its_content_is_left_until_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_whose_size_is_there_before_its_content_is_left_until_it_is_whole(
+    tmp_path: Path,
+) -> None:
     write_picture(tmp_path / "whole.bmp")
     content = (tmp_path / "whole.bmp").read_bytes()
     incoming = tmp_path / "incoming"

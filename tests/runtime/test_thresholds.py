@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.conformal import conformal_quantile
+from calibration.conformal import conformal_quantile
+from runtime.bundle.thresholds import Threshold, Thresholds, read_thresholds, write_thresholds
 from runtime.errors import ThresholdError
-from runtime.thresholds import Threshold, Thresholds, read_thresholds, write_thresholds
 
 KEY = "openvino/fp32"
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -37,7 +37,9 @@ def raw_file(**changes: Any) -> dict[str, Any]:
 
 def test_a_round_trip_keeps_every_field(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
-    written = Thresholds({KEY: THRESHOLD, "onnxruntime/fp32": Threshold(1.0, 2.0, 0.5, "manual", 0)})
+    written = Thresholds(
+        {KEY: THRESHOLD, "onnxruntime/fp32": Threshold(1.0, 2.0, 0.5, "manual", 0)}
+    )
     write_thresholds(path, written)
     assert read_thresholds(path) == written
     assert list(tmp_path.iterdir()) == [path], "no temporary file stays"
@@ -64,7 +66,9 @@ def test_a_new_threshold_is_stamped_in_utc_and_a_stamped_one_is_kept() -> None:
 
 
 def test_a_variant_without_a_threshold_lists_those_there_are() -> None:
-    with pytest.raises(ThresholdError, match=f"threshold for openvino/int8, found {KEY}.*lineside calibrate"):
+    with pytest.raises(
+        ThresholdError, match=f"threshold for openvino/int8, found {KEY}.*lineside calibrate"
+    ):
         Thresholds({KEY: THRESHOLD}).of("openvino/int8")
     with pytest.raises(ThresholdError, match="found none"):
         Thresholds({}).of(KEY)
@@ -76,7 +80,9 @@ def test_a_variant_without_a_threshold_lists_those_there_are() -> None:
 )
 def test_a_number_that_is_none_is_refused(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / "thresholds.json"
-    path.write_text(json.dumps(raw_file(**{name: "HERE"})).replace('"HERE"', text), encoding="utf-8")
+    path.write_text(
+        json.dumps(raw_file(**{name: "HERE"})).replace('"HERE"', text), encoding="utf-8"
+    )
     with pytest.raises(ThresholdError) as caught:
         read_thresholds(path)
     assert name in str(caught.value) or "thresholds.json" in str(caught.value)
@@ -84,11 +90,22 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path, name: str, text: str) 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 2, "variants": {}}', b'{"schema_version": 1}',
-     b'{"schema_version": 1, "variants": []}', b'{"schema_version": 1, "variants": {"a/b": {}}}',
-     b'{"schema_version": 1, "variants": {"a/b": 3}}', b'{"schema_version": 1, "variants": {}, "history": [3]}',
-     b'{"schema_version": 1, "variants": {}, "history": 3}', b"[" * 100_000, b"1" * 5000],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"schema_version": 2, "variants": {}}',
+        b'{"schema_version": 1}',
+        b'{"schema_version": 1, "variants": []}',
+        b'{"schema_version": 1, "variants": {"a/b": {}}}',
+        b'{"schema_version": 1, "variants": {"a/b": 3}}',
+        b'{"schema_version": 1, "variants": {}, "history": [3]}',
+        b'{"schema_version": 1, "variants": {}, "history": 3}',
+        b"[" * 100_000,
+        b"1" * 5000,
+    ],
+)
 def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "thresholds.json"
     path.write_bytes(data)

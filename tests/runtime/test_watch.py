@@ -20,7 +20,7 @@ from runtime.commands import _watch
 from runtime.errors import SourceError
 from runtime.inspector import Inspector
 from runtime.sources import Arrival, arrivals
-from runtime.watching import streams_for
+from runtime.sources.watching import streams_for
 from tests.runtime.tiny import random_image, write_bundle
 
 ENGINE = {"engine": "openvino", "precision": "fp32", "device": "CPU", "threads": None}
@@ -36,7 +36,15 @@ def write_picture(path: Path, seed: int = 0) -> None:
 
 
 def watch(bundle: Path, *sources: Path | str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "runtime.cli", "watch", str(bundle), *map(str, sources), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "runtime.cli",
+        "watch",
+        str(bundle),
+        *map(str, sources),
+        "--json",
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -110,7 +118,9 @@ def test_every_frame_of_a_video_in_order(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "line.avi"
     write_video(path, range(0, 250, 25))
     found = list(arrivals(str(path), threading.Event()))
-    assert [arrival.name.rsplit("#")[-1] for arrival in found] == [str(index) for index in range(10)]
+    assert [arrival.name.rsplit("#")[-1] for arrival in found] == [
+        str(index) for index in range(10)
+    ]
     levels = [float(np.mean(np.asarray(arrival.source))) for arrival in found]
     assert levels == sorted(levels)
     process = watch(bundle, path)
@@ -130,7 +140,9 @@ def test_several_sources_on_one_model(bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "incoming"
     folder.mkdir()
     write_picture(folder / "0.png")
-    videos = [write_video(tmp_path / f"{name}.avi", range(0, 250, 25)) for name in ("left", "right")]
+    videos = [
+        write_video(tmp_path / f"{name}.avi", range(0, 250, 25)) for name in ("left", "right")
+    ]
     process = watch(bundle, folder, *videos)
     assert process.stdout is not None
     rows = [json.loads(process.stdout.readline()) for _ in range(21)]
@@ -148,7 +160,9 @@ def test_several_sources_on_one_model(bundle: Path, tmp_path: Path) -> None:
         for video in videos:
             for part in arrivals(str(video), threading.Event()):
                 (row,) = [row for row in rows if row["path"] == part.name]
-                assert row["pred_score"] == pytest.approx(inspector.inspect(part.source).pred_score, rel=1e-5)
+                assert row["pred_score"] == pytest.approx(
+                    inspector.inspect(part.source).pred_score, rel=1e-5
+                )
 
 
 def test_one_source_that_is_not_there_is_named(bundle: Path, tmp_path: Path) -> None:
@@ -176,7 +190,9 @@ def test_streams_go_with_the_kind_of_source(
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "video").write_bytes(b"frames")
-    found = [str(tmp_path / source) if source in ("video", "folder") else source for source in sources]
+    found = [
+        str(tmp_path / source) if source in ("video", "folder") else source for source in sources
+    ]
     assert streams_for(found, engine, once=once) == streams
 
 
@@ -224,12 +240,17 @@ def test_maps_of_an_earlier_run_stay_and_are_named_by_frame(
         monkeypatch.setattr(_watch.time, "strftime", lambda _, hour=hour: f"20261127-1{hour}0000")
         names = watch_to_the_end(bundle, video, tmp_path / "maps")
     assert names == [
-        f"20261127-1{hour}0000_{index:06d}_line-{index}.png" for hour in range(2) for index in range(3)
+        f"20261127-1{hour}0000_{index:06d}_line-{index}.png"
+        for hour in range(2)
+        for index in range(3)
     ]
 
 
 def test_a_map_shows_the_part_that_was_judged_wherever_its_file_is_by_then(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     flagged(bundle)
     folder = tmp_path / "incoming"
@@ -253,7 +274,10 @@ def test_a_map_shows_the_part_that_was_judged_wherever_its_file_is_by_then(
 
 
 def test_a_map_that_cannot_be_written_costs_no_verdict(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     flagged(bundle)
     video = write_video(tmp_path / "line.avi", range(0, 75, 25))

@@ -28,13 +28,22 @@ HEAVY = (
     "qdrant_edge",
 )
 # What pip says when it reaches no index, as opposed to an index that lacks a package.
-UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "ReadTimeoutError",
-               "Connection refused", "Network is unreachable")  # fmt: skip
+UNREACHABLE = (
+    "NewConnectionError",
+    "NameResolutionError",
+    "ConnectTimeoutError",
+    "ProxyError",
+    "ReadTimeoutError",
+    "Connection refused",
+    "Network is unreachable",
+)
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     # Nothing of the working tree or the user's own packages may reach the box.
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    kept = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
+    }
     env = {**kept, "PYTHONNOUSERSITE": "1"}
     return subprocess.run(
         [str(c) for c in command], capture_output=True, text=True, check=False, cwd=cwd, env=env
@@ -50,7 +59,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     done = run(
-        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", source / "dist", cwd=source
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        source / "dist",
+        cwd=source,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (built,) = (source / "dist").glob("*.whl")
@@ -64,10 +80,20 @@ def box(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     done = run(
-        python, "-m", "pip", "install", "--retries", 1, "--disable-pip-version-check", wheel, cwd=folder
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--retries",
+        1,
+        "--disable-pip-version-check",
+        wheel,
+        cwd=folder,
     )
     if done.returncode != 0 and any(word in done.stderr + done.stdout for word in UNREACHABLE):
-        pytest.skip("pip cannot reach a package index, so the base dependencies cannot be installed")
+        pytest.skip(
+            "pip cannot reach a package index, so the base dependencies cannot be installed"
+        )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder / "bin"
 
@@ -78,7 +104,9 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     expected = {
-        path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
     }
     assert expected <= set(names)
 
@@ -89,9 +117,20 @@ def test_nothing_heavy_comes_with_the_base_install(box: Path, tmp_path: Path) ->
     assert json.loads(done.stdout) == []
 
 
-def test_the_box_inspects(box: Path, tmp_path: Path, patchcore_bundle: Path, sample_root: Path) -> None:
+def test_the_box_inspects(
+    box: Path, tmp_path: Path, patchcore_bundle: Path, sample_root: Path
+) -> None:
     picture = min((sample_root / "tile" / "test").rglob("*.png"))
-    here = run(sys.executable, "-m", "runtime.cli", "inspect", patchcore_bundle, picture, "--json", cwd=ROOT)
+    here = run(
+        sys.executable,
+        "-m",
+        "runtime.cli",
+        "inspect",
+        patchcore_bundle,
+        picture,
+        "--json",
+        cwd=ROOT,
+    )
     done = run(box / "lineside", "inspect", patchcore_bundle, picture, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found, expected = json.loads(done.stdout), json.loads(here.stdout)
@@ -132,14 +171,21 @@ def test_the_help_works_without_the_extras(box: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_extra_says_what_to_install(
-    box: Path, tmp_path: Path, patchcore_bundle: Path, sample_root: Path, extra: str, arguments: list[str]
+    box: Path,
+    tmp_path: Path,
+    patchcore_bundle: Path,
+    sample_root: Path,
+    extra: str,
+    arguments: list[str],
 ) -> None:
     places = {
         "BUNDLE": patchcore_bundle,
         "DATA": sample_root / "tile",
         "PICTURE": min((sample_root / "tile" / "test").rglob("*.png")),
     }
-    done = run(box / "lineside", *[places.get(argument, argument) for argument in arguments], cwd=tmp_path)
+    done = run(
+        box / "lineside", *[places.get(argument, argument) for argument in arguments], cwd=tmp_path
+    )
     assert done.returncode == 1, done.stderr
     assert f"pip install 'lineside[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr

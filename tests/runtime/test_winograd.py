@@ -15,15 +15,19 @@ from openvino import opset13
 
 from runtime.engines.openvino import OpenVINOEngine
 from runtime.engines.winograd import ROWS, may_have_such, transforms, with_fewer_products
+from runtime.types import Float64
 
 CHANNELS = 64
-Float64 = npt.NDArray[np.float64]
 
 
-def parts(rng: np.random.Generator, kernel: int, channels: int = CHANNELS) -> tuple[Float64, Float64]:
+def parts(
+    rng: np.random.Generator, kernel: int, channels: int = CHANNELS
+) -> tuple[Float64, Float64]:
     """Weights (O, C, r, r) and a bias (O,), both exact in float32."""
     weights = rng.normal(0, 1 / (kernel * np.sqrt(channels)), (CHANNELS, channels, kernel, kernel))
-    return weights.astype(np.float32).astype(np.float64), rng.normal(size=CHANNELS).astype(np.float32) * 1.0
+    return weights.astype(np.float32).astype(np.float64), rng.normal(size=CHANNELS).astype(
+        np.float32
+    ) * 1.0
 
 
 def network(
@@ -40,7 +44,9 @@ def network(
     picture = opset13.parameter(list(picture_shape), ov.Type.f32, "picture")
     picture.output(0).set_names({"picture"})
     kernel = opset13.constant(weights.astype(np.float32))
-    found = opset13.convolution(picture, kernel, [stride] * 2, list(pads[:2]), list(pads[2:]), [dilation] * 2)
+    found = opset13.convolution(
+        picture, kernel, [stride] * 2, list(pads[:2]), list(pads[2:]), [dilation] * 2
+    )
     if bias is not None:
         found = opset13.add(found, opset13.constant(bias.astype(np.float32)[None, :, None, None]))
     if relu:
@@ -115,7 +121,9 @@ def test_any_size_and_border(
     ],
     ids=["kernel of 5", "kernel of 1", "few channels", "three rows", "stride", "dilation"],
 )
-def test_what_would_not_pay_stays(kernel: int, channels: int, height: int, options: dict[str, Any]) -> None:
+def test_what_would_not_pay_stays(
+    kernel: int, channels: int, height: int, options: dict[str, Any]
+) -> None:
     weights, _ = parts(np.random.default_rng(0), kernel, channels)
     model = network((1, channels, height, height), weights, **options)
     before = [node.get_friendly_name() for node in model.get_ordered_ops()]
@@ -125,7 +133,9 @@ def test_what_would_not_pay_stays(kernel: int, channels: int, height: int, optio
 
 @pytest.mark.parametrize("kernel", [1, 3, 4, 5])
 @pytest.mark.parametrize("channels", [CHANNELS - 1, CHANNELS])
-def test_a_file_tells_whether_it_is_worth_reading(kernel: int, channels: int, tmp_path: Path) -> None:
+def test_a_file_tells_whether_it_is_worth_reading(
+    kernel: int, channels: int, tmp_path: Path
+) -> None:
     weights, _ = parts(np.random.default_rng(0), kernel, channels)
     model = network((1, channels, 16, 16), weights)
     path = tmp_path / "model.xml"

@@ -10,18 +10,16 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.bundle import MANIFEST_FILE
-from runtime.bundle_writer import seal
-from runtime.golden import write_golden
-from runtime.manifest import Variant, parse_manifest
-from runtime.parity import Compared
-from runtime.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.bundle.folder import MANIFEST_FILE, seal
+from runtime.bundle.golden import Compared, write_golden
+from runtime.bundle.manifest import Variant, parse_manifest
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.types import UInt8Image
 from tests.edge_app.tiny_bundle import CELLS, LENGTH, SIDE, write_tiny_bundle
 
 ENGINES = ("openvino", "onnxruntime")
 THRESHOLD = 64.0
 ONNX_PATH = "onnx/fp32/model.onnx"
-UInt8Image = npt.NDArray[np.uint8]
 
 
 def reference(image_rgb: UInt8Image) -> dict[str, npt.NDArray[np.float64]]:
@@ -96,7 +94,9 @@ def write_bundle(folder: Path) -> Path:
     """A sealed bundle with both engines and four golden images: two good parts and two anomalous ones."""
     write_tiny_bundle(folder)
     write_onnx(folder / ONNX_PATH)
-    images = [random_image(seed, strength) for seed, strength in ((0, 20), (1, 40), (2, 100), (3, 128))]
+    images = [
+        random_image(seed, strength) for seed, strength in ((0, 20), (1, 40), (2, 100), (3, 128))
+    ]
     expected = [reference(image) for image in images]
     scores = np.array([found["pred_score"][0] for found in expected])
     maps = [found["anomaly_map"][0, 0].astype(np.float32) for found in expected]

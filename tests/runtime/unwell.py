@@ -6,14 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from calibration.health import BaselineBuilder
 from runtime.health.baseline import HEALTH_FILE, Health
-from runtime.health.build import BaselineBuilder
 from runtime.health.file import write_health
+from runtime.types import UInt8Image
 from tests.runtime.tiny import ENGINES, random_image, reference, write_bundle
 
-UInt8Image = npt.NDArray[np.uint8]
 # Good parts come from a camera of this size.
 CAMERA = 64
 N_GOOD = 40
@@ -49,8 +48,12 @@ FAULTS = {
     "too bright": lambda image: np.clip(image * 1.7, 0, 255).astype(np.uint8),
     "hardly any contrast": lambda image: (128 + (image.astype(int) - 128) // 15).astype(np.uint8),
     "out of focus": lambda image: cv2.GaussianBlur(image, (0, 0), 8.0),
-    "too much red": lambda image: np.clip(image * np.array([1.25, 1, 0.9]), 0, 255).astype(np.uint8),
-    "overexposed": lambda image: np.where(np.indices(image.shape)[0] < 20, 255, image).astype(np.uint8),
+    "too much red": lambda image: np.clip(image * np.array([1.25, 1, 0.9]), 0, 255).astype(
+        np.uint8
+    ),
+    "overexposed": lambda image: np.where(np.indices(image.shape)[0] < 20, 255, image).astype(
+        np.uint8
+    ),
     "wrong shape": lambda image: image[:, : CAMERA // 2 + 4],
     "too small": lambda image: image[::3, ::3],
 }

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import index_parts
-from edge_app.search import find_neighbours
+from edge_app.search import find_neighbors
 from edge_app.store import open_store
-from runtime.preprocess import decode_rgb
+from runtime.images.preprocess import decode_rgb
 from scripts.figures import style
 from scripts.figures.world import World
 
@@ -29,14 +29,17 @@ def draw(world: World) -> Figure:
         index_parts(inspector, world.category.test, store, bundle=bundle)
         for axes, kind in zip(rows, QUERIES, strict=True):
             query = next(part.path for part in world.category.test if part.defect_type == kind)
-            found = find_neighbours(inspector, query, store, bundle=bundle, k=K)
+            found = find_neighbors(inspector, query, store, bundle=bundle, k=K)
             style.show(
-                axes[0], style.thumbnail(decode_rgb(query), 192), f"query: {_name(kind)}", style.ACCENT
+                axes[0],
+                style.thumbnail(decode_rgb(query), 192),
+                f"query: {_name(kind)}",
+                style.ACCENT,
             )
-            for one, neighbour in zip(axes[1:], found.neighbours, strict=True):
-                image = style.thumbnail(decode_rgb(Path(neighbour.point.path)), 192)
-                same = neighbour.point.defect_type == kind
-                title = f"{_name(neighbour.point.defect_type)} {neighbour.similarity:.2f}"
+            for one, neighbor in zip(axes[1:], found.neighbors, strict=True):
+                image = style.thumbnail(decode_rgb(Path(neighbor.point.path)), 192)
+                same = neighbor.point.defect_type == kind
+                title = f"{_name(neighbor.point.defect_type)} {neighbor.similarity:.2f}"
                 style.show(one, image, title, style.GOOD if same else style.BAD)
     return drawn
 

@@ -25,7 +25,8 @@ class Threshold:
 
     Attributes:
         image_threshold: raw score above which a part is anomalous.
-        pixel_threshold: raw anomaly-map value (after up-sampling and blur) above which a pixel is anomalous.
+        pixel_threshold: raw anomaly-map value (after up-sampling and blur) above which a pixel is
+            anomalous.
         median_good_score: raw score of a typical good part; anchors the normalised score.
         method: how it was set, e.g. ``"conformal"``, ``"f1_max"``, ``"manual"``.
         n_good: number of held-out good images behind it.
@@ -48,8 +49,14 @@ class Threshold:
     def __post_init__(self) -> None:
         for name in ("image_threshold", "pixel_threshold", "median_good_score"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ThresholdError(f"{name}: expected a finite number, found {value!r}; set it again")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not math.isfinite(value)
+            ):
+                raise ThresholdError(
+                    f"{name}: expected a finite number, found {value!r}; set it again"
+                )
 
     def normalized_score(self, raw_score: float) -> float:
         """Map a raw score to [0, 1]: a typical good part 0, the threshold 0.5, as far beyond it again 1."""
@@ -63,7 +70,8 @@ class Thresholds:
 
     Attributes:
         variants: threshold by variant key, ``engine/precision``.
-        history: earlier states, oldest first, each a dict with ``variant`` and the fields of :class:`Threshold`.
+        history: earlier states, oldest first, each a dict with ``variant`` and the fields of
+            :class:`Threshold`.
     """
 
     variants: dict[str, Threshold]
@@ -91,7 +99,11 @@ class Thresholds:
             else replace(threshold, set_at=datetime.now(UTC).isoformat(timespec="seconds"))
         )
         old = self.variants.get(variant_key)
-        history = self.history if old is None else (*self.history, {"variant": variant_key, **asdict(old)})
+        history = (
+            self.history
+            if old is None
+            else (*self.history, {"variant": variant_key, **asdict(old)})
+        )
         return Thresholds({**self.variants, variant_key: stamped}, history)
 
 
@@ -109,12 +121,14 @@ def read_thresholds(path: Path) -> Thresholds:
         raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise ThresholdError(
-            f"{path}: expected readable JSON, found {error}; set thresholds again with: lineside calibrate"
+            f"{path}: expected readable JSON, found {error}; set thresholds again with: lineside "
+            "calibrate"
         ) from error
     if not isinstance(raw, dict) or raw.get("schema_version") != THRESHOLDS_VERSION:
         found = raw.get("schema_version") if isinstance(raw, dict) else type(raw).__name__
         raise ThresholdError(
-            f"{path}: expected schema version {THRESHOLDS_VERSION}, found {found!r}; calibrate again"
+            f"{path}: expected schema version {THRESHOLDS_VERSION}, found {found!r}; calibrate "
+            "again"
         )
     try:
         variants = {str(key): Threshold(**value) for key, value in raw["variants"].items()}
@@ -130,7 +144,9 @@ def write_thresholds(path: Path, thresholds: Thresholds) -> None:
     """Write thresholds.json atomically; the last good state survives a crash or a full disk."""
     value = {
         "schema_version": THRESHOLDS_VERSION,
-        "variants": {key: asdict(threshold) for key, threshold in sorted(thresholds.variants.items())},
+        "variants": {
+            key: asdict(threshold) for key, threshold in sorted(thresholds.variants.items())
+        },
         "history": list(thresholds.history),
     }
     atomic.write_json(path, value)

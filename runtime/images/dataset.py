@@ -1,7 +1,8 @@
 """Inspection data on disk: MVTec AD's tree, or a plain folder of good parts.
 
-A root is ``ROOT/<category>/{train,test,ground_truth}`` with a category's name, or those three folders directly under
-ROOT, or just a folder of pictures of good parts. A mask is ``<stem>_mask.png`` or ``<stem>.png``.
+A root is ``ROOT/<category>/{train,test,ground_truth}`` with a category's name, or those three
+folders directly under ROOT, or just a folder of pictures of good parts. A mask is
+``<stem>_mask.png`` or ``<stem>.png``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import DataError
-from runtime.preprocess import IMAGE_SUFFIXES
+from runtime.images.preprocess import IMAGE_SUFFIXES
 
 GOOD = "good"
 
@@ -61,7 +62,9 @@ def list_images(folder: Path) -> list[Path]:
         DataError: the folder is missing or holds no picture.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of pictures, found {_what(folder)}; check the path")
+        raise DataError(
+            f"{folder}: expected a folder of pictures, found {_what(folder)}; check the path"
+        )
     found = sorted(
         path
         for path in folder.rglob("*")
@@ -71,7 +74,8 @@ def list_images(folder: Path) -> list[Path]:
     )
     if not found:
         raise DataError(
-            f"{folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none; put the photographs there"
+            f"{folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none; put "
+            "the photographs there"
         )
     return found
 
@@ -91,7 +95,8 @@ def load_category(root: Path, category: str | None = None) -> Category:
         category: the category's name; may be left out when ``root`` itself is the category.
 
     Raises:
-        DataError: the folder is missing or empty, or the category is not there; the message lists what is.
+        DataError: the folder is missing or empty, or the category is not there; the message lists
+            what is.
     """
     folder = _category_folder(root, category)
     name = folder.absolute().name
@@ -102,21 +107,25 @@ def load_category(root: Path, category: str | None = None) -> Category:
             )
         return Category(name if category else _part_name(folder), tuple(_learnable(folder)), ())
     train = folder / "train"
-    return Category(name, tuple(list_images(_good_folder(train) or train)), tuple(_test_parts(folder)))
+    return Category(
+        name, tuple(list_images(_good_folder(train) or train)), tuple(_test_parts(folder))
+    )
 
 
 def _learnable(folder: Path) -> list[Path]:
     """Pictures of a plain folder of good parts.
 
     Raises:
-        DataError: it has a folder ``good`` and other pictures beside it, which it takes a person to sort.
+        DataError: it has a folder ``good`` and other pictures beside it, which it takes a person to
+            sort.
     """
     good = _good_folder(folder)
     others = {path.relative_to(folder).parts[0] for path in list_images(folder)}
     if good is not None and (beside := sorted(others - {good.name})):
         more = f" and {len(beside) - 3} more" if len(beside) > 3 else ""
         raise DataError(
-            f"{folder}: expected good parts alone, found '{good.name}' beside {', '.join(beside[:3])}{more}; give {good}"
+            f"{folder}: expected good parts alone, found '{good.name}' beside "
+            f"{', '.join(beside[:3])}{more}; give {good}"
         )
     return list_images(good or folder)
 
@@ -124,7 +133,9 @@ def _learnable(folder: Path) -> list[Path]:
 def _good_folder(folder: Path) -> Path | None:
     if not folder.is_dir():
         return None
-    return next((path for path in sorted(folder.iterdir()) if is_good(path.name) and path.is_dir()), None)
+    return next(
+        (path for path in sorted(folder.iterdir()) if is_good(path.name) and path.is_dir()), None
+    )
 
 
 def is_good(name: str) -> bool:
@@ -135,8 +146,9 @@ def is_good(name: str) -> bool:
 def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Ground truth of a part at the model's size.
 
-    A pixel is defective if it is brighter than half of what its depth allows, or, in a mask that has no such pixel (0 and 1,
-    numbers of classes), if it is not 0. Where a thin defect would vanish, every pixel that it touches is defective.
+    A pixel is defective if it is brighter than half of what its depth allows, or, in a mask that
+    has no such pixel (0 and 1, numbers of classes), if it is not 0. Where a thin defect would
+    vanish, every pixel that it touches is defective.
 
     Args:
         part: a part; a good one has an empty mask.
@@ -157,7 +169,8 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
         mask = None
     if mask is None or mask.dtype.kind != "u":
         raise DataError(
-            f"{part.mask_path}: expected a mask picture, found something unreadable; export it again as PNG"
+            f"{part.mask_path}: expected a mask picture, found something unreadable; export it "
+            "again as PNG"
         )
     half = np.iinfo(mask.dtype).max // 2
     defective = (mask > (half if mask.max() > half else 0)).astype(np.float32)
@@ -187,7 +200,9 @@ def _category_folder(root: Path, category: str | None) -> Path:
             f"{root}: expected the category '{category}', found {_listed(root)}; check --category"
         )
     if not (root / "train").is_dir() and list_categories(root):
-        raise DataError(f"{root}: holds several categories, {_listed(root)}; say which with --category NAME")
+        raise DataError(
+            f"{root}: holds several categories, {_listed(root)}; say which with --category NAME"
+        )
     return root
 
 
@@ -196,7 +211,9 @@ def _test_parts(folder: Path) -> list[Part]:
     if not test.is_dir():
         return []
     parts: list[Part] = []
-    for kind in sorted(path for path in test.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for kind in sorted(
+        path for path in test.iterdir() if path.is_dir() and not path.name.startswith(".")
+    ):
         for path in list_images(kind):
             if is_good(kind.name):
                 parts.append(Part(path, GOOD))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Float32Map = npt.NDArray[np.float32]
-UInt8Image = npt.NDArray[np.uint8]
+from runtime.types import Float32Map, UInt8Image
 
 
-def upsample_map(anomaly_map: Float32Map, size_hw: tuple[int, int], blur_sigma: float) -> Float32Map:
+def upsample_map(
+    anomaly_map: Float32Map, size_hw: tuple[int, int], blur_sigma: float
+) -> Float32Map:
     """Bring an anomaly map to image size as anomalib does: bilinear (half-pixel centres), then Gaussian blur.
 
     Args:
         anomaly_map: float32 (h, w), raw values at feature resolution.
         size_hw: target height and width.
-        blur_sigma: standard deviation of the blur in target pixels; 0 for none. The kernel spans four deviations to
-            each side with reflected borders, as in anomalib's ``GaussianBlur2d``.
+        blur_sigma: standard deviation of the blur in target pixels; 0 for none. The kernel spans
+            four deviations to each side with reflected borders, as in anomalib's
+            ``GaussianBlur2d``.
 
     Returns:
         float32 (height, width), raw values.
@@ -26,7 +27,9 @@ def upsample_map(anomaly_map: Float32Map, size_hw: tuple[int, int], blur_sigma: 
     grown = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
     if blur_sigma > 0:
         kernel = 2 * int(4.0 * blur_sigma + 0.5) + 1
-        grown = cv2.GaussianBlur(grown, (kernel, kernel), blur_sigma, borderType=cv2.BORDER_REFLECT_101)
+        grown = cv2.GaussianBlur(
+            grown, (kernel, kernel), blur_sigma, borderType=cv2.BORDER_REFLECT_101
+        )
     return np.asarray(grown, dtype=np.float32)
 
 

@@ -8,7 +8,8 @@ EMBEDDING = "embedding"
 OUTPUTS = (PRED_SCORE, ANOMALY_MAP, EMBEDDING)
 # What the networks say, before distances are computed from it: "features0", ...
 FEATURES_PREFIX = "features"
-# PatchCore's few most anomalous patches, float32 (n, D) around the bank's mean, the most anomalous one first.
+# PatchCore's few most anomalous patches, float32 (n, D) around the bank's mean, the most anomalous
+# one first.
 TOP_PATCHES = "top_patches"
 # |y|^2 - 2xy of those patches x and all prototypes y, float32 (n, K).
 TOP_PARTIALS = "top_partials"

@@ -1,6 +1,7 @@
 """Neighbours in the report: parts with the five most like them, and how often those are defective too.
 
-Exact, among the test parts themselves, each part left out of its own search. The page asks a store of earlier parts instead.
+Exact, among the test parts themselves, each part left out of its own search. The page asks a store
+of earlier parts instead.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from calibration.evaluation import Evaluation
 from calibration.report.pictures import data_uri, shrunk
-from runtime.preprocess import decode_rgb
+from runtime.images.preprocess import decode_rgb
 
 K = 5
 _LONG_SIDE = 130
@@ -36,7 +37,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """What the chapter on neighbours shows.
 
     Attributes:
@@ -52,7 +53,7 @@ class Neighbours:
     rows: tuple[tuple[Shown, ...], ...]
 
 
-def neighbours(evaluation: Evaluation, count: int) -> Neighbours | None:
+def neighbors(evaluation: Evaluation, count: int) -> Neighbors | None:
     """Neighbours of flagged parts, one of each kind in turn, and of one part that was passed.
 
     Args:
@@ -68,13 +69,17 @@ def neighbours(evaluation: Evaluation, count: int) -> Neighbours | None:
     np.fill_diagonal(similarity, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :K]
     kinds = np.array([part.defect_type for part in evaluation.parts])
-    flagged = np.flatnonzero(evaluation.judged & (evaluation.scores > evaluation.threshold.image_threshold))
+    flagged = np.flatnonzero(
+        evaluation.judged & (evaluation.scores > evaluation.threshold.image_threshold)
+    )
     near = nearest[flagged]
     queries = _queries(evaluation, kinds, flagged)[:count]
-    return Neighbours(
+    return Neighbors(
         n_flagged=len(flagged),
         anomalous=float(evaluation.labels[near].mean()) if len(flagged) else float("nan"),
-        same_type=float((kinds[near] == kinds[flagged, None]).mean()) if len(flagged) else float("nan"),
+        same_type=float((kinds[near] == kinds[flagged, None]).mean())
+        if len(flagged)
+        else float("nan"),
         rows=tuple(
             (
                 _shown(evaluation, query, 1.0),
@@ -93,7 +98,9 @@ def _queries(evaluation: Evaluation, kinds: np.ndarray, flagged: np.ndarray) -> 
         found.append(int(mine[np.argsort(evaluation.scores[mine], kind="stable")][len(mine) // 2]))
     passed = np.flatnonzero(evaluation.judged & ~evaluation.labels)
     if len(passed):
-        ordinary = int(passed[np.argsort(evaluation.scores[passed], kind="stable")][len(passed) // 2])
+        ordinary = int(
+            passed[np.argsort(evaluation.scores[passed], kind="stable")][len(passed) // 2]
+        )
         # Before the last kinds, so that a short list has it too.
         found.insert(min(len(found), 2), ordinary)
     return found

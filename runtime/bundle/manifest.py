@@ -1,7 +1,7 @@
 """bundle.json: what a bundle says about itself, typed and checked.
 
-The manifest is the contract between the workstation that trains and the box that inspects. It is read strictly:
-an unknown schema version or a missing field is an error that says what was expected.
+The manifest is the contract between the workstation that trains and the box that inspects. It is
+read strictly: an unknown schema version or a missing field is an error that says what was expected.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Literal
 from runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
-# Where the provenance lists the digests of the training pictures: sha256 of the pixels at the model's size,
-# cut to 64 bits in hex: no accidental match among millions of pictures.
+# Where the provenance lists the digests of the training pictures: sha256 of the pixels at the
+# model's size, cut to 64 bits in hex: no accidental match among millions of pictures.
 TRAIN_DIGESTS = "train_digests"
 DIGEST_LENGTH = 16
 EngineName = Literal["openvino", "onnxruntime"]
@@ -117,7 +117,8 @@ class Manifest:
         """Find a variant.
 
         Raises:
-            BundleError: the bundle has none for this engine and precision; the message lists those it has.
+            BundleError: the bundle has none for this engine and precision; the message lists those
+                it has.
         """
         for candidate in self.variants:
             if (candidate.engine, candidate.precision) == (engine, precision):
@@ -140,7 +141,8 @@ def parse_manifest(text: str) -> Manifest:
         text: the file's content.
 
     Raises:
-        BundleError: no JSON, another schema version, or a field that is missing or of the wrong type.
+        BundleError: no JSON, another schema version, or a field that is missing or of the wrong
+            type.
     """
     try:
         raw = json.loads(text)
@@ -150,7 +152,8 @@ def parse_manifest(text: str) -> Manifest:
         ) from error
     if not isinstance(raw, dict):
         raise BundleError(
-            "bundle.json: expected a JSON object, found something else; export or copy the bundle again"
+            "bundle.json: expected a JSON object, found something else; export or copy the bundle "
+            "again"
         )
     version = raw.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -163,7 +166,8 @@ def parse_manifest(text: str) -> Manifest:
         return _build(raw)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(
-            f"bundle.json: a field is missing or of the wrong type ({type(error).__name__}: {error}); "
+            f"bundle.json: a field is missing or of the wrong type ({type(error).__name__}: "
+            f"{error}); "
             "export or copy the bundle again"
         ) from error
 
@@ -188,7 +192,9 @@ def _build(raw: dict[str, Any]) -> Manifest:
             _known(inputs["color_order"], "RGB"),
             _known(inputs["resize"], "area"),
         ),
-        outputs=OutputSpec(*(_positive(outputs[k]) for k in ("map_height", "map_width", "embedding_length"))),
+        outputs=OutputSpec(
+            *(_positive(outputs[k]) for k in ("map_height", "map_width", "embedding_length"))
+        ),
         anomaly_map=MapSpec(_blur(raw["anomaly_map"]["blur_sigma"])),
         variants=variants,
         files=files,

@@ -1,13 +1,16 @@
 """Neighbour search at scale: Qdrant Edge, qdrant-client's local mode and FAISS flat, against exact search in NumPy.
 
     lineside store-export ./neighbours parts
-    python benchmarks/neighbours.py --like parts/parts.jsonl --points 20000,200000,1000000 [--queries 200] [--json results.json]
+    python benchmarks/neighbors.py --like parts/parts.jsonl --points 20000,200000,1000000
+    [--queries 200] [--json results.json]
 
-With ``--like`` points are drawn around the real descriptors of an exported store: a real one, moved at random within the
-space of its eight nearest, plus noise half as long as the way to the nearest. Without it they are unit vectors scattered
-around as many centres as a line has kinds of defect. Evenly scattered ones would be harder to index and tell nothing.
-Every search asks for the top 5 within one of four categories, with payload. FAISS has no filters: it searches everything.
-With ``--keep DIR`` the Qdrant Edge store stays, and the next run goes on from what is there: a million parts take a while.
+With ``--like`` points are drawn around the real descriptors of an exported store: a real one, moved
+at random within the space of its eight nearest, plus noise half as long as the way to the nearest.
+Without it they are unit vectors scattered around as many centres as a line has kinds of defect.
+Evenly scattered ones would be harder to index and tell nothing. Every search asks for the top 5
+within one of four categories, with payload. FAISS has no filters: it searches everything. With
+``--keep DIR`` the Qdrant Edge store stays, and the next run goes on from what is there: a million
+parts take a while.
 """
 
 from __future__ import annotations
@@ -34,11 +37,11 @@ import numpy.typing as npt
 # Run from a checkout: the packages lie beside this folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from edge_app.store import NeighbourStore, PartPoint, SearchFilter
+from edge_app.store import NeighborStore, PartPoint, SearchFilter
 
 Vectors = npt.NDArray[np.float32]
 CATEGORIES = ("tile", "leather", "grid", "bottle")
-CENTRES = 200
+CENTERS = 200
 NEAR = 8
 BATCH = 500
 CLIENT_LIMIT = 20_000
@@ -46,10 +49,10 @@ K = 5
 
 
 def descriptors(number: int, length: int, seed: int) -> Vectors:
-    """float32 (number, length) unit vectors around ``CENTRES`` centres."""
-    centres = np.random.default_rng(0).normal(size=(CENTRES, length))
+    """float32 (number, length) unit vectors around ``CENTERS`` centres."""
+    centers = np.random.default_rng(0).normal(size=(CENTERS, length))
     random = np.random.default_rng(seed)
-    near = centres[random.integers(0, CENTRES, number)] + 0.7 * random.normal(size=(number, length))
+    near = centers[random.integers(0, CENTERS, number)] + 0.7 * random.normal(size=(number, length))
     return np.asarray(near / np.linalg.norm(near, axis=1, keepdims=True), dtype=np.float32)
 
 
@@ -73,7 +76,11 @@ def around(real: Vectors, number: int, seed: int) -> Vectors:
 
 def real_descriptors(file: Path) -> Vectors:
     """Descriptors of an exported store, those that are exactly alike once."""
-    rows = [json.loads(line)["embedding"] for line in file.read_text(encoding="utf-8").splitlines() if line]
+    rows = [
+        json.loads(line)["embedding"]
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line
+    ]
     return np.unique(np.asarray(rows, dtype=np.float32), axis=0)
 
 
@@ -101,7 +108,11 @@ def batches(vectors: Vectors, first: int = 0) -> Iterator[list[PartPoint]]:
 
 def exact(vectors: Vectors, queries: Vectors, category: int | None) -> list[set[int]]:
     """Indices of the true top 5 of every query."""
-    rows = np.arange(len(vectors)) if category is None else np.arange(category, len(vectors), len(CATEGORIES))
+    rows = (
+        np.arange(len(vectors))
+        if category is None
+        else np.arange(category, len(vectors), len(CATEGORIES))
+    )
     chosen = vectors[rows]
     answers = []
     for query in queries:
@@ -110,7 +121,9 @@ def exact(vectors: Vectors, queries: Vectors, category: int | None) -> list[set[
     return answers
 
 
-def timed(search: Callable[[Vectors], set[int]], queries: Vectors, truth: list[set[int]]) -> dict[str, float]:
+def timed(
+    search: Callable[[Vectors], set[int]], queries: Vectors, truth: list[set[int]]
+) -> dict[str, float]:
     """Recall at 5, median of the first searches, which read from the disk what no search has touched yet, and p50 and p95 in ms after."""
     first, hits = [], 0
     for query, wanted in zip(queries, truth, strict=True):
@@ -132,7 +145,7 @@ def timed(search: Callable[[Vectors], set[int]], queries: Vectors, truth: list[s
 
 
 def in_store(
-    store: NeighbourStore, vectors: Vectors, queries: Vectors
+    store: NeighborStore, vectors: Vectors, queries: Vectors
 ) -> tuple[dict[str, Any], Callable[[], Any]]:
     """Fill a store; returns the rate and a function that measures searching."""
     there = store.count()
@@ -156,7 +169,9 @@ def edge(vectors: Vectors, queries: Vectors, keep: Path | None = None) -> list[d
     if keep is not None:
         folder = keep / str(len(vectors))
     else:
-        folder = Path(tempfile.mkdtemp(prefix="lineside-bench-", dir=os.environ.get("LINESIDE_BENCH_DIR")))
+        folder = Path(
+            tempfile.mkdtemp(prefix="lineside-bench-", dir=os.environ.get("LINESIDE_BENCH_DIR"))
+        )
     before = rss_mib()
     try:
         with EdgeStore(folder / "s", bundle="bench", embedding_length=vectors.shape[1]) as store:
@@ -172,7 +187,12 @@ def edge(vectors: Vectors, queries: Vectors, keep: Path | None = None) -> list[d
             start = time.perf_counter()
             store.optimize()
             seconds = round(time.perf_counter() - start, 1)
-            built = {"store": "Qdrant Edge", "index_s": seconds, **measure(), **sizes(folder, before)}
+            built = {
+                "store": "Qdrant Edge",
+                "index_s": seconds,
+                **measure(),
+                **sizes(folder, before),
+            }
         start = time.perf_counter()
         with EdgeStore(folder / "s", bundle="bench", embedding_length=vectors.shape[1]):
             built["open_s"] = round(time.perf_counter() - start, 2)
@@ -182,7 +202,7 @@ def edge(vectors: Vectors, queries: Vectors, keep: Path | None = None) -> list[d
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def single_upserts(store: NeighbourStore, vectors: Vectors, number: int = 100) -> dict[str, float]:
+def single_upserts(store: NeighborStore, vectors: Vectors, number: int = 100) -> dict[str, float]:
     """Median time to store one part, as the line does it; the points are there already, so the size stays."""
     times = []
     points = [point for batch in batches(vectors[:number]) for point in batch]
@@ -201,7 +221,9 @@ def client_local(vectors: Vectors, queries: Vectors) -> list[dict[str, Any]]:
 
     if len(vectors) > CLIENT_LIMIT:
         return [{"store": "qdrant-client local", "note": f"not run above {CLIENT_LIMIT} points"}]
-    folder = Path(tempfile.mkdtemp(prefix="lineside-bench-", dir=os.environ.get("LINESIDE_BENCH_DIR")))
+    folder = Path(
+        tempfile.mkdtemp(prefix="lineside-bench-", dir=os.environ.get("LINESIDE_BENCH_DIR"))
+    )
     before = rss_mib()
     warnings.filterwarnings("ignore")
     try:
@@ -225,9 +247,13 @@ def faiss_flat(vectors: Vectors, queries: Vectors) -> list[dict[str, Any]]:
     index.add(vectors)
     rate = round(len(vectors) / (time.perf_counter() - start))
     row = timed(
-        lambda query: set(index.search(query[None], K)[1][0].tolist()), queries, exact(vectors, queries, None)
+        lambda query: set(index.search(query[None], K)[1][0].tolist()),
+        queries,
+        exact(vectors, queries, None),
     )
-    return [{"store": "FAISS flat, no filter", "upserts_per_second": rate, **row, **sizes(None, before)}]
+    return [
+        {"store": "FAISS flat, no filter", "upserts_per_second": rate, **row, **sizes(None, before)}
+    ]
 
 
 CANDIDATES: dict[str, Callable[..., list[dict[str, Any]]]] = {
@@ -239,7 +265,11 @@ CANDIDATES: dict[str, Callable[..., list[dict[str, Any]]]] = {
 
 def rss_mib() -> float:
     """Resident memory of this process in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    pages = (
+        int(Path("/proc/self/statm").read_text().split()[1])
+        if Path("/proc/self/statm").exists()
+        else 0
+    )
     return pages * resource.getpagesize() / 2**20
 
 
@@ -254,12 +284,18 @@ def sizes(folder: Path | None, before_mib: float) -> dict[str, int]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--points", default="20000,200000", help="numbers of points, separated by commas")
+    parser.add_argument(
+        "--points", default="20000,200000", help="numbers of points, separated by commas"
+    )
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument(
-        "--like", type=Path, help="parts.jsonl of a store-export: draw points around its descriptors"
+        "--like",
+        type=Path,
+        help="parts.jsonl of a store-export: draw points around its descriptors",
     )
-    parser.add_argument("--length", type=int, default=153, help="length of a descriptor without --like")
+    parser.add_argument(
+        "--length", type=int, default=153, help="length of a descriptor without --like"
+    )
     parser.add_argument(
         "--keep", type=Path, help="leave Qdrant Edge's stores here and go on with what is there"
     )
@@ -270,8 +306,18 @@ def arguments() -> argparse.Namespace:
 
 def separately(name: str, number: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure one candidate in a process of its own, so that memory is its own too."""
-    command = [sys.executable, __file__, "--only", name, "--points", str(number),
-               "--queries", str(options.queries), "--length", str(options.length)]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--only",
+        name,
+        "--points",
+        str(number),
+        "--queries",
+        str(options.queries),
+        "--length",
+        str(options.length),
+    ]
     command += ["--like", str(options.like)] if options.like else []
     command += ["--keep", str(options.keep)] if options.keep else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -29,7 +29,8 @@ def streams_for(sources: Sequence[str], engine: dict[str, Any], *, once: bool) -
 
     Args:
         sources: what will be watched.
-        engine: keyword arguments of :class:`Inspector`; only CPUs take streams, other devices queue what they get.
+        engine: keyword arguments of :class:`Inspector`; only CPUs take streams, other devices queue
+            what they get.
         once: as for :func:`runtime.sources.arrivals`.
     """
     cores = int(engine.get("threads") or available_cores())
@@ -51,8 +52,8 @@ def watch_sources(
 ) -> Iterator[tuple[Origin, Prediction | ImageError]]:
     """Parts of all sources with their source and prediction, each source's in its order.
 
-    A video file or a folder read once is worked off ahead of the consumer, within bounds. A camera, a stream or a folder that
-    fills up has one part in flight: what matters there is the newest.
+    A video file or a folder read once is worked off ahead of the consumer, within bounds. A camera,
+    a stream or a folder that fills up has one part in flight: what matters there is the newest.
 
     Args:
         inspector: one compiled model for all.
@@ -80,6 +81,8 @@ def watch_sources(
     if len(sources) == 1 and inspector.streams == 1:
         return ((origin, work(origin)) for origin in opened[0])
     window = WINDOW * inspector.streams
-    feeds = [Feed(parts, window if can_wait(source, once=once) else 1)
-             for source, parts in zip(sources, opened, strict=True)]  # fmt: skip
+    feeds = [
+        Feed(parts, window if can_wait(source, once=once) else 1)
+        for source, parts in zip(sources, opened, strict=True)
+    ]
     return run_feeds(feeds, work, max(inspector.streams, len(sources)), stop)

@@ -1,7 +1,8 @@
 """From a file to the uint8 tensor that reaches the network: the one preprocessing of training and edge alike.
 
-Peers resize with antialiasing in training and without it in the exported graph, so their exported scores differ.
-Here both sides call :func:`load_image`, and the graph's input is the very tensor that training saw.
+Peers resize with antialiasing in training and without it in the exported graph, so their exported
+scores differ. Here both sides call :func:`load_image`, and the graph's input is the very tensor
+that training saw.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import ImageError
+from runtime.types import UInt8Image
 
 ResizeRule = Literal["area"]
 RESIZE_RULE: ResizeRule = "area"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-# Above this a picture is no photograph of a part but a mistake, and decoding it could exhaust the box's memory.
+# Above this a picture is no photograph of a part but a mistake, and decoding it could exhaust the
+# box's memory.
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
-# A marker with a segment behind it, or the end; not the stuffed zeros, restarts and fill bytes of entropy-coded data.
+# A marker with a segment behind it, or the end; not the stuffed zeros, restarts and fill bytes of
+# entropy-coded data.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-
-UInt8Image = npt.NDArray[np.uint8]
 
 
 def load_image(source: Path | bytes, size_hw: tuple[int, int]) -> UInt8Image:
@@ -61,17 +63,20 @@ def decode_rgb(source: Path | bytes) -> UInt8Image:
     name, data = _read(source)
     if not data:
         raise ImageError(
-            f"{name}: expected a picture, found an empty file; take the photograph again or delete it"
+            f"{name}: expected a picture, found an empty file; take the photograph again or "
+            "delete it"
         )
     _check_pixels(name, *imagesize.get(io.BytesIO(data)))
     if _is_truncated(data):
         raise ImageError(
-            f"{name}: expected a whole picture, found one cut off before its end; copy the file again"
+            f"{name}: expected a whole picture, found one cut off before its end; copy the file "
+            "again"
         )
     decoded = _imdecode(data)
     if decoded is None:
         raise ImageError(
-            f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that cannot be decoded; "
+            f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that "
+            "cannot be decoded; "
             "check that the file is whole and of one of these types"
         )
     image_bgr = _to_eight_bit(decoded)
@@ -98,7 +103,8 @@ def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
     height, width = size_hw
     if image_rgb.shape[:2] == (height, width):
         return np.ascontiguousarray(image_rgb)
-    # One call cannot do both: where either axis grows, OpenCV's INTER_AREA turns into a bilinear that aliases the other.
+    # One call cannot do both: where either axis grows, OpenCV's INTER_AREA turns into a bilinear
+    # that aliases the other.
     small_hw = min(image_rgb.shape[0], height), min(image_rgb.shape[1], width)
     shrunk = image_rgb
     if small_hw != image_rgb.shape[:2]:
@@ -115,14 +121,16 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
         return str(source), source.read_bytes()
     except OSError as error:
         raise ImageError(
-            f"{source}: expected a picture, but it cannot be read ({error.strerror}); check the path"
+            f"{source}: expected a picture, but it cannot be read ({error.strerror}); check the "
+            "path"
         ) from error
 
 
 def _check_pixels(name: str, width: int, height: int) -> None:
     if width > 0 and height > 0 and width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, found {width}x{height}; "
+            f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, found "
+            f"{width}x{height}; "
             "crop the picture to the part or shrink it first"
         )
 
@@ -161,9 +169,12 @@ def _png_ends(data: bytes) -> bool:
 
 
 def _imdecode(data: bytes) -> npt.NDArray[np.generic] | None:
-    # IMREAD_COLOR applies EXIF orientation; ANYDEPTH keeps 16 bit, which is then scaled by its own range.
+    # IMREAD_COLOR applies EXIF orientation; ANYDEPTH keeps 16 bit, which is then scaled by its own
+    # range.
     try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        decoded = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        )
     except cv2.error:
         return None
     return None if decoded is None or decoded.size == 0 else np.asarray(decoded)

@@ -1,6 +1,7 @@
 """Thresholds where labelled bad parts exist: best F1, or least expected cost.
 
-Both look at the very images that they are then judged on, so neither promises anything about parts to come.
+Both look at the very images that they are then judged on, so neither promises anything about parts
+to come.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Costs:
     Attributes:
         false_reject: cost of rejecting one good part.
         missed: cost of letting one bad part through.
-        bad_share: share of bad parts on the line in [0, 1], or None for their share among the images.
+        bad_share: share of bad parts on the line in [0, 1], or None for their share among the
+            images.
     """
 
     false_reject: float
@@ -45,7 +47,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class LabelledThreshold:
+class LabeledThreshold:
     """A threshold chosen on labelled parts.
 
     Attributes:
@@ -57,7 +59,7 @@ class LabelledThreshold:
     note: str
 
 
-def f1_threshold(good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike) -> LabelledThreshold:
+def f1_threshold(good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike) -> LabeledThreshold:
     """Threshold with the best F1.
 
     Args:
@@ -69,12 +71,15 @@ def f1_threshold(good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike) -> Label
     """
     good, bad = _checked(good_scores, bad_scores)
     best = f1_max(np.repeat([False, True], [good.size, bad.size]), np.concatenate([good, bad]))
-    return LabelledThreshold(
-        best.threshold, f"best F1 ({best.f1:.3f}); {_told(good, bad, best.threshold)}; promises nothing"
+    return LabeledThreshold(
+        best.threshold,
+        f"best F1 ({best.f1:.3f}); {_told(good, bad, best.threshold)}; promises nothing",
     )
 
 
-def cost_threshold(good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike, costs: Costs) -> LabelledThreshold:
+def cost_threshold(
+    good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike, costs: Costs
+) -> LabeledThreshold:
     """Threshold with the least expected cost for each part that passes.
 
     Args:
@@ -89,21 +94,26 @@ def cost_threshold(good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike, costs:
     share = bad.size / (good.size + bad.size) if costs.bad_share is None else costs.bad_share
     scores = np.unique(np.concatenate([good, bad]))
     # Candidate i flags everything from score i on; one more candidate flags nothing.
-    rejected = 1.0 - np.append(np.searchsorted(np.sort(good), scores, side="left"), good.size) / good.size
+    rejected = (
+        1.0 - np.append(np.searchsorted(np.sort(good), scores, side="left"), good.size) / good.size
+    )
     missed = np.append(np.searchsorted(np.sort(bad), scores, side="left"), bad.size) / bad.size
     cost = costs.false_reject * (1.0 - share) * rejected + costs.missed * share * missed
     best = int(np.flatnonzero(cost <= cost.min() + 1e-12)[-1])
     value = float(scores[-1]) if best == scores.size else halfway_below(scores, float(scores[best]))
-    return LabelledThreshold(
+    return LabeledThreshold(
         value,
-        f"least cost ({cost[best]:.4g} a part with {100 * share:.3g}% bad parts, {costs.false_reject:g} a false reject, "
+        f"least cost ({cost[best]:.4g} a part with {100 * share:.3g}% bad parts, "
+        f"{costs.false_reject:g} a false reject, "
         f"{costs.missed:g} a miss); {_told(good, bad, value)}; promises nothing",
     )
 
 
 def _told(good: npt.NDArray[np.float64], bad: npt.NDArray[np.float64], value: float) -> str:
     rejects, misses = int((good > value).sum()), int((bad <= value).sum())
-    return f"{rejects} of {good.size} good parts rejected and {misses} of {bad.size} bad parts missed"
+    return (
+        f"{rejects} of {good.size} good parts rejected and {misses} of {bad.size} bad parts missed"
+    )
 
 
 def _checked(
@@ -113,6 +123,7 @@ def _checked(
     for name, scores in (("good", good), ("bad", bad)):
         if scores.size == 0 or not np.isfinite(scores).all():
             raise ThresholdError(
-                f"{name} scores: expected at least one and all finite, found otherwise; check the {name} images"
+                f"{name} scores: expected at least one and all finite, found otherwise; check the "
+                f"{name} images"
             )
     return good, bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import shutil
@@ -11,15 +12,17 @@ import zlib
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
+from runtime import atomic
+from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
 from runtime.errors import BundleError
 from runtime.health.baseline import HEALTH_FILE, Health
 from runtime.health.file import read_health
-from runtime.manifest import FileRecord, Manifest, Variant, parse_manifest
-from runtime.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
 
 MANIFEST_FILE = "bundle.json"
 ARCHIVE_SUFFIX = ".lineside"
-# Files that may be there without being recorded: the manifest itself, and what is edited on the box.
+# Files that may be there without being recorded: the manifest itself, and what is edited on the
+# box.
 UNRECORDED = frozenset({MANIFEST_FILE, THRESHOLDS_FILE, HEALTH_FILE})
 _CHUNK = 1 << 20
 _MAX_UNPACKED = 4 << 30
@@ -34,7 +37,9 @@ class Bundle:
         manifest: parsed bundle.json.
     """
 
-    def __init__(self, root: Path, source: Path, manifest: Manifest, *, unpacked: Path | None = None) -> None:
+    def __init__(
+        self, root: Path, source: Path, manifest: Manifest, *, unpacked: Path | None = None
+    ) -> None:
         self.root = root
         self.source = source
         self.manifest = manifest
@@ -48,8 +53,8 @@ class Bundle:
             path: a bundle folder, or a ``.lineside`` zip of one.
 
         Raises:
-            BundleError: not a bundle, a newer schema, a missing or changed file, an unrecorded file, a symbolic link
-                or a name that leaves the folder.
+            BundleError: not a bundle, a newer schema, a missing or changed file, an unrecorded
+                file, a symbolic link or a name that leaves the folder.
         """
         path = Path(path)
         if path.is_file():
@@ -57,7 +62,8 @@ class Bundle:
         if not (path / MANIFEST_FILE).is_file():
             found = "a folder without bundle.json" if path.is_dir() else "nothing there"
             raise BundleError(
-                f"{path}: expected a bundle (a folder with bundle.json, or a .lineside file), found {found}; "
+                f"{path}: expected a bundle (a folder with bundle.json, or a .lineside file), "
+                f"found {found}; "
                 "make one with: lineside train --out BUNDLE"
             )
         return cls(path, path, _verified_manifest(path))
@@ -107,7 +113,10 @@ class Bundle:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -119,7 +128,9 @@ def is_unrecorded(name: str) -> bool:
         name: relative to the bundle, with forward slashes.
     """
     edited = (THRESHOLDS_FILE, HEALTH_FILE)
-    return name in UNRECORDED or any(name == f"{one}~" or name.startswith(f".{one}.") for one in edited)
+    return name in UNRECORDED or any(
+        name == f"{one}~" or name.startswith(f".{one}.") for one in edited
+    )
 
 
 def file_record(path: Path) -> FileRecord:
@@ -142,12 +153,17 @@ def pack_archive(folder: Path, archive: Path) -> None:
         BundleError: no folder, no valid bundle, or a target inside it.
     """
     if folder.is_file():
-        raise BundleError(f"{folder}: expected a bundle folder, found a packed one; copy it as it is")
+        raise BundleError(
+            f"{folder}: expected a bundle folder, found a packed one; copy it as it is"
+        )
     if archive.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{archive}: expected a file outside of the bundle {folder}; name another place")
+        raise BundleError(
+            f"{archive}: expected a file outside of the bundle {folder}; name another place"
+        )
     if archive.is_dir():
         raise BundleError(
-            f"{archive}: expected a file to write, found a folder; name one in it: {archive / folder.name}{ARCHIVE_SUFFIX}"
+            f"{archive}: expected a file to write, found a folder; name one in it: "
+            f"{archive / folder.name}{ARCHIVE_SUFFIX}"
         )
     manifest = Bundle.open(folder).manifest
     temporary = archive.with_name(f".{archive.name}.part")
@@ -169,7 +185,12 @@ def safe_member(name: str) -> PurePosixPath:
         BundleError: absolute, with ``..``, a backslash, a drive or a NUL.
     """
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or any(bad in name for bad in ("\\", ":", "\0")):
+    if (
+        not name
+        or path.is_absolute()
+        or ".." in path.parts
+        or any(bad in name for bad in ("\\", ":", "\0"))
+    ):
         raise BundleError(
             f"bundle: expected file names inside the bundle, found {name!r}; do not use this bundle"
         )
@@ -201,8 +222,12 @@ def _verified_manifest(root: Path) -> Manifest:
 
 def _verify_file(root: Path, name: str, record: FileRecord) -> None:
     path = root / safe_member(name)
-    if path.is_symlink() or any(parent.is_symlink() for parent in path.parents if root in parent.parents):
-        raise BundleError(f"{path}: expected plain files only, found a symbolic link; copy the bundle again")
+    if path.is_symlink() or any(
+        parent.is_symlink() for parent in path.parents if root in parent.parents
+    ):
+        raise BundleError(
+            f"{path}: expected plain files only, found a symbolic link; copy the bundle again"
+        )
     if not path.is_file():
         raise BundleError(
             f"{path}: expected a file of {record.size} bytes, found nothing; copy the bundle again"
@@ -211,7 +236,8 @@ def _verify_file(root: Path, name: str, record: FileRecord) -> None:
     if found != record:
         raise BundleError(
             f"{path}: expected sha256 {record.sha256[:12]}… ({record.size} bytes), "
-            f"found {found.sha256[:12]}… ({found.size} bytes); the file was changed or damaged, copy the bundle again"
+            f"found {found.sha256[:12]}… ({found.size} bytes); the file was changed or damaged, "
+            "copy the bundle again"
         )
 
 
@@ -227,14 +253,16 @@ def _unpack(path: Path, target: Path) -> None:
                 safe_member(member.filename)
                 if (member.external_attr >> 16) & 0o170000 == 0o120000:
                     raise BundleError(
-                        f"{path}: expected plain files only, found a symbolic link; do not use this file"
+                        f"{path}: expected plain files only, found a symbolic link; do not use "
+                        "this file"
                     )
             archive.extractall(target)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise _no_archive(path, error) from error
         raise BundleError(
-            f"{path}: expected room in {target.parent} to unpack it, but {error.strerror}; free some, or set TMPDIR to another disk"
+            f"{path}: expected room in {target.parent} to unpack it, but {error.strerror}; free "
+            "some, or set TMPDIR to another disk"
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise _no_archive(path, error) from error
@@ -242,5 +270,31 @@ def _unpack(path: Path, target: Path) -> None:
 
 def _no_archive(path: Path, error: Exception) -> BundleError:
     return BundleError(
-        f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); copy it again"
+        f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); "
+        "copy it again"
     )
+
+
+def collect_records(root: Path) -> dict[str, FileRecord]:
+    """Size and hash of every file that a manifest must list, by name with forward slashes, sorted."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    names = ((path.relative_to(root).as_posix(), path) for path in paths)
+    return {name: file_record(path) for name, path in names if not is_unrecorded(name)}
+
+
+def seal(root: Path, manifest: Manifest) -> Manifest:
+    """Hash all files below ``root`` and write bundle.json; the bundle is then complete and is opened once to prove it.
+
+    Args:
+        root: folder with the model files, ``golden/`` and thresholds.json already in place.
+        manifest: manifest whose ``files`` are replaced by what is found.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: the folder does not make a valid bundle.
+    """
+    sealed = dataclasses.replace(manifest, files=collect_records(root))
+    atomic.write_json(root / MANIFEST_FILE, sealed.to_json())
+    return Bundle.open(root).manifest

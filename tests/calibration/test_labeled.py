@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.labelled import Costs, cost_threshold, f1_threshold
+from calibration.labeled import Costs, cost_threshold, f1_threshold
 from runtime.errors import ThresholdError
 
 some_scores = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=25)

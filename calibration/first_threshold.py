@@ -1,8 +1,9 @@
 """The threshold that a new bundle starts with, from good parts that training did not see.
 
-With enough of them it is the split conformal quantile, which promises a false-reject rate whatever the scores'
-distribution. With too few, the largest of a handful of scores would reject good parts by the dozen, so the bound is
-extrapolated as if the scores were normal (Student's prediction bound), and the note says so.
+With enough of them it is the split conformal quantile, which promises a false-reject rate whatever
+the scores' distribution. With too few, the largest of a handful of scores would reject good parts
+by the dozen, so the bound is extrapolated as if the scores were normal (Student's prediction
+bound), and the note says so.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from runtime.conformal import ConformalQuantile, conformal_quantile
-from runtime.heatmap import upsample_map
-from runtime.thresholds import Threshold
+from calibration.conformal import ConformalQuantile, conformal_quantile
+from runtime.bundle.thresholds import Threshold
+from runtime.images.heatmap import upsample_map
 
-# On photographs a promise of 1 % from the few held-out parts let most defects pass; operators set theirs with calibrate.
+# On photographs a promise of 1 % from the few held-out parts let most defects pass; operators set
+# theirs with calibrate.
 MAX_FALSE_REJECTS = 0.05
 # Deviation of good parts' scores as a share of their mean: 0.02 to 0.09 with PatchCore on the sets
 # of the benchmarks, more with EfficientAD, where a threshold is then too low rather than too high.
@@ -40,7 +42,9 @@ def first_threshold(
         blur_sigma: blur of the heat map in pixels.
     """
     image = conformal_quantile(scores, MAX_FALSE_REJECTS)
-    peaks = np.array([upsample_map(found, size_hw, blur_sigma).max() for found in maps], dtype=np.float64)
+    peaks = np.array(
+        [upsample_map(found, size_hw, blur_sigma).max() for found in maps], dtype=np.float64
+    )
     pixel = conformal_quantile(peaks, MAX_FALSE_REJECTS)
     enough = image.n_good >= image.n_needed
     return Threshold(
@@ -57,9 +61,10 @@ def first_threshold(
 def prediction_bound(scores: npt.NDArray[np.float64], rate: float) -> float:
     """Upper bound that the next score of a normal distribution exceeds with probability ``rate``; never below the largest.
 
-    mean + t(df, 1 - rate) * s * sqrt(1 + 1/n), Hahn and Meeker, "Statistical Intervals", section 4.8, with df = n - 1. One to
-    three scores say next to nothing about their spread: what is missing to three degrees of freedom is filled up with a
-    typical one, :data:`TYPICAL_SPREAD` of the mean.
+    mean + t(df, 1 - rate) * s * sqrt(1 + 1/n), Hahn and Meeker, "Statistical Intervals", section
+    4.8, with df = n - 1. One to three scores say next to nothing about their spread: what is
+    missing to three degrees of freedom is filled up with a typical one, :data:`TYPICAL_SPREAD` of
+    the mean.
 
     Args:
         scores: (n,), n >= 1.
@@ -80,6 +85,8 @@ def _note(quantile: ConformalQuantile, *, enough: bool) -> str:
             f"from {quantile.n_good} held-out good images"
         )
     return (
-        f"extrapolated from {quantile.n_good} held-out good images as if their scores were normal; a promise of "
-        f"{MAX_FALSE_REJECTS:.0%} false rejects needs {quantile.n_needed}: lineside calibrate BUNDLE --good DIR"
+        f"extrapolated from {quantile.n_good} held-out good images as if their scores were "
+        "normal; a promise of "
+        f"{MAX_FALSE_REJECTS:.0%} false rejects needs {quantile.n_needed}: lineside calibrate "
+        "BUNDLE --good DIR"
     )

@@ -14,7 +14,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class FiniteRange(click.FloatRange):
     """As click's, but without infinity, and without what is no number and so compares as within any range."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """The number, or a usage error."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
@@ -25,12 +27,26 @@ class FiniteRange(click.FloatRange):
 def engine_options(function: Function) -> Function:
     """Add --engine, --precision, --device and --threads."""
     options = (
-        click.option("--engine", type=click.Choice(["openvino", "onnxruntime"]), default="openvino",
-                     show_default=True, help="Inference engine."),
-        click.option("--precision", default="fp32", show_default=True, help="Precision variant of the bundle."),
+        click.option(
+            "--engine",
+            type=click.Choice(["openvino", "onnxruntime"]),
+            default="openvino",
+            show_default=True,
+            help="Inference engine.",
+        ),
+        click.option(
+            "--precision",
+            default="fp32",
+            show_default=True,
+            help="Precision variant of the bundle.",
+        ),
         click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO."),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the engine's choice]"),
-    )  # fmt: skip
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            help="CPU threads.  [default: the engine's choice]",
+        ),
+    )
     for option in reversed(options):
         function = option(function)
     return function

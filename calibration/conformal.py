@@ -1,8 +1,9 @@
 """The threshold rule every bundle starts with: the split conformal quantile of held-out good scores.
 
-With n exchangeable good scores, the k-th smallest of them (k = ceil((n + 1)(1 - alpha))) is exceeded by a new good
-part with probability at most alpha (Vovk et al. 2005; Lei et al. 2018). With too few images, k > n: the maximum is
-then the best distribution-free answer, and the promise it can keep is 1 / (n + 1).
+With n exchangeable good scores, the k-th smallest of them (k = ceil((n + 1)(1 - alpha))) is
+exceeded by a new good part with probability at most alpha (Vovk et al. 2005; Lei et al. 2018). With
+too few images, k > n: the maximum is then the best distribution-free answer, and the promise it can
+keep is 1 / (n + 1).
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ def conformal_quantile(good_scores: npt.ArrayLike, max_false_rejects: float) -> 
     scores = np.sort(np.asarray(good_scores, dtype=np.float64).ravel())
     if not 0.0 < max_false_rejects < 1.0:
         raise ThresholdError(
-            f"max_false_rejects: expected a rate between 0 and 1, found {max_false_rejects}; try 0.01"
+            f"max_false_rejects: expected a rate between 0 and 1, found {max_false_rejects}; try "
+            "0.01"
         )
     if scores.size == 0 or not np.isfinite(scores).all():
         raise ThresholdError(
-            "good scores: expected at least one and all finite, found otherwise; check the good images"
+            "good scores: expected at least one and all finite, found otherwise; check the good "
+            "images"
         )
     n = int(scores.size)
     # The guard keeps (n + 1)(1 - alpha) = 19.000000000000004 from becoming rank 20.

@@ -1,0 +1,237 @@
+"""golden/: a few images with the reference's outputs, replayed on the box's own device before the first part."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle.folder import Bundle
+from runtime.errors import BundleError, ImageError
+from runtime.images.heatmap import upsample_map
+from runtime.images.preprocess import decode_rgb
+from runtime.inspector import Inspector
+from runtime.types import UInt8Image
+
+GOLDEN_FOLDER = "golden"
+REFERENCE_FILE = "reference.npz"
+# Beside it, what a variant said itself that was let in by a gate, not by its nearness to anomalib's
+# model.
+OWN_FILE = "{engine}-{precision}.npz"
+
+
+def write_golden(
+    root: Path, images: Sequence[UInt8Image], reference: Compared, score_range: float
+) -> None:
+    """Write the golden images and the reference outputs.
+
+    Args:
+        root: bundle folder being built.
+        images: uint8 (H, W, 3) RGB at the model's size.
+        reference: anomalib's scores, maps and threshold for these images.
+        score_range: range of the reference scores over the whole certificate set.
+    """
+    folder = root / GOLDEN_FOLDER
+    folder.mkdir()
+    for index, image in enumerate(images):
+        done, data = cv2.imencode(".png", image[:, :, ::-1])
+        if not done:
+            raise BundleError(
+                f"{folder}: expected golden image {index} to be written as PNG, it was not; try "
+                "again"
+            )
+        (folder / f"{index}.png").write_bytes(data.tobytes())
+    _write(folder / REFERENCE_FILE, reference, score_range)
+
+
+def record_golden(bundle: Bundle, inspector: Inspector, threshold: float) -> Parity:
+    """Keep what a variant says now as the reference that :func:`replay_golden` holds it to, in place of anomalib's results.
+
+    Args:
+        bundle: open bundle; its folder is written to, so seal it again.
+        inspector: of the same bundle, of the variant to record.
+        threshold: raw, of this variant.
+
+    Returns:
+        How far what it says is from anomalib's results.
+    """
+    folder = bundle.root / GOLDEN_FOLDER
+    reference, images, score_range = _load(folder, REFERENCE_FILE)
+    found = _infer(inspector, images, threshold)
+    _write(folder / _own_file(inspector), found, score_range)
+    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
+
+
+def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
+    """Run the golden images through an inspector and compare with the reference: anomalib's, or what the variant recorded.
+
+    Args:
+        bundle: open bundle.
+        inspector: of the same bundle, on the engine and device to check.
+
+    Raises:
+        BundleError: the golden folder is missing or unreadable.
+    """
+    folder = bundle.root / GOLDEN_FOLDER
+    own = _own_file(inspector)
+    reference, images, score_range = _load(
+        folder, own if (folder / own).is_file() else REFERENCE_FILE
+    )
+    # An operator may move the threshold; parity is about the scores that export fixed.
+    found = _infer(inspector, images, reference.threshold)
+    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
+
+
+def _own_file(inspector: Inspector) -> str:
+    return OWN_FILE.format(engine=inspector.variant.engine, precision=inspector.variant.precision)
+
+
+def _infer(inspector: Inspector, images: Sequence[UInt8Image], threshold: float) -> Compared:
+    found = [inspector.infer(image) for image in images]
+    return Compared(
+        np.array([raw.pred_score for raw in found]), [raw.anomaly_map for raw in found], threshold
+    )
+
+
+def _write(path: Path, said: Compared, score_range: float) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        scores=said.scores,
+        maps=np.stack(list(said.maps)),
+        threshold=np.float64(said.threshold),
+        score_range=np.float64(score_range),
+    )
+    path.write_bytes(buffer.getvalue())
+
+
+def _load(folder: Path, name: str) -> tuple[Compared, list[UInt8Image], float]:
+    """A reference, the images that it is about, and the range of scores that differences relate to."""
+    try:
+        with np.load(folder / name, allow_pickle=False) as stored:
+            scores, maps = stored["scores"], stored["maps"]
+            threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
+        images = [decode_rgb(folder / f"{index}.png") for index in range(len(scores))]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, ImageError) as error:
+        raise BundleError(
+            f"{folder}: expected golden images with a reference, found {error}; copy the bundle "
+            "again"
+        ) from error
+    return Compared(scores.astype(np.float64), list(maps), threshold), images, score_range
+
+
+# Largest difference of a raw score, relative to the range of the reference scores, by precision.
+# INT8 has passed a gate of its own (verdicts, ranks, AUROC) and is held to what it said then; it
+# rounds, and processors differ in which way.
+MAX_RELATIVE_SCORE_DIFFERENCE = {"fp32": 1e-3, "int8": 1e-1}
+DEFAULT_BOUND = 5e-2
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far one variant is from anomalib's torch model on the same images.
+
+    Attributes:
+        variant: ``engine/precision``.
+        device: where it ran.
+        images: number of images compared.
+        score_range: largest minus smallest reference score.
+        max_score_difference: max |d pred_score| / score_range.
+        p99_score_difference: 99th percentile of the same.
+        max_map_difference: max |d anomaly_map| / range of the reference maps.
+        p99_map_difference: 99th percentile of the same over all pixels.
+        verdict_flips: images whose verdict differs, each side with its own threshold.
+        bound: largest ``max_score_difference`` and ``p99_map_difference`` allowed.
+    """
+
+    variant: str
+    device: str
+    images: int
+    score_range: float
+    max_score_difference: float
+    p99_score_difference: float
+    max_map_difference: float
+    p99_map_difference: float
+    verdict_flips: int
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the variant is within its bound, without a flip."""
+        # Each on its own: max() would pass over a difference that is no number.
+        near = self.max_score_difference <= self.bound and self.p99_map_difference <= self.bound
+        return near and self.verdict_flips == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {**asdict(self), "holds": self.holds}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores and maps of one image set, from the reference or from an engine.
+
+    Attributes:
+        scores: raw scores, float (n,).
+        maps: one float32 array (h, w) an image.
+        threshold: the raw threshold that belongs to these scores.
+    """
+
+    scores: npt.NDArray[np.float64]
+    maps: Sequence[npt.NDArray[np.float32]]
+    threshold: float
+
+
+def compare(
+    variant: str,
+    device: str,
+    reference: Compared,
+    found: Compared,
+    score_range: float | None = None,
+) -> Parity:
+    """Compare an engine's results with the reference's.
+
+    Args:
+        variant: ``engine/precision``.
+        device: where ``found`` was computed.
+        reference: anomalib's results.
+        found: the engine's, in the same order. A map that is smaller than the reference's is
+            up-sampled bilinearly.
+        score_range: range to relate differences to; None takes the reference scores' own.
+    """
+    spread = float(np.ptp(reference.scores)) if score_range is None else score_range
+    score_difference = np.abs(reference.scores - found.scores) / max(spread, 1e-12)
+    map_range = max(float(np.ptp(np.concatenate([m.ravel() for m in reference.maps]))), 1e-12)
+    map_difference = (
+        np.concatenate([_difference(a, b) for a, b in zip(reference.maps, found.maps, strict=True)])
+        / map_range
+    )
+    flips = (reference.scores > reference.threshold) != (found.scores > found.threshold)
+    precision = variant.split("/")[-1]
+    return Parity(
+        variant=variant,
+        device=device,
+        images=len(reference.scores),
+        score_range=spread,
+        max_score_difference=float(score_difference.max()),
+        p99_score_difference=float(np.quantile(score_difference, 0.99)),
+        max_map_difference=float(map_difference.max()),
+        p99_map_difference=float(np.quantile(map_difference, 0.99)),
+        verdict_flips=int(flips.sum()),
+        bound=MAX_RELATIVE_SCORE_DIFFERENCE.get(precision, DEFAULT_BOUND),
+    )
+
+
+def _difference(
+    reference: npt.NDArray[np.float32], found: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    if found.shape != reference.shape:
+        found = upsample_map(found, (reference.shape[0], reference.shape[1]), 0.0)
+    return np.asarray(np.abs(reference - found).ravel(), dtype=np.float32)
