@@ -24,8 +24,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from runtime.console import say
 from runtime.images.dataset import list_categories
-from runtime.progress import say
 
 TWO_LAYERS = 'layers = ["blocks.2", "blocks.4"]'
 # Recipes by name: the text of their TOML file.
@@ -49,7 +49,7 @@ FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 def run(*arguments: object) -> str:
     """A command's stdout; its progress goes to this one's stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", *map(str, arguments)],
+        [sys.executable, "-P", "-m", "lineside", *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
         check=False,

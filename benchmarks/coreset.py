@@ -29,9 +29,9 @@ import numpy as np
 import torch
 
 from export.coreset import covering_radius, select_coreset
-from runtime.cli import emit_json
+from runtime.console import emit_json, say
 from runtime.errors import DataError, LinesideError
-from runtime.progress import say, track
+from runtime.progress import track
 
 DIMENSIONS = 152
 Result = TypeVar("Result")

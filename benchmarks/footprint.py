@@ -27,7 +27,8 @@ import click
 
 from runtime.bench.start import measure_cold_start
 from runtime.bundle.golden import GOLDEN_FOLDER
-from runtime.progress import say, track
+from runtime.console import say
+from runtime.progress import track
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {"cold_start_ms": 1500.0, "peak_rss_mib": 350.0, "installation_mb": 400.0}

@@ -21,9 +21,9 @@ from typing import Any
 import click
 import cv2
 import numpy as np
-import openvino as ov
 
 from runtime.engines.base import available_cores
+from runtime.engines.quiet import ov
 from runtime.images.dataset import list_images
 from runtime.images.preprocess import decode_rgb, load_image
 from runtime.inspector import Inspector

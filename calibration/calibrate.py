@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds
 from runtime.errors import EngineError, MissingExtraError, ThresholdError
 from runtime.inspector import Inspector
-from runtime.progress import say
 from runtime.types import Labels
+
+log = logging.getLogger("lineside")
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _recorded(bundle: Bundle) -> Thresholds:
             if (bundle.root / THRESHOLDS_FILE).exists()
             else ""
         )
-        say(f"the thresholds are made anew{kept}: {problem}")
+        log.info(f"the thresholds are made anew{kept}: {problem}")
         return Thresholds({})
 
 
@@ -205,7 +207,7 @@ def _open(bundle: Bundle, chosen: Sequence[Variant]) -> list[Inspector]:
             )
         except (EngineError, MissingExtraError) as problem:
             problems.append(problem)
-            say(f"{variant.key} is left as it is: {problem}")
+            log.info(f"{variant.key} is left as it is: {problem}")
     if not opened:
         raise problems[0]
     return opened

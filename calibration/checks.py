@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy.typing as npt
 
 from calibration.scoring import ScoredPictures
 from calibration.thresholds_file import last_from_good_parts
-from calibration.words import percent
 from runtime.bundle.thresholds import Threshold, Thresholds
+from runtime.console import percent
 from runtime.errors import DataError
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 # Scores of good parts have a long right tail, so a suspect must lie beyond it. On photographs of
 # magnetic tiles, 4 names over half of the bad parts mixed in and 1 % of the good ones; 6 names a
@@ -86,14 +88,14 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
         DataError: the pictures look like another part.
     """
     for copy, original in good.duplicates:
-        say(f"warning: {copy} is a copy of {original.name} and counts once")
+        log.warning(f"warning: {copy} is a copy of {original.name} and counts once")
     if good.learned:
-        say(
+        log.info(
             f"{len(good.learned)} pictures are left out, for training has seen them; "
             f"{len(good.paths)} remain"
         )
     if len(good.paths) < MIN_GOOD_IMAGES:
-        say(
+        log.warning(
             f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found "
             f"{len(good.paths)}; the threshold will "
             "be rough, add more"
@@ -104,7 +106,7 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
     key, found = next(iter(good.by_variant.items()))
     old = last_from_good_parts(recorded, key)
     if old is not None and look_trained_on(found.scores, old):
-        say(
+        log.warning(
             f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than "
             "the good parts that set "
             f"the threshold before ({old.median_good_score:.4g}); if the model was trained on "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +17,9 @@ from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category, Part, list_categories, load_category, load_mask
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.progress import say, track
+from runtime.progress import track
+
+log = logging.getLogger("lineside")
 
 
 def evaluate(inspector: Inspector, category: Category) -> Evaluation:
@@ -48,7 +51,7 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
             f"the first: {run.skipped[0][1]}"
         )
     if run.n_learned:
-        say(
+        log.warning(
             f"warning: {run.n_learned} of {len(run.parts)} test pictures are among those that "
             "training or calibration has learnt, "
             "so the figures are too good; take them out"
@@ -95,7 +98,7 @@ class _Run:
             prediction = inspector.inspect(part.path)
         except ImageError as error:
             self.skipped.append((part.path, str(error)))
-            say(f"skipped: {error}")
+            log.warning(f"skipped: {error}")
             return
         self.parts.append(part)
         if prediction.picture is not None:
@@ -112,7 +115,7 @@ class _Run:
             return
         mask = load_mask(part, prediction.model_hw)
         if part.is_anomalous and not mask.any():
-            say(
+            log.warning(
                 f"warning: {part.mask_path} marks no pixel, so the part is left out of pixel "
                 "figures"
             )

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.stats import beta, binom
 
 from calibration.conformal import conformal_quantile
-from calibration.words import percent
+from runtime.console import percent
 from runtime.errors import ThresholdError
 
 LEAST_RATE = 1e-9

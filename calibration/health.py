@@ -12,6 +12,7 @@ below it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,16 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.scoring import ScoredPictures
-from export.certificate import Certified
-from export.data.photographs import Photographs
 from runtime.bundle.folder import Bundle
 from runtime.errors import HealthError, ImageError
 from runtime.health.baseline import HEALTH_FILE, Health, Limit, PictureSize, keep_settings
 from runtime.health.file import write_health
 from runtime.health.statistics import STATISTICS, Statistic, measure
 from runtime.images.preprocess import decode_rgb, resize
-from runtime.progress import say, track
+from runtime.progress import track
 from runtime.types import Floats
+
+log = logging.getLogger("lineside")
 
 MIN_PICTURES = 10
 # Limits this many times as far from the typical part as any good part was.
@@ -198,7 +199,7 @@ def refresh_health(bundle: Bundle, good: ScoredPictures) -> None:
         builder.add(resize(image, bundle.manifest.input.size_hw), image.shape[:2])
     health = builder.baseline({key: found.scores for key, found in good.by_variant.items()})
     if health is None:
-        say(
+        log.info(
             f"the check of pictures stays as it is: it needs {MIN_PICTURES} good pictures, found "
             f"{len(builder.rows)}"
         )
@@ -207,7 +208,7 @@ def refresh_health(bundle: Bundle, good: ScoredPictures) -> None:
         old = bundle.health()
     except HealthError as problem:
         old = None
-        say(f"the damaged check of pictures is replaced: {problem}")
+        log.info(f"the damaged check of pictures is replaced: {problem}")
     path = bundle.root / HEALTH_FILE
     try:
         write_health(path, keep_settings(health, old))
@@ -221,9 +222,9 @@ def refresh_health(bundle: Bundle, good: ScoredPictures) -> None:
 
 def write_first_health(
     root: Path,
-    photographs: Photographs,
+    photographs: Sequence[Path],
     size_hw: tuple[int, int],
-    certified: Sequence[Certified],
+    scores: Mapping[str, Floats],
     *,
     learned: bool = False,
 ) -> None:
@@ -236,20 +237,20 @@ def write_first_health(
         root: bundle folder being built.
         photographs: the good parts.
         size_hw: model input size.
-        certified: the variants with their scores of the held-out parts.
+        scores: raw scores of the held-out parts, by variant key.
         learned: the held-out parts were learned since, so their scores are no baseline for the
             drift test.
     """
     builder = BaselineBuilder()
-    for path in track((*photographs.train, *photographs.held_out), "picture statistics"):
+    for path in track(photographs, "picture statistics"):
         try:
             image = decode_rgb(path)
         except ImageError:
             continue  # reported when the data set was read, or gone since
         builder.add(resize(image, size_hw), image.shape[:2])
-    health = builder.baseline({one.variant.key: one.good_scores for one in certified})
+    health = builder.baseline(scores)
     if health is None:
-        say(
+        log.info(
             f"no check of pictures: it needs {MIN_PICTURES} good parts, found "
             f"{len(builder.rows)}; "
             "add it later with: lineside calibrate BUNDLE --good DIR"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,10 @@ from runtime.errors import DataError, ImageError
 from runtime.images.dataset import list_images
 from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
-from runtime.progress import say, track
+from runtime.progress import track
 from runtime.types import Floats, UInt8Image
+
+log = logging.getLogger("lineside")
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class _Run:
             image = resize(decode_rgb(path), self.inspectors[0].size_hw)
         except ImageError as error:
             self.skipped.append((path, str(error)))
-            say(f"skipped: {error}")
+            log.warning(f"skipped: {error}")
             return
         digest = digest_of(image)
         if digest in self.learned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
@@ -9,7 +10,8 @@ from edge_app.store import NeighborStore, PartPoint, SearchFilter
 from edge_app.store.schema import checked_id, checked_point
 from edge_app.store.words import newer, with_word_of
 from runtime.errors import StoreError
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 # Parts in one request: some 700 kB with thumbnails, which a slow line sends within the time that a
 # server is given.
@@ -102,7 +104,7 @@ def _usable(points: list[PartPoint], box: NeighborStore, report: SyncReport) -> 
             checked_point(point, box.bundle, box.embedding_length)
         except StoreError as error:
             report.unusable += 1
-            say(f"left on the server: {error}")
+            log.info(f"left on the server: {error}")
             continue
         found.append(point)
     return found

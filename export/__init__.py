@@ -1,3 +1,6 @@
 """Training with anomalib, conversion to ONNX and OpenVINO, and the parity certificate."""
 
-import runtime  # noqa: F401 - keeps OpenVINO silent, whatever is imported next
+from runtime.engines.reporters import silence_reporters
+
+# anomalib imports OpenVINO.
+silence_reporters()

@@ -109,7 +109,13 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
         )
         write_thresholds(root / THRESHOLDS_FILE, _thresholds(certified))
         learned = work.trained.unseen is not None
-        write_first_health(root, work.photographs, work.recipe.size_hw, certified, learned=learned)
+        write_first_health(
+            root,
+            (*work.photographs.train, *work.photographs.held_out),
+            work.recipe.size_hw,
+            {one.variant.key: one.good_scores for one in certified},
+            learned=learned,
+        )
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 

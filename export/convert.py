@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 
 import onnx
-import openvino as ov
 import torch
 
 from export.graphs.base import InferenceGraph
+from runtime.engines.quiet import ov
 from runtime.engines.tensors import OUTPUTS
 from runtime.errors import ParityError
 

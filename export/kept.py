@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import pickle
 from dataclasses import asdict
 from importlib.metadata import version
@@ -28,7 +29,8 @@ from export.recipe import PatchCoreRecipe, Recipe
 from export.residuals import mixing
 from export.training import Trained
 from runtime import atomic
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 
 class KeptModel:
@@ -60,7 +62,7 @@ class KeptModel:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(self.path, content.getvalue())
         except OSError as error:
-            say(
+            log.info(
                 f"the fitted model cannot be kept ({error.strerror}); if the export fails, "
                 "training starts anew"
             )
@@ -85,7 +87,7 @@ class KeptModel:
             AttributeError,
             pickle.UnpicklingError,
         ) as error:
-            say(
+            log.info(
                 f"{self.path}: expected a fitted model, found something else "
                 f"({type(error).__name__}); training anew"
             )

@@ -32,7 +32,7 @@ from export.reference import ReferenceModel
 from export.residuals import whiten_residuals
 from export.sample_data.distractors import write_scenes
 from runtime.images.preprocess import load_image
-from runtime.progress import progress_bar, track
+from runtime.progress import task, track
 
 PROCEDURAL_SCENES = 200
 # Thousands of patches each: more parts change the covariance of the errors little.
@@ -87,7 +87,7 @@ def _fit_patchcore(
     if recipe.learn_held_out:
         model.pictures_to_come = len(photographs.held_out)
     steps = len(data.train_dataloader())
-    with _bar("patchcore: features", steps) as advance, _bar("patchcore: coreset", None) as coreset:
+    with task("patchcore: features", steps) as advance, task("patchcore: coreset") as coreset:
         model.on_coreset_progress = coreset
         _run(model, data, folder, _Progress(advance), max_epochs=1)
     if not recipe.learn_held_out:
@@ -95,7 +95,7 @@ def _fit_patchcore(
     model.cpu()
     held_out = load_images(photographs.held_out, recipe.size_hw)
     unseen = score_reference(ReferenceModel(model), held_out, "threshold")
-    with _bar("patchcore: coreset", None) as coreset:
+    with task("patchcore: coreset", None) as coreset:
         model.on_coreset_progress = coreset
         model.learn(map(_as_tensor, held_out))
     return model, unseen
@@ -114,7 +114,7 @@ def _fit_efficientad(
     model = make_efficientad(recipe, scenes)
     # A fifth faster on CPUs: their convolutions want the channels last.
     model.model.to(memory_format=torch.channels_last)
-    with _bar("efficientad", steps) as advance:
+    with task("efficientad", steps) as advance:
         precision = "bf16-mixed" if _bf16_is_fast() else "32-true"
         _run(model, data, folder, _Progress(advance), max_steps=steps, precision=precision)
     finish_efficientad(model, data, photographs, recipe, scenes)
@@ -180,21 +180,6 @@ class _Progress(Callback):  # type: ignore[misc]
         self._advance(
             trainer.global_step if trainer.max_steps > 0 else trainer.fit_loop.batch_idx + 1, None
         )
-
-
-@contextmanager
-def _bar(description: str, total: int | None) -> Iterator[Any]:
-    """A progress bar as a function of (done, total)."""
-    with progress_bar() as bar:
-        # What has no total yet has not begun, and its time does not run.
-        known = total is not None
-        task = bar.add_task(description, total=total, note="", visible=known, start=known)
-
-        def advance(done: int, of: int | None) -> None:
-            bar.start_task(task)
-            bar.update(task, completed=done, total=total if of is None else of, visible=True)
-
-        yield advance
 
 
 @contextmanager

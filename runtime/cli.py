@@ -6,7 +6,7 @@ top, so that ``lineside --help`` stays quick; the work is imported inside the fu
 
 from __future__ import annotations
 
-import json
+import logging
 import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from runtime.console import LOG_FORMATS, shown
 from runtime.errors import LinesideError
-from runtime.text import readable
 
 GROUP = "lineside.commands"
 # The order a newcomer meets them in, rather than the alphabet.
@@ -67,13 +67,28 @@ class LinesideGroup(click.Group):
             raise LinesideError(f"entry point '{entry.value}' of '{cmd_name}' is no click command")
         return loaded
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand with its log lines and progress on stderr."""
+        level = logging.WARNING if ctx.params["quiet"] else logging.INFO
+        with shown(logging.DEBUG if ctx.params["verbose"] else level, ctx.params["log_format"]):
+            return super().invoke(ctx)
+
 
 @click.group(
     cls=LinesideGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(version("lineside"), prog_name="lineside")
-def cli() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Say warnings and errors alone on stderr.")
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default="text",
+    show_default=True,
+    help="stderr for people, or for services one JSON object a line.",
+)
+def cli(verbose: bool, quiet: bool, log_format: str) -> None:  # noqa: ARG001, FBT001  read above
     """Visual inspection for the side of a production line.
 
     Learn what good parts look like, export the model, run it on a small computer, and find earlier
@@ -85,11 +100,6 @@ def cli() -> None:
       lineside train --model patchcore --data parts --category tile --out tile-patchcore
       lineside inspect tile-patchcore parts/tile/test/crack
     """
-
-
-def emit_json(value: Any) -> None:
-    """Print one JSON object on one line of stdout: the form of every ``--json`` result."""
-    click.echo(readable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
 def main() -> None:

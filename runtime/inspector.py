@@ -20,7 +20,7 @@ from runtime.prediction import Prediction, RawOutputs, Verdict
 from runtime.types import UInt8Image
 
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
-Source = Path | bytes | UInt8Image
+Source = Path | str | bytes | UInt8Image
 _NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
 
 
@@ -29,7 +29,8 @@ class Inspector:
 
     Args:
         bundle: an open bundle, or the path of one.
-        engine: ``openvino`` or ``onnxruntime``.
+        engine: ``openvino`` or ``onnxruntime``, or any open engine, such as
+            :class:`runtime.engines.FakeEngine`; it is closed with the inspector.
         precision: a precision that the bundle has, e.g. ``fp32``.
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists
             what there is.
@@ -46,20 +47,25 @@ class Inspector:
 
     def __init__(
         self,
-        bundle: Bundle | Path,
+        bundle: Bundle | Path | str,
         *,
-        engine: str = "openvino",
+        engine: str | Engine = "openvino",
         precision: str = "fp32",
         device: str = "CPU",
         threads: int | None = None,
         streams: int = 1,
         scores_only: bool = False,
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         self.streams = streams
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
         try:
-            self.variant = self.bundle.manifest.variant(engine, precision)
+            manifest = self.bundle.manifest
+            self.variant = (
+                manifest.variant(engine, precision)
+                if isinstance(engine, str)
+                else manifest.of_precision(precision)
+            )
             self._threshold = EditedFile(
                 self.bundle.root / THRESHOLDS_FILE,
                 lambda: (
@@ -72,8 +78,16 @@ class Inspector:
                 lambda: None if scores_only else self.bundle.health(),
                 "check of pictures",
             )
-            self._engine: Engine = open_engine(
-                self.variant.engine, self.bundle.model_path(self.variant), device, threads, streams
+            self._engine: Engine = (
+                engine
+                if not isinstance(engine, str)
+                else open_engine(
+                    self.variant.engine,
+                    self.bundle.model_path(self.variant),
+                    device,
+                    threads,
+                    streams,
+                )
             )
         except BaseException:
             if self._owned is not None:
@@ -163,7 +177,7 @@ class Inspector:
             ImageError: the picture cannot be decoded.
         """
         start = time.perf_counter()
-        image = source if isinstance(source, np.ndarray) else decode_rgb(source)
+        image = _decoded(source)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise EngineError(
                 f"image: expected uint8 (H, W, 3), found {image.dtype} {image.shape}; convert it "
@@ -225,3 +239,9 @@ class Inspector:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _decoded(source: Source) -> UInt8Image:
+    if isinstance(source, np.ndarray):
+        return source
+    return decode_rgb(Path(source) if isinstance(source, str) else source)

@@ -52,6 +52,17 @@ def engine_options(function: Function) -> Function:
     return function
 
 
+def store_option(function: Function) -> Function:
+    """Add --store, as ``location``."""
+    return click.option(
+        "--store",
+        "location",
+        required=True,
+        help="A folder, http://HOST:6333 or grpc://HOST:6334 "
+        "(API key: environment variable QDRANT_API_KEY).",
+    )(function)
+
+
 def json_option(function: Function) -> Function:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)

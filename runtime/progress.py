@@ -1,100 +1,122 @@
-"""Progress on stderr: bars with the time left; where stderr is no terminal, a line every half minute for the log."""
+"""Progress as a callback: libraries tell what they do, a command line shows it. Nobody listens by default.
+
+with progress.listening(lambda step: print(step.what, step.done, step.total)):
+    lineside.train(...)
+"""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sized
-from datetime import timedelta
-from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
-# Where stderr is a file or a pipe.
-LINE_EVERY_S = 30.0
 
 
-def console() -> Console:
-    """A console on stderr; results belong to stdout, so nothing here ever mixes with them."""
-    return Console(stderr=True, highlight=False)
+@dataclass(frozen=True)
+class Step:
+    """Where a piece of work stands.
+
+    Attributes:
+        task: tells apart what runs at the same time.
+        what: in words, e.g. ``"inspecting"``.
+        done: so many of ``total``, from 0 on.
+        total: None where nobody knows yet.
+        ended: nothing more comes of this task.
+    """
+
+    task: int
+    what: str
+    done: float
+    total: float | None
+    ended: bool = False
 
 
-class _Bars(Progress):
-    """Bars on a terminal, lines elsewhere."""
-
-    def __init__(self, *columns: Any, **options: Any) -> None:
-        super().__init__(*columns, **options)
-        self._said = time.monotonic()
-
-    def update(self, task_id: TaskID, **options: Any) -> None:
-        """As of rich."""
-        super().update(task_id, **options)
-        self._log(task_id)
-
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        """As of rich."""
-        super().advance(task_id, advance)
-        self._log(task_id)
-
-    def _log(self, task_id: TaskID) -> None:
-        now = time.monotonic()
-        if not self.disable or now - self._said < LINE_EVERY_S:
-            return
-        self._said = now
-        task = self.tasks[self.task_ids.index(task_id)]
-        of = "" if task.total is None else f" of {task.total:.0f}"
-        # From the mean speed so far: rich's own estimate looks at the last half minute, in which
-        # nothing may have ended.
-        left = ""
-        if task.total is not None and task.completed and task.elapsed is not None:
-            seconds = task.elapsed * (task.total - task.completed) / task.completed
-            left = f", about {timedelta(seconds=round(seconds))} left"
-        say(f"{task.description}: {task.completed:.0f}{of}{left}")
+Listener = Callable[[Step], None]
 
 
-def progress_bar() -> Progress:
-    """A progress display with an estimate of the time left; where stderr is no terminal, a line every half minute."""
-    return _Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console(),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
+class Advance(Protocol):
+    """Tells how far a task is."""
+
+    def __call__(self, done: float, total: float | None = None) -> None:
+        """So many are done; ``total`` replaces the one known before."""
 
 
-def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a progress bar.
+_numbers = itertools.count()
+_lock = threading.Lock()
+_listener: Listener | None = None
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Within the block every step of this process goes to ``listener``, from whatever thread."""
+    global _listener
+    before = _listener
+    _listener = listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+@contextmanager
+def task(what: str, total: float | None = None) -> Iterator[Advance]:
+    """A piece of work that tells itself how far it is.
+
+    Args:
+        what: in words.
+        total: how much there is to do, if that is known.
+    """
+    number = next(_numbers)
+    at: tuple[float, float | None] = (0.0, total)
+
+    def advance(done: float, total: float | None = None) -> None:
+        nonlocal at
+        at = done, at[1] if total is None else total
+        _tell(Step(number, what, *at))
+
+    _tell(Step(number, what, *at))
+    try:
+        yield advance
+    finally:
+        _tell(Step(number, what, *at, ended=True))
+
+
+@contextmanager
+def counting(what: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    """As :func:`task`, for work that tells how much more is done."""
+    done = 0.0
+
+    def add(more: float) -> None:
+        nonlocal done
+        done += more
+        advance(done)
+
+    with task(what, total) as advance:
+        yield add
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate, and tell how far it is.
 
     Args:
         items: what to iterate.
-        description: shown left of the bar, e.g. ``"inspecting"``.
+        what: in words, e.g. ``"inspecting"``.
         total: number of items, when ``items`` has no length.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with progress_bar() as bar:
-        task = bar.add_task(description, total=total, note="")
-        for item in items:
+    with task(what, total) as advance:
+        for done, item in enumerate(items, 1):
             yield item
-            bar.advance(task)
+            advance(done)
 
 
-def say(message: str) -> None:
-    """Print one line of progress to stderr, terminal or not: for steps that a log should keep."""
-    console().print(message, markup=False, soft_wrap=True)
+def _tell(step: Step) -> None:
+    listener = _listener
+    if listener is not None:
+        with _lock:
+            listener(step)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.edge_app.browser import chromium, find, wait_until
 
-CLI = (sys.executable, "-m", "runtime.cli")
+CLI = (sys.executable, "-P", "-m", "lineside")
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ def real_data() -> Path:
 
 def _lineside(*arguments: object) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.cli", *map(str, arguments)],
+        [sys.executable, "-P", "-m", "lineside", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -34,7 +34,7 @@ from benchmarks.peers.compare import run_case
 from benchmarks.peers.contestants import BASELINE, PRECISIONS
 from benchmarks.peers.draw import draw_growth
 from benchmarks.peers.growth import measure_growth
-from runtime.progress import say
+from runtime.console import say
 
 
 @click.command(help=__doc__)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
 from PIL import Image
 
@@ -23,6 +22,7 @@ from export.bundling import build_graph
 from export.convert import to_onnx, to_openvino
 from runtime.bundle.manifest import EngineName
 from runtime.engines import open_engine
+from runtime.engines.quiet import ov
 from runtime.images.preprocess import load_image
 from runtime.types import UInt8Image
 

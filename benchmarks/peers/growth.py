@@ -17,7 +17,7 @@ from benchmarks.peers.cases import Case, Checkpoint, build, pictures
 from benchmarks.peers.contestants import PRECISIONS
 from export.recipe import PatchCoreRecipe
 from runtime.bundle.manifest import EngineName
-from runtime.progress import say
+from runtime.console import say
 
 BANKS = (1024, 2048, 5120, 10240, 20480, 51200, 102400)
 SIDES = (256, 320, 384, 448, 512)

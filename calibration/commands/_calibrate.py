@@ -10,16 +10,13 @@ from typing import Any
 from rich.table import Table
 
 from calibration.calibrate import Calibration, Request, calibrate, check
-from calibration.commands.console import wide_console
 from calibration.health import refresh_health
 from calibration.labeled import Costs
 from calibration.thresholds_file import require_folder, save
 from calibration.variants import choose_variants
-from calibration.words import figure, percent
 from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Variant
-from runtime.cli import emit_json
-from runtime.progress import say
+from runtime.console import emit_json, figure, percent, say, wide_console
 
 # Image AUROC of fp32 from which on synthetic defects tell one variant from another.
 _TELLING = 0.65

@@ -9,12 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from calibration.commands.console import wide_console
 from calibration.evaluate import evaluate, find_category
 from calibration.evaluation import Evaluation, averages
-from calibration.words import figure
 from runtime.bundle.folder import Bundle
-from runtime.cli import emit_json
+from runtime.console import emit_json, figure, wide_console
 from runtime.inspector import Inspector
 
 

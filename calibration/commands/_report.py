@@ -15,10 +15,10 @@ from calibration.report.page import Chapter, render
 from calibration.report.pictures import gallery
 from runtime import atomic
 from runtime.bundle.folder import Bundle
+from runtime.console import say
 from runtime.errors import DataError
 from runtime.images.dataset import Category
 from runtime.inspector import Inspector
-from runtime.progress import say
 from runtime.text import readable
 
 

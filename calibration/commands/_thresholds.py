@@ -11,13 +11,11 @@ from typing import Any
 
 from rich.table import Table
 
-from calibration.commands.console import wide_console
 from calibration.thresholds_file import UNDONE, can_roll_back, require_folder, roll_back, save
 from calibration.variants import choose_variants
-from calibration.words import percent
 from runtime.bundle.folder import Bundle
 from runtime.bundle.thresholds import Threshold, Thresholds
-from runtime.cli import emit_json
+from runtime.console import emit_json, percent, wide_console
 
 
 def run(path: Path, action: str, options: dict[str, Any], *, as_json: bool) -> None:

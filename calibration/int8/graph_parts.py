@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import openvino as ov
-from openvino import opset13
-
+from runtime.engines.quiet import opset13, ov
 from runtime.engines.tensors import FEATURES_PREFIX
 from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError

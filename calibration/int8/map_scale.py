@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
-from openvino import opset13
 
 from calibration.int8.graph_parts import constant, replace_constant
+from runtime.engines.quiet import opset13, ov
 from runtime.progress import track
 from runtime.types import UInt8Image
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
-from openvino import opset13
 
 from calibration.int8.bank import rebuild_bank
 from calibration.int8.graph_parts import (
@@ -20,6 +18,7 @@ from calibration.int8.graph_parts import (
 from calibration.int8.map_scale import match_maps
 from calibration.int8.networks import quantize_networks
 from calibration.int8.search import quantize_search
+from runtime.engines.quiet import opset13, ov
 from runtime.progress import track
 from runtime.types import Float32, UInt8Image
 

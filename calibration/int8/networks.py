@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 
 from calibration.int8.graph_parts import after
 from calibration.int8.pooling import POOLING, pooling_as_convolutions
+from runtime.engines.quiet import ov
 from runtime.errors import require_extra
 from runtime.types import UInt8Image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from calibration.scoring import digest_of
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import list_images
 from runtime.images.preprocess import load_image
-from runtime.progress import say, track
+from runtime.progress import track
 from runtime.types import UInt8Image
+
+log = logging.getLogger("lineside")
 
 # Enough for the ranges of activations and the shift of the prototypes, where training pictures are
 # not at hand.
@@ -56,7 +59,7 @@ def share_out(
         try:
             image = load_image(path, size_hw)
         except ImageError as error:
-            say(f"skipped: {error}")
+            log.warning(f"skipped: {error}")
             continue
         by_digest.setdefault(digest_of(image), image)
     seen = [image for digest, image in by_digest.items() if to_learn and digest in learned]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-import openvino as ov
-from openvino import opset13
 
+from runtime.engines.quiet import opset13, ov
 from runtime.engines.winograd import replace_output
 
 POOLING = "AvgPool"

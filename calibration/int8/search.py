@@ -20,12 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
-from openvino import opset13
 
 from calibration.int8.graph_parts import memory_bank, tensor
 from calibration.int8.nearest import nearest_prototypes
 from calibration.int8.reduction import Reduction, reduce_bank
+from runtime.engines.quiet import opset13, ov
 from runtime.engines.tensors import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError

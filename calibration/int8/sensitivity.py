@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import openvino as ov
-from openvino import opset13
 
+from runtime.engines.quiet import opset13, ov
 from runtime.types import UInt8Image
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import statistics
 import tempfile
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from calibration.guarantee import promise
 from calibration.int8.gate import Bounds, GateResult, Scores, compare
@@ -31,12 +31,15 @@ from runtime.bundle.golden import record_golden
 from runtime.bundle.manifest import TRAIN_DIGESTS, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
 from runtime.engines import Engine, open_engine
+from runtime.engines.quiet import ov
 from runtime.errors import DataError, ImageError, ParityError
 from runtime.images.dataset import list_images
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from runtime.progress import say, track
+from runtime.progress import track
 from runtime.types import UInt8Image
+
+log = logging.getLogger("lineside")
 
 INT8 = Variant("openvino", "int8", "openvino/int8/model.xml")
 # Where the manifest's metrics keep what the gate saw.
@@ -151,7 +154,7 @@ def _best(
     for attempt in attempts:
         left = tuple(convolutions[: round(attempt * len(convolutions))])
         kept = f", {len(left)} of {len(convolutions)} layers left in fp32" if left else ""
-        say(
+        log.info(
             "INT8: quantising the search alone"
             if attempt == SEARCH_ALONE
             else f"INT8: quantising{kept}"
@@ -167,7 +170,7 @@ def _best(
         if not gate.problems:
             both = (exact_scores.photographed, scores.photographed)
             return Quantized(gate, both, left, _times_faster(fp32, int8, roles.judge[0]))
-        say(f"INT8: {'; '.join(gate.problems)}")
+        log.info(f"INT8: {'; '.join(gate.problems)}")
         if networks is not None and not worst:
             worst = [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
     raise ParityError(
@@ -284,7 +287,7 @@ def _pictures(folder: Path, size_hw: tuple[int, int]) -> list[UInt8Image]:
         try:
             found.append(load_image(path, size_hw))
         except ImageError as error:
-            say(f"skipped: {error}")
+            log.warning(f"skipped: {error}")
     return found
 
 

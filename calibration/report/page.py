@@ -18,7 +18,7 @@ from calibration.metrics import pr_points, roc_points
 from calibration.report.charts import curve, histogram
 from calibration.report.neighbors import Neighbors
 from calibration.report.pictures import Group
-from calibration.words import figure, percent
+from runtime.console import figure, percent
 
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
 

@@ -13,7 +13,7 @@ from edge_app.page.layout import build_page
 from edge_app.page.samples import load_samples
 from edge_app.page.serve import PASSWORD_VARIABLE, check_access, serve, wait_for_interrupt
 from edge_app.page.station import Station
-from runtime.progress import say
+from runtime.console import say
 
 
 def run(

@@ -57,9 +57,9 @@ def command(
     from edge_app.fingerprint import bundle_fingerprint
     from edge_app.indexing import IndexReport, find_parts, index_parts
     from edge_app.store import open_store
-    from runtime.cli import emit_json
+    from runtime.console import emit_json, say
     from runtime.inspector import Inspector
-    from runtime.progress import say, track
+    from runtime.progress import track
 
     parts = find_parts(images)
     report = IndexReport()

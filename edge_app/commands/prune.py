@@ -56,7 +56,7 @@ def command(
     """
     from edge_app.retention import Limits
     from edge_app.store.inventory import held_at
-    from runtime.cli import emit_json
+    from runtime.console import emit_json
     from runtime.text import printable
 
     limits = Limits(max_parts, max_days, max_mib)
@@ -110,7 +110,7 @@ def _prune_one(
     from edge_app.retention import prune
     from edge_app.store import open_store
     from edge_app.store.location import is_server
-    from runtime.progress import progress_bar
+    from runtime.progress import counting
 
     with (
         open_store(
@@ -120,15 +120,14 @@ def _prune_one(
             create=False,
             reserve_mib=_RESERVE_MIB,
         ) as opened,
-        progress_bar() as bar,
+        counting(f"pruning {held.bundle[:8]}", opened.count()) as advance,
     ):
-        task = bar.add_task(f"pruning {held.bundle[:8]}", total=opened.count(), note="")
         report = prune(
             opened,
             limits,
             category=category,
             dry_run=dry_run,
-            advance=lambda number: bar.advance(task, number),
+            advance=advance,
         )
         # A server gives space back by itself.
         if dry_run or not report.removed_total or is_server(store):
@@ -138,8 +137,8 @@ def _prune_one(
 
 def _give_back(opened: EdgeStore, removed: int) -> int:
     """Let a folder shrink."""
+    from runtime.console import say
     from runtime.errors import StoreError
-    from runtime.progress import say
 
     before = int(opened.disk_bytes())
     try:

@@ -88,10 +88,9 @@ def command(
     from edge_app.fingerprint import bundle_fingerprint
     from edge_app.search import find_neighbors, pictures
     from edge_app.store import SearchFilter, open_store
-    from runtime.cli import emit_json
+    from runtime.console import emit_json, say
     from runtime.errors import ImageError
     from runtime.inspector import Inspector
-    from runtime.progress import say
 
     where = SearchFilter(category=category, verdict=verdict)
     failed = 0

@@ -29,25 +29,25 @@ def command(store: str, out: Path, category: str | None, bundle: str | None, as_
     from edge_app.interchange import BATCH, exporting
     from edge_app.store import SearchFilter, open_store
     from edge_app.store.inventory import held_at
-    from runtime.cli import emit_json
-    from runtime.progress import progress_bar, say
+    from runtime.console import emit_json, say
+    from runtime.progress import counting
 
     where = SearchFilter(category=category)
-    with exporting(out) as export, progress_bar() as bar:
+    with exporting(out) as export:
         for held in held_at(store, bundle):
-            with open_store(
-                store,
-                bundle=held.bundle,
-                embedding_length=held.embedding_length,
-                create=False,
-                timeout_s=30,
-            ) as opened:
-                task = bar.add_task(
-                    f"exporting {held.bundle[:8]}", total=opened.count(where), note=""
-                )
+            with (
+                open_store(
+                    store,
+                    bundle=held.bundle,
+                    embedding_length=held.embedding_length,
+                    create=False,
+                    timeout_s=30,
+                ) as opened,
+                counting(f"exporting {held.bundle[:8]}", opened.count(where)) as advance,
+            ):
                 for page in opened.scroll(where, BATCH):
                     export.write(page)
-                    bar.advance(task, len(page))
+                    advance(len(page))
     report = export.report
     for identifier in report.without_thumbnail:
         say(f"part {identifier}: its thumbnail is damaged and was left out")

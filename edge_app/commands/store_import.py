@@ -24,8 +24,8 @@ def command(source: Path, store: str, as_json: bool) -> None:
     """
     from edge_app.interchange import ImportReport, import_parts, source_file
     from edge_app.store import NeighborStore, open_store
-    from runtime.cli import emit_json
-    from runtime.progress import progress_bar, say
+    from runtime.console import emit_json, say
+    from runtime.progress import counting
 
     def open_for(bundle: str, length: int) -> NeighborStore:
         return open_store(store, bundle=bundle, embedding_length=length, timeout_s=30)
@@ -33,11 +33,8 @@ def command(source: Path, store: str, as_json: bool) -> None:
     file = source_file(source)
     report = ImportReport()
     try:
-        with progress_bar() as bar:
-            task = bar.add_task("importing", total=file.stat().st_size, note="")
-            import_parts(
-                source, open_for, report=report, advance=lambda number: bar.advance(task, number)
-            )
+        with counting("importing", file.stat().st_size) as advance:
+            import_parts(source, open_for, report=report, advance=advance)
     except KeyboardInterrupt:
         say(
             f"{store}: {report.merged.added} parts added so far; the same command goes on from "

@@ -36,9 +36,8 @@ def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
     from edge_app.store.inventory import Held, held_at, held_of
     from edge_app.store.location import is_server
     from edge_app.sync import SyncReport
-    from runtime.cli import emit_json
+    from runtime.console import emit_json, say
     from runtime.errors import StoreError
-    from runtime.progress import say
 
     if is_server(store) or not is_server(url):
         raise StoreError(
@@ -72,7 +71,7 @@ def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
 def _sync_one(store: str, url: str, bundle: str, embedding_length: int, report: SyncReport) -> None:
     from edge_app.store import open_store
     from edge_app.sync import PAUSES_S, TIMEOUT_S, expected_steps, sync
-    from runtime.progress import progress_bar
+    from runtime.progress import counting
 
     with (
         open_store(store, bundle=bundle, embedding_length=embedding_length) as box,
@@ -83,10 +82,9 @@ def _sync_one(store: str, url: str, bundle: str, embedding_length: int, report: 
             pauses_s=PAUSES_S,
             timeout_s=TIMEOUT_S,
         ) as server,
-        progress_bar() as bar,
+        counting(f"catching up {bundle[:8]}", expected_steps(box, server)) as advance,
     ):
-        task = bar.add_task(f"catching up {bundle[:8]}", total=expected_steps(box, server), note="")
-        sync(box, server, report=report, advance=lambda number: bar.advance(task, number))
+        sync(box, server, report=report, advance=advance)
         box.optimize()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from qdrant_client.http.exceptions import (
 )
 
 from runtime.errors import StoreError
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 API_KEY_VARIABLE = "QDRANT_API_KEY"
 TIMEOUT_S = 5
@@ -57,7 +59,7 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
     secure = parts.scheme in ("https", "grpcs")
     api_key = os.environ.get(API_KEY_VARIABLE) or None
     if api_key and not secure and host not in _LOCAL:
-        say(f"{location}: the API key travels unencrypted; use https:// or grpcs://")
+        log.info(f"{location}: the API key travels unencrypted; use https:// or grpcs://")
     with warnings.catch_warnings():
         # qdrant-client warns of the key over plain http with a stack trace's worth of text; said
         # above in one line.

@@ -6,6 +6,7 @@ The engine keeps Python's global lock while it works: a query of a millisecond d
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,8 @@ from edge_app.store.schema import (
     point_of,
 )
 from runtime.errors import StoreError
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 # The engine writes into sparse memory-mapped files; on a full disk that is a bus error, not an
 # exception.
@@ -206,9 +208,9 @@ class EdgeStore:
             self._shard.flush()
             lacking = lacking_room(path)
             if lacking:
-                say(f"{lacking}; searching stays slower until then")
+                log.info(f"{lacking}; searching stays slower until then")
                 return False
-            say(f"{self.folder}: building the search index over {number} parts")
+            log.info(f"{self.folder}: building the search index over {number} parts")
             self._shard = indexed(self._shard, path, self.embedding_length, number)
             self._search_params = search_params(number)
             self._log = DurableLog(self._shard, path)

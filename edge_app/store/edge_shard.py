@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from edge_app.store.edge_rewrite import new_shard, recover, rewrite
 from edge_app.store.folder import set_aside
 from edge_app.store.schema import VECTOR_NAME
 from runtime.errors import StoreError
-from runtime.progress import say
 
 if TYPE_CHECKING:
     from qdrant_edge import ConditionType as _Condition
+
+log = logging.getLogger("lineside")
 
 # What the engine says when the shard is sound but this machine will not let us have it.
 _NOT_DAMAGE = {
@@ -65,22 +67,22 @@ def open_shard(path: Path, embedding_length: int) -> qe.EdgeShard:
 
 def _without_log(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard | None:
     """Try again without the write-ahead log: it holds the newest writes only, at most FLUSH_EVERY of them."""
-    log = path / LOG_FOLDER
-    if not log.exists():
+    old_log = path / LOG_FOLDER
+    if not old_log.exists():
         return None
     # Stays over a crash: a shard that got a new log must not be used before it is written anew.
     _mark(path).touch()
-    moved = set_aside(log, path.parent)
+    moved = set_aside(old_log, path.parent)
     try:
         shard = _load(path, embedding_length)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:
-        shutil.rmtree(log, ignore_errors=True)
-        moved.rename(log)
+        shutil.rmtree(old_log, ignore_errors=True)
+        moved.rename(old_log)
         _mark(path).unlink()
         return None
-    say(
+    log.info(
         f"{path}: its log was damaged ({damage}) and was set aside as {moved.name}; older parts "
         "are there, the newest may "
         "be missing: index their pictures again: lineside index BUNDLE --images DIR --store STORE"
@@ -111,7 +113,7 @@ def _renumbered(shard: qe.EdgeShard, path: Path, embedding_length: int) -> qe.Ed
 
 def _anew(path: Path, embedding_length: int, damage: str) -> qe.EdgeShard:
     moved = set_aside(path, path.parent)
-    say(
+    log.info(
         f"{path}: the shard is damaged ({damage}); it was set aside as {moved.name} and a new, "
         "empty one was begun; "
         "index the pictures again: lineside index BUNDLE --images DIR --store STORE"

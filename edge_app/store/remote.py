@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -39,7 +40,8 @@ from edge_app.store.schema import (
 )
 from edge_app.store.words import newer
 from runtime.errors import StoreError
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 Answer = TypeVar("Answer")
 # Keeps a request under the server's limit of 32 MiB, thumbnails of 10 kB included.
@@ -93,7 +95,7 @@ class RemoteStore:
             self._prepare()
         except BaseException as error:
             if later and isinstance(error, StoreUnreachableError):
-                say(f"{error}; going on without it, it is asked again at every part")
+                log.info(f"{error}; going on without it, it is asked again at every part")
                 return
             client.close()
             raise

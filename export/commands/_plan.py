@@ -16,10 +16,9 @@ from export.recipe import Recipe
 from export.recipe_file import make_recipe, read_recipe_file
 from runtime import atomic
 from runtime.bench.plot import check_plot_path
-from runtime.cli import emit_json
+from runtime.console import emit_json, say
 from runtime.errors import TrainingError
 from runtime.images.dataset import load_category
-from runtime.progress import say
 
 # What the grid replaces in a recipe.
 VARIED = ("size_hw", "coreset_ratio", "max_prototypes")

@@ -11,9 +11,9 @@ from export.recipe import Recipe
 from export.recipe_file import RECIPES, make_recipe, read_recipe_file
 from runtime.bundle.folder import MANIFEST_FILE
 from runtime.bundle.manifest import Manifest
+from runtime.console import say
 from runtime.errors import LinesideError, TrainingError
 from runtime.images.dataset import load_category
-from runtime.progress import say
 
 _FLAGS = (
     "model",

@@ -38,8 +38,7 @@ def command(
 
     require_extra("train", "anomalib")
     from export.data.mvtec import LICENCE, fetch
-    from runtime.cli import emit_json
-    from runtime.progress import say
+    from runtime.console import emit_json, say
 
     say(LICENCE)
     kept = fetch(out, categories, archive=archive)

@@ -70,8 +70,7 @@ def command(
       lineside sample-data parts --seed 7 --train 200
     """
     from export.sample_data import CATEGORIES, DEFECTS, write_dataset
-    from runtime.cli import emit_json
-    from runtime.progress import say
+    from runtime.console import emit_json, say
 
     for name in CATEGORIES if category == "all" else (category,):
         written = write_dataset(out, name, seed, train, test_good, per_defect, size, overwrite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
-from runtime.progress import say, track
+from runtime.progress import track
+
+log = logging.getLogger("lineside")
 
 COMFORTABLE_GOOD = 20
 # Of 255. What 12 bits of a camera come to in 16-bit files, and 10 bits all the more.
@@ -64,7 +67,7 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
             "photograph more good parts"
         )
     if len(usable) < COMFORTABLE_GOOD:
-        say(_warning(len(usable)))
+        log.info(_warning(len(usable)))
     train, held_out = split(usable, seed)
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     by_path = dict(zip(usable, digests, strict=True))
@@ -110,7 +113,7 @@ def _usable(
             image = load_image(path, size_hw)
         except ImageError as error:
             skipped.append((path, str(error)))
-            say(f"skipped: {error}")
+            log.warning(f"skipped: {error}")
             continue
         brightest = max(brightest, int(image.max()))
         digest = hashlib.sha256(image.tobytes()).hexdigest()
@@ -122,14 +125,14 @@ def _usable(
             usable[digest] = path
     if usable and brightest <= ALL_BUT_BLACK:
         # No more than a warning: in a dark field good parts are black.
-        say(
+        log.warning(
             f"warning: no good picture is brighter than {brightest} of 255, and the model will "
             "hardly tell grey levels apart; if the "
             "camera writes 10 or 12 bits into 16-bit files, have it fill them from the top, or "
             "save 8 bits"
         )
     if repeated:
-        say(
+        log.warning(
             f"warning: {repeated} of {repeated + len(usable)} good pictures are exact repeats of "
             "another one, which counts once"
         )

@@ -7,6 +7,7 @@ they say of real defects is little.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector, Source
-from runtime.progress import say, track
+from runtime.progress import track
 from runtime.types import UInt8Image
+
+log = logging.getLogger("lineside")
 
 AccuracyOn = Literal["labelled", "synthetic"]
 # Good parts that defects are drawn on, and defects in all, whatever the number of parts.
@@ -77,7 +80,7 @@ def make_exam(
     if wanted != "synthetic" and good and anomalous:
         return Exam("labelled", good, anomalous)
     if wanted == "labelled":
-        say(
+        log.info(
             "--accuracy-on labelled: there are no labelled good and anomalous test parts; "
             "synthetic defects instead"
         )
@@ -116,7 +119,7 @@ def image_auroc(inspector: Inspector, exam: Exam) -> float:
         try:
             scores.append(inspector.inspect(source).pred_score)
         except ImageError as error:
-            say(f"skipped: {error}")
+            log.warning(f"skipped: {error}")
             continue
         labels.append(label)
     if len(set(labels)) < 2:

@@ -7,6 +7,7 @@ would have kept.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,8 @@ from export.recipe import MIN_EFFICIENTAD_SIDE, EfficientAdRecipe, PatchCoreReci
 from export.training import train
 from runtime.errors import TrainingError
 from runtime.images.dataset import Category
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def candidates(recipe: Recipe, category: Category, grid: Grid, seed: int) -> Ite
         seed: of everything random.
     """
     photographs = read_photographs(category, recipe.size_hw, seed)
-    say(
+    log.info(
         f"{recipe.model} at {recipe.size_hw[0]} px: training on {len(photographs.train)} good parts"
     )
     trained = train(recipe, photographs, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from calibration.first_threshold import MAX_FALSE_REJECTS
 from export.data.photographs import Photographs
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 
 def add_int8(bundle: Path, photographs: Photographs) -> None:
@@ -26,8 +28,9 @@ def add_int8(bundle: Path, photographs: Photographs) -> None:
             shutil.copyfile(path, Path(name) / f"{index:06d}{path.suffix}")
         command = [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "calibrate",
             str(bundle),
             "--good",
@@ -42,4 +45,4 @@ def add_int8(bundle: Path, photographs: Photographs) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip()]
-        say(f"left out: INT8: {told[-1] if told else f'exit code {done.returncode}'}")
+        log.info(f"left out: INT8: {told[-1] if told else f'exit code {done.returncode}'}")

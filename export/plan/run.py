@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ from runtime import atomic
 from runtime.bundle.folder import Bundle, seal
 from runtime.errors import ParityError, TrainingError
 from runtime.images.dataset import Category
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def plan(question: Question, out: Path, name: str | None) -> Plan:
             exam = exam or _exam(question, work)
             found = _try(work, candidate, name, question, exam)
             for one in found:
-                say(f"model {number} of {total}: {one.title}: {_figures(one)}")
+                log.info(f"model {number} of {total}: {one.title}: {_figures(one)}")
             measured += found
             winner = best_within(found, question.budget)
             if winner is not None and (best is None or preference(winner) > preference(best)):
@@ -111,7 +113,7 @@ def _exam(question: Question, work: Work) -> Exam:
     held_out = work.photographs.held_out
     side = max(question.grid.sides)
     exam = make_exam(question.category, held_out, side, question.seed, question.accuracy_on)
-    say(f"accuracy on {exam.title}")
+    log.info(f"accuracy on {exam.title}")
     return exam
 
 
@@ -123,10 +125,10 @@ def _try(
     try:
         write_bundle(work, folder, name or f"{work.category.name}-{work.recipe.model}")
     except ParityError as error:
-        say(f"left out: {error}")
+        log.info(f"left out: {error}")
         return []
     if question.int8:
-        say("quantising")
+        log.info("quantising")
         add_int8(folder, work.photographs)
     prototypes = work.recipe.max_prototypes if isinstance(work.recipe, PatchCoreRecipe) else None
     picture = work.photographs.held_out[0]

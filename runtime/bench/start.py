@@ -42,7 +42,7 @@ def measure_cold_start(bundle: Path, picture: Path, options: dict[str, Any]) -> 
     """
     started = time.time()
     done = subprocess.run(
-        [sys.executable, "-c", _COLD_START, str(bundle), json.dumps(options), str(picture)],
+        [sys.executable, "-P", "-c", _COLD_START, str(bundle), json.dumps(options), str(picture)],
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.bench.stages import StageTimes, time_once
 from runtime.inspector import Inspector
-from runtime.progress import progress_bar
+from runtime.progress import task
 
 # As many intervals as a plot can show, but none so short that its median means nothing.
 MAX_INTERVALS = 60
@@ -99,8 +99,7 @@ def run_sustained(
     times, intervals = StageTimes(), list[Interval]()
     before, start, interrupted = throttle_events(), clock(), False
     first = 0
-    with progress_bar() as bar:
-        task = bar.add_task("sustained", total=round(seconds), note="")
+    with task("sustained", round(seconds)) as advance:
         try:
             while not intervals or clock() - start < seconds:
                 end = clock() + length
@@ -108,8 +107,7 @@ def run_sustained(
                     time_once(inspector, picture, times)
                 intervals.append(_interval(times.total[first:], clock() - start))
                 first = len(times.total)
-                note = f"{intervals[-1].p50_ms:.1f} ms"
-                bar.update(task, completed=min(round(clock() - start), round(seconds)), note=note)
+                advance(min(round(clock() - start), round(seconds)))
         except KeyboardInterrupt:
             if not times.total:
                 raise

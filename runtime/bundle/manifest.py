@@ -129,6 +129,21 @@ class Manifest:
             "choose one of these with --engine and --precision"
         )
 
+    def of_precision(self, precision: str) -> Variant:
+        """The first variant of a precision, whatever its engine.
+
+        Raises:
+            BundleError: there is none.
+        """
+        for candidate in self.variants:
+            if candidate.precision == precision:
+                return candidate
+        have = ", ".join(v.key for v in self.variants)
+        raise BundleError(
+            f"bundle '{self.name}': expected a variant in {precision}, found {have}; "
+            "choose one of these with --precision"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON value of the manifest."""
         return asdict(self)

@@ -16,9 +16,8 @@ from runtime.bench.start import measure_cold_start
 from runtime.bench.sustained import THROTTLED, Sustained, run_sustained
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import GOLDEN_FOLDER
-from runtime.cli import emit_json
+from runtime.console import emit_json, say
 from runtime.inspector import Inspector
-from runtime.progress import say
 
 
 @dataclass(frozen=True)

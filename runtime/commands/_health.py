@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime.bundle.folder import Bundle
-from runtime.cli import emit_json
+from runtime.console import emit_json
 from runtime.errors import BundleError, HealthError
 from runtime.health.baseline import HEALTH_FILE, Health, Limit
 from runtime.health.file import read_health, write_health

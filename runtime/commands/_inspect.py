@@ -11,14 +11,14 @@ import click
 import cv2
 
 from runtime import atomic
-from runtime.cli import emit_json
+from runtime.console import emit_json, say
 from runtime.engines.base import available_cores
 from runtime.errors import ImageError
 from runtime.images.dataset import list_images
 from runtime.inspector import Inspector
 from runtime.pipeline import inspect_all
 from runtime.prediction import Prediction
-from runtime.progress import say, track
+from runtime.progress import track
 
 # Below this many pictures the second stream's start-up costs more than it brings.
 MANY = 16

@@ -9,11 +9,10 @@ import click
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import Parity, replay_golden
 from runtime.bundle.manifest import Variant
-from runtime.cli import emit_json
+from runtime.console import emit_json, say
 from runtime.engines.base import empty_model_cache
 from runtime.errors import BundleError, MissingExtraError, ParityError
 from runtime.inspector import Inspector
-from runtime.progress import say
 
 
 def run(

@@ -11,14 +11,13 @@ from typing import Any
 
 import click
 
-from runtime.cli import emit_json
 from runtime.commands._inspect import line_of, save_map
+from runtime.console import emit_json, say
 from runtime.errors import ImageError
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.progress import say
 from runtime.sources import Arrival, shown
 from runtime.sources.watching import streams_for, watch_sources
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,3 +107,30 @@ def empty_model_cache() -> bool:
     for blob in blobs:
         blob.unlink(missing_ok=True)
     return bool(blobs)
+
+
+class FakeEngine:
+    """An engine that computes what a function says, for tests of what stands on an inspector.
+
+    As httpx's ``MockTransport``: it takes the place of the network, and all else is real.
+
+    Args:
+        handler: from arrays by input name (``image``, uint8 (1, H, W, 3), RGB) to arrays by output
+            name: ``pred_score`` (1,), ``anomaly_map`` (1, 1, h, w), ``embedding`` (1, D), all
+            float32.
+    """
+
+    def __init__(self, handler: Callable[[Arrays], Arrays]) -> None:
+        self._handler = handler
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """As of an engine."""
+        return {"engine": "fake", "device": "CPU", "version": "0"}
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """What the function says."""
+        return self._handler(inputs)
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from runtime.engines.base import Arrays, model_cache_dir
+from runtime.engines.quiet import ov
 from runtime.engines.winograd import may_have_such, with_fewer_products
 from runtime.errors import EngineError
 

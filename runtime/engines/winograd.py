@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import openvino as ov
-from openvino import opset13
 
+from runtime.engines.quiet import opset13, ov
 from runtime.types import Float32, Float64
 
 ROWS = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from dataclasses import asdict
@@ -19,7 +20,8 @@ from runtime.health.drift import Alarm, DriftMonitor
 from runtime.health.martingale import SIDES, Ranks
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.progress import say
+
+log = logging.getLogger("lineside")
 
 STATE_VERSION = 1
 # A crash loses at most what the test has learnt in this time; the file may have a megabyte, and
@@ -94,7 +96,7 @@ class DriftWatch:
             text = json.dumps(state_of(self._monitor), separators=(",", ":"), allow_nan=False)
             atomic.write_bytes(self._state, text.encode())
         except OSError as error:
-            say(
+            log.info(
                 f"{self._state}: expected to write it, but {error.strerror}; check the disk and "
                 "the folder's owner"
             )
@@ -111,7 +113,7 @@ class DriftWatch:
             found = read_state(self._state, health, variant_key)
             if found is not None:
                 return found
-            say(f"{self._state}: of another baseline; the drift test begins anew")
+            log.info(f"{self._state}: of another baseline; the drift test begins anew")
         return DriftMonitor(health, variant_key)
 
 

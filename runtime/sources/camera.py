@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.progress import say
 from runtime.sources.arrival import Arrival, shown
 from runtime.types import UInt8Image
+
+log = logging.getLogger("lineside")
 
 POLL_S = 0.2
 # Reads that fail in a row before the camera is opened anew.
@@ -115,7 +117,7 @@ class _Newest:
 
     def _open_again(self) -> None:
         """Until it is back, or all is over."""
-        say(f"warning: {self._name}: no frames any more; trying again until they come")
+        log.warning(f"warning: {self._name}: no frames any more; trying again until they come")
         if self._capture is not None:
             self._capture.release()
         self._capture, pause = None, POLL_S
@@ -123,7 +125,7 @@ class _Newest:
             capture = open_capture(self._source)
             if capture is not None and read_rgb(capture) is not None:
                 self._capture = capture
-                say(f"{self._name}: frames again")
+                log.info(f"{self._name}: frames again")
                 return
             if capture is not None:
                 capture.release()
@@ -187,7 +189,7 @@ def every_frame(source: str, capture: cv2.VideoCapture, stop: threading.Event) -
             index += 1
         # Some containers only estimate the number.
         if index < announced - max(2, announced // 50) and not stop.is_set():
-            say(
+            log.warning(
                 f"warning: {name}: expected {announced} frames, found {index}; check whether the "
                 "file is whole"
             )

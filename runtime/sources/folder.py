@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from runtime.errors import SourceError
 from runtime.images.preprocess import IMAGE_SUFFIXES
-from runtime.progress import say
 from runtime.sources.arrival import Arrival
+
+log = logging.getLogger("lineside")
 
 POLL_S = 0.2
 # A picture that is gone is remembered as long, so that a share which was away is not inspected
@@ -59,7 +61,7 @@ def _arriving(
         if (present is None) != away:
             away = present is None
             trouble = f"warning: {folder}: cannot be read; trying again until it can"
-            say(trouble if away else f"{folder}: can be read again")
+            log.info(trouble if away else f"{folder}: can be read again")
         if present is not None:
             new = known.new_among(present)
             # One look is enough where nobody is writing.

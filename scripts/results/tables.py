@@ -22,7 +22,7 @@ Rows = list[dict[str, Any]]
 
 def lineside(*arguments: object) -> Rows:
     """Run a subcommand with --json; its objects, one a line."""
-    command = [sys.executable, "-m", "runtime.cli", *map(str, arguments), "--json"]
+    command = [sys.executable, "-P", "-m", "lineside", *map(str, arguments), "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 

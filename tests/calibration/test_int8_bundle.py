@@ -232,8 +232,9 @@ def test_a_bank_too_small_to_search_gets_no_copy_of_fp32(tmp_path, sample_root, 
     subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "train",
             "--model",
             "patchcore",

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def lineside(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "runtime.cli", *map(str, arguments)],
+        [sys.executable, "-P", "-m", "lineside", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -23,9 +23,9 @@ from calibration.report.neighbors import neighbors
 from calibration.report.page import Chapter, render, summary_table
 from calibration.report.pictures import gallery
 from calibration.scoring import digest_of
-from calibration.words import percent
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.manifest import TRAIN_DIGESTS
+from runtime.console import percent
 from runtime.errors import DataError
 from runtime.images.dataset import load_category
 from runtime.images.preprocess import load_image

@@ -35,7 +35,7 @@ def running(
     tmp_path_factory: pytest.TempPathFactory, patchcore_bundle: Path, sample_root: Path
 ) -> Iterator[Running]:
     store = tmp_path_factory.mktemp("page") / "neighbours"
-    lineside = [sys.executable, "-m", "runtime.cli"]
+    lineside = [sys.executable, "-P", "-m", "lineside"]
     subprocess.run(
         [
             *lineside,
@@ -173,8 +173,9 @@ def test_an_uploaded_part_is_judged_as_on_the_command_line(
     done = subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "inspect",
             str(running.bundle),
             str(picture),
@@ -219,8 +220,9 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
     subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "thresholds",
             str(running.bundle),
             "set",
@@ -238,7 +240,7 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
         assert "99999" in find(window, ".ls-verdict")[0].text
     finally:
         subprocess.run(
-            [sys.executable, "-m", "runtime.cli", "thresholds", str(running.bundle), "rollback"],
+            [sys.executable, "-P", "-m", "lineside", "thresholds", str(running.bundle), "rollback"],
             check=True,
             capture_output=True,
         )
@@ -279,8 +281,9 @@ def test_ctrl_c_ends_the_page_and_keeps_what_was_remembered(
     done = subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "index",
             str(running.bundle),
             "--images",

@@ -212,7 +212,7 @@ def test_a_file_name_that_is_no_utf8_is_indexed_searched_and_shown(tmp_path):
 
 
 def lineside(*arguments):
-    command = [sys.executable, "-m", "runtime.cli", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "lineside", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode("utf-8")
@@ -223,8 +223,9 @@ def test_a_search_that_failed_says_so_to_the_shell(tmp_path):
     (tmp_path / "no.png").write_bytes(b"no picture")
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "runtime.cli",
+        "lineside",
         "search",
         bundle,
         tmp_path / "no.png",

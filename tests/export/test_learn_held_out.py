@@ -104,7 +104,7 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
         assert health.scores == {}
         assert set(health.score_limits) == {"openvino/fp32", "onnxruntime/fp32"}
     # Nothing of that folder is left to set a threshold with.
-    command = [sys.executable, "-m", "runtime.cli", "calibrate", str(tmp_path / "bundle")]
+    command = [sys.executable, "-P", "-m", "lineside", "calibrate", str(tmp_path / "bundle")]
     done = subprocess.run(
         [*command, "--good", str(category.train_good[0].parent)],
         capture_output=True,

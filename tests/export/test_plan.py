@@ -183,7 +183,7 @@ def test_synthetic_defects_are_small_faint_and_the_same_for_the_same_seed(
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "runtime.cli", "plan", *map(str, arguments)]
+    return [sys.executable, "-P", "-m", "lineside", "plan", *map(str, arguments)]
 
 
 def lineside_plan(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -109,8 +109,9 @@ def test_unknown_names_are_refused_with_those_that_exist(category: str, defect: 
 def test_command_line(tmp_path: Path) -> None:
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "runtime.cli",
+        "lineside",
         "sample-data",
         str(tmp_path / "parts"),
         "--category",

@@ -128,7 +128,7 @@ def test_training_never_sees_the_test_set_or_the_held_out_parts(
 
 
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "runtime.cli", "train", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "lineside", "train", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
 
 
@@ -263,8 +263,9 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, sample_root: Path) -
     process = subprocess.Popen(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "train",
             "--model",
             "efficientad",

@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(bundle: Path, *options: object) -> list[str]:
-    return [sys.executable, "-m", "runtime.cli", "bench", str(bundle), *map(str, options)]
+    return [sys.executable, "-P", "-m", "lineside", "bench", str(bundle), *map(str, options)]
 
 
 def run(bundle: Path, *options: object) -> subprocess.CompletedProcess[str]:

@@ -252,8 +252,9 @@ def watch(bundle: Path, folder: Path, *options: str) -> tuple[list[dict], str]:
     done = subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "watch",
             str(bundle),
             str(folder),
@@ -318,8 +319,9 @@ def test_watch_refuses_a_file_that_is_no_state_and_leaves_it_alone(
     done = subprocess.run(
         [
             sys.executable,
+            "-P",
             "-m",
-            "runtime.cli",
+            "lineside",
             "watch",
             str(bundle),
             str(fill(tmp_path / "in", 0, 1, 1.0)),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from runtime.bundle.golden import REFERENCE_FILE
 from runtime.cli import ORDER
+from tests.cli import Done, lineside
 from tests.edge_app.tiny_bundle import SIDE
 from tests.runtime.tiny import ENGINES, THRESHOLD, random_image, reference, reseal, write_bundle
 
@@ -32,21 +31,8 @@ WITH_BUNDLE = {
 }
 
 
-def lineside(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "runtime.cli", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=cwd, timeout=120
-    )
-
-
-def fails_in_one_line(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("lineside: ")
-    return lines[0]
+def fails_in_one_line(done: Done, code: int = 1) -> str:
+    return done.line(code)
 
 
 @pytest.fixture

@@ -206,7 +206,16 @@ def test_a_damaged_model_cache_is_found_and_made_anew(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LINESIDE_CACHE_DIR", str(tmp_path / "cache"))
-    command = [sys.executable, "-m", "runtime.cli", "verify", str(bundle), "--engine", "openvino"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "lineside",
+        "verify",
+        str(bundle),
+        "--engine",
+        "openvino",
+    ]
 
     def verify() -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

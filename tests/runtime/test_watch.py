@@ -38,8 +38,9 @@ def write_picture(path: Path, seed: int = 0) -> None:
 def watch(bundle: Path, *sources: Path | str) -> subprocess.Popen[str]:
     command = [
         sys.executable,
+        "-P",
         "-m",
-        "runtime.cli",
+        "lineside",
         "watch",
         str(bundle),
         *map(str, sources),
@@ -297,7 +298,16 @@ def test_a_folder_read_once_fails_like_inspect_where_a_picture_cannot_be_read(
 ) -> None:
     write_picture(tmp_path / "0.png")
     (tmp_path / "1.png").write_bytes(b"no picture")
-    command = [sys.executable, "-m", "runtime.cli", "watch", str(bundle), str(tmp_path), "--once"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "lineside",
+        "watch",
+        str(bundle),
+        str(tmp_path),
+        "--once",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "1 unreadable" in done.stderr

@@ -123,8 +123,9 @@ def test_the_box_inspects(
     picture = min((sample_root / "tile" / "test").rglob("*.png"))
     here = run(
         sys.executable,
+        "-P",
         "-m",
-        "runtime.cli",
+        "lineside",
         "inspect",
         patchcore_bundle,
         picture,

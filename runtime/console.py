@@ -1,0 +1,196 @@
+"""What a person sees: results on stdout, log lines and progress on stderr. For commands; libraries log and report steps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.progress import Step, listening
+from runtime.text import readable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+log = logging.getLogger("lineside")
+LOG_FORMATS = ("text", "json")
+# Where stderr is a file or a pipe.
+LINE_EVERY_S = 30.0
+_MIN_WIDTH = 150
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object on one line of stdout: the form of every ``--json`` result."""
+    click.echo(readable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+
+
+def say(message: str) -> None:
+    """One line on stderr, which ``-q`` keeps back."""
+    log.info(message)
+
+
+def wide_console() -> Console:
+    """A console on stdout that wraps a long row rather than cutting figures off."""
+    from rich.console import Console
+
+    # Names from disk are no markup and hold no emoji codes.
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, _MIN_WIDTH)
+    return console
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A figure for people, "-" where undefined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(rate: float) -> str:
+    """A rate as people write it: 1%, 0.5%, 16.7%."""
+    return f"{100.0 * rate:.3g}%"
+
+
+@contextmanager
+def shown(level: int = logging.INFO, log_format: str = "text") -> Iterator[None]:
+    """Within the block, log lines from ``level`` on and progress go to stderr.
+
+    Args:
+        level: of :mod:`logging`.
+        log_format: ``text`` for people, ``json`` for services: one object a line, no bars.
+    """
+    screen = _Screen(quiet=level > logging.INFO, as_json=log_format == "json")
+    handler = _JsonLines() if screen.as_json else _Lines(screen)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        with listening(screen.see):
+            yield
+    finally:
+        screen.close()
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _Lines(logging.Handler):
+    """Log lines for people, above the bars."""
+
+    def __init__(self, screen: _Screen) -> None:
+        super().__init__()
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As of logging."""
+        try:
+            self._screen.write(readable(record.getMessage()))
+        except BrokenPipeError:
+            raise
+        except Exception:  # noqa: BLE001  as every handler of logging
+            self.handleError(record)
+
+
+class _JsonLines(logging.StreamHandler[Any]):
+    """One JSON object a line: time, level, message, and what the record carries as ``fields``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As of logging."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields: Mapping[str, Any] = getattr(record, "fields", {})
+        said = {"time": at, "level": record.levelname.lower(), "message": record.getMessage()}
+        return readable(json.dumps({**said, **fields}, ensure_ascii=False, default=str))
+
+
+class _Screen:
+    """Bars with the time left on a terminal; elsewhere a line every half minute for the log."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self.as_json = as_json
+        self._silent = quiet or (as_json and sys.stderr.isatty())
+        self._bars: Progress | None = None
+        self._tasks: dict[int, TaskID] = {}
+        self._began: dict[int, float] = {}
+        self._said = time.monotonic()
+        self._console: Console | None = None
+
+    def write(self, line: str) -> None:
+        """One line, never mixed into a bar."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=True, highlight=False)
+        console = self._console if self._bars is None else self._bars.console
+        console.print(line, markup=False, emoji=False, soft_wrap=True)
+
+    def see(self, step: Step) -> None:
+        """Listener of :mod:`runtime.progress`."""
+        if self._silent:
+            return
+        if sys.stderr.isatty() and not self.as_json:
+            self._draw(step)
+        else:
+            self._log(step)
+
+    def _draw(self, step: Step) -> None:
+        if step.ended:
+            if self._bars is not None and step.task in self._tasks:
+                self._bars.remove_task(self._tasks.pop(step.task))
+            if not self._tasks:
+                self.close()
+            return
+        if self._bars is None:
+            self._bars = _new_bars()
+            self._bars.start()
+        if step.task not in self._tasks:
+            self._tasks[step.task] = self._bars.add_task(step.what, total=step.total)
+        self._bars.update(self._tasks[step.task], completed=step.done, total=step.total)
+
+    def _log(self, step: Step) -> None:
+        now = time.monotonic()
+        began = self._began.setdefault(step.task, now)
+        if step.ended:
+            del self._began[step.task]
+        if step.ended or now - self._said < LINE_EVERY_S:
+            return
+        self._said = now
+        of = "" if step.total is None else f" of {step.total:.0f}"
+        left = ""
+        if step.total is not None and step.done:
+            seconds = (now - began) * (step.total - step.done) / step.done
+            left = f", about {timedelta(seconds=round(seconds))} left"
+        log.info(f"{step.what}: {step.done:.0f}{of}{left}")
+
+    def close(self) -> None:
+        """Take the bars off the screen."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars = None
+
+
+def _new_bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    )
