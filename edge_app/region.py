@@ -23,7 +23,7 @@ _MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Region:
-    """A box in pixels of the picture at its own size; x to the right, y down, both from the upper left corner."""
+    """A box in pixels of the picture at its own size, from the upper left corner."""
 
     x: int
     y: int
@@ -51,7 +51,7 @@ class Region:
     def from_shares(
         cls, shares: tuple[float, float, float, float], image_hw: tuple[int, int]
     ) -> Self:
-        """From left, top, width and height as shares of the picture's size; what lies outside [0, 1] is cut off."""
+        """From left, top, width and height as shares of the picture's size, cut off at [0, 1]."""
         height, width = image_hw
         # This order of min and max turns NaN into 0.
         left, top, wide, high = (max(0.0, min(share, 1.0)) for share in shares)
@@ -78,8 +78,7 @@ class Region:
         if self.x >= width or self.y >= height:
             raise ImageError(
                 f"region {self.x},{self.y},{self.width},{self.height}: expected a box inside "
-                f"{width}x{height} "
-                "pixels, found one outside; give X,Y,W,H in pixels of the picture"
+                f"{width}x{height} pixels, found one outside; give X,Y,W,H in pixels of the picture"
             )
         right, bottom = min(self.x + self.width, width), min(self.y + self.height, height)
         share = max(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +38,23 @@ from runtime.options import engine_options
     help="0 for any free port.",
 )
 @click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="Path below which a proxy shows the page, e.g. /line3.",
+)
+@click.option(
     "--no-password",
     is_flag=True,
     help="Serve a network without asking for a password, and this machine under any name.",
 )
 @engine_options
-def command(
-    bundles: tuple[Path, ...],
-    location: str,
-    samples: Path | None,
-    host: str,
-    port: int,
-    no_password: bool,
-    **engine: Any,
-) -> None:
-    """Show the operator's page: verdict, heat map, five similar earlier parts, and two buttons: right, wrong.
+def command(bundles: tuple[Path, ...], location: str, no_password: bool, **options: Any) -> None:
+    """Show the operator's page: verdict, heat map, similar earlier parts, and two buttons.
 
-    A part is remembered in the store when the operator gives a word on it. On any address but this
-    machine's own the page asks the user 'operator' for the password in the environment variable
-    LINESIDE_PASSWORD.
+    The buttons say that the verdict is right or wrong; a part is remembered in the
+    store with that word. On any address but this machine's own the page asks the user 'operator'
+    for the password in the environment variable LINESIDE_PASSWORD.
 
     \b
     Example:
@@ -64,6 +63,17 @@ def command(
     from runtime.errors import require_extra
 
     require_extra("app", "gradio", "qdrant_edge")
-    from edge_app.commands._app import run
+    from threading import Event
 
-    run(bundles, location, samples, host, port, engine, open_to_all=no_password)
+    from edge_app.page.access import PASSWORD_VARIABLE
+    from edge_app.page.layout import serving
+    from runtime.console import say
+
+    password = os.environ.get(PASSWORD_VARIABLE) or None
+    with serving(bundles, location, password=password, open_to_all=no_password, **options) as url:
+        try:
+            click.echo(url)
+            say("Ctrl-C stops the page")
+            Event().wait()
+        except KeyboardInterrupt:
+            say("stopped; everything that was remembered is stored")

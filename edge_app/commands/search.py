@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from runtime.options import engine_options, json_option, store_option
 
 if TYPE_CHECKING:
     from edge_app.region import Region
     from edge_app.search import Found
+    from edge_app.store import SearchFilter
+    from runtime.errors import ImageError
 
 
 def _region(
@@ -29,13 +34,7 @@ def _region(
 @click.argument(
     "images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option(
-    "--store",
-    "location",
-    required=True,
-    help="A folder, http://HOST:6333 or grpc://HOST:6334 (API key: environment variable "
-    "QDRANT_API_KEY).",
-)
+@store_option
 @click.option(
     "-k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Number of neighbours."
 )
@@ -51,17 +50,8 @@ def _region(
     callback=_region,
     help="Find the like of this box, in pixels of the picture, instead of the whole part's.",
 )
-@click.option(
-    "--engine",
-    default="openvino",
-    show_default=True,
-    type=click.Choice(["openvino", "onnxruntime"]),
-)
-@click.option(
-    "--precision", default="fp32", show_default=True, help="A precision that the bundle has."
-)
-@click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture.")
+@engine_options
+@json_option
 def command(
     bundle: Path,
     images: tuple[Path, ...],
@@ -70,69 +60,88 @@ def command(
     verdict: str | None,
     category: str | None,
     region: Region | None,
-    engine: str,
-    precision: str,
-    device: str,
     as_json: bool,
+    **engine: Any,
 ) -> None:
-    """Inspect pictures and find the stored parts that look most like each of them, the part itself left out.
+    """Inspect pictures and find the stored parts that look most like each of them.
 
-    IMAGE is a picture or a folder of pictures. A flagged part finds parts flagged for the same
-    reason; a good part finds good ones.
+    IMAGE is a picture or a folder of pictures; the part itself is left out. A flagged part
+    finds parts flagged for the same reason; a good part finds good ones. --json prints one object
+    per picture.
 
     \b
     Example:
       lineside search tile-patchcore parts/tile/test/crack/000.png --store ./neighbours
       lineside search tile-patchcore part.png --region 120,80,60,40 --store ./neighbours
     """
-    from edge_app.fingerprint import bundle_fingerprint
-    from edge_app.search import find_neighbors, pictures
-    from edge_app.store import SearchFilter, open_store
+    from edge_app.store import SearchFilter
     from runtime.console import emit_json, say
     from runtime.errors import ImageError
-    from runtime.inspector import Inspector
 
     where = SearchFilter(category=category, verdict=verdict)
-    failed = 0
-    with Inspector(bundle, engine=engine, precision=precision, device=device) as inspector:
-        fingerprint = bundle_fingerprint(inspector.bundle)
-        length = inspector.bundle.manifest.outputs.embedding_length
-        with open_store(
-            location, bundle=fingerprint, embedding_length=length, create=False
-        ) as store:
-            for path in pictures(images):
-                try:
-                    found = find_neighbors(
-                        inspector, path, store, bundle=fingerprint, k=k, where=where, region=region
-                    )
-                except ImageError as error:
-                    say(str(error))
-                    failed += 1
-                    continue
-                if as_json:
-                    emit_json(found.to_json())
-                else:
-                    _print(found)
+    failed = False
+    for found in search_pictures(
+        bundle, images, location, k=k, where=where, region=region, **engine
+    ):
+        if isinstance(found, ImageError):
+            say(str(found))
+            failed = True
+        elif as_json:
+            emit_json(found.to_json())
+        else:
+            _print(found)
     if failed:
         raise click.exceptions.Exit(1)
 
 
+def search_pictures(
+    bundle: Path,
+    images: Sequence[Path],
+    location: str,
+    *,
+    k: int = 5,
+    where: SearchFilter | None = None,
+    region: Region | None = None,
+    **engine: Any,
+) -> Iterator[Found | ImageError]:
+    """Find the neighbours of pictures, one after the other; for a picture that cannot be read, why.
+
+    Raises:
+        DataError: a folder holds no picture.
+        BundleError: the bundle is unusable.
+        StoreError: there is no such store, or it cannot be read.
+    """
+    from edge_app.line import open_memory
+    from edge_app.search import find_neighbors, pictures
+    from runtime.errors import ImageError
+    from runtime.inspector import Inspector
+
+    with (
+        Inspector(bundle, **engine) as inspector,
+        open_memory(inspector, location, create=False) as store,
+    ):
+        for path in pictures(images):
+            try:
+                yield find_neighbors(
+                    inspector, path, store, bundle=store.bundle, k=k, where=where, region=region
+                )
+            except ImageError as error:
+                yield error
+
+
 def _print(found: Found) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from runtime.console import wide_console
     from runtime.text import printable
 
-    console = Console(highlight=False, markup=False)
+    console = wide_console()
     if not console.is_terminal:
         # Nobody wraps a file or a pipe: give paths all the room they need.
         console.width = 400
-    box = (
-        f"; like the box {','.join(map(str, astuple(found.region)))}"
-        if found.region is not None
-        else ""
-    )
-    heading = f"{found.path}: {found.verdict}{box}"
+    heading = f"{found.path}: {found.verdict}"
+    if found.region is not None:
+        heading += f"; like the box {','.join(map(str, astuple(found.region)))}"
     if not found.neighbors:
         console.print(f"{heading}; no stored part satisfies the filter", soft_wrap=True)
         return

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from runtime.options import json_option
+
+if TYPE_CHECKING:
+    from edge_app.interchange import ExportReport
 
 
 @click.command()
@@ -14,7 +20,7 @@ import click
 @click.option(
     "--bundle", help="Only this one: a bundle's folder, or the first characters of a fingerprint."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(store: str, out: Path, category: str | None, bundle: str | None, as_json: bool) -> None:
     """Write the parts of STORE, a folder or a server's address, to files that any program can read.
 
@@ -26,29 +32,9 @@ def command(store: str, out: Path, category: str | None, bundle: str | None, as_
     Example:
       lineside store-export ./neighbours parts-2025
     """
-    from edge_app.interchange import BATCH, exporting
-    from edge_app.store import SearchFilter, open_store
-    from edge_app.store.inventory import held_at
     from runtime.console import emit_json, say
-    from runtime.progress import counting
 
-    where = SearchFilter(category=category)
-    with exporting(out) as export:
-        for held in held_at(store, bundle):
-            with (
-                open_store(
-                    store,
-                    bundle=held.bundle,
-                    embedding_length=held.embedding_length,
-                    create=False,
-                    timeout_s=30,
-                ) as opened,
-                counting(f"exporting {held.bundle[:8]}", opened.count(where)) as advance,
-            ):
-                for page in opened.scroll(where, BATCH):
-                    export.write(page)
-                    advance(len(page))
-    report = export.report
+    report = export_location(store, out, category=category, bundle=bundle)
     for identifier in report.without_thumbnail:
         say(f"part {identifier}: its thumbnail is damaged and was left out")
     for identifier, reason in report.skipped:
@@ -66,3 +52,42 @@ def command(store: str, out: Path, category: str | None, bundle: str | None, as_
         )
         return
     click.echo(f"{out}: {report.parts} parts and {report.thumbnails} thumbnails written")
+
+
+def export_location(
+    location: str, out: Path, *, category: str | None = None, bundle: str | None = None
+) -> ExportReport:
+    """Write the parts of every bundle at a location to files.
+
+    Args:
+        location: a folder or a server.
+        out: a new folder or file, see :func:`edge_app.interchange.exporting`.
+        category: only this kind of part.
+        bundle: a bundle's folder or the first characters of a fingerprint, to choose one.
+
+    Raises:
+        DataError: something is at ``out``.
+        StoreError: there is no such store, or it cannot be read.
+    """
+    from edge_app.interchange import BATCH, exporting
+    from edge_app.store import SearchFilter, open_store
+    from edge_app.store.inventory import held_at
+    from runtime.progress import counting
+
+    where = SearchFilter(category=category)
+    with exporting(out) as export:
+        for held in held_at(location, bundle):
+            with (
+                open_store(
+                    location,
+                    bundle=held.bundle,
+                    embedding_length=held.embedding_length,
+                    create=False,
+                    timeout_s=30,
+                ) as store,
+                counting(f"exporting {held.bundle[:8]}", store.count(where)) as advance,
+            ):
+                for page in store.scroll(where, BATCH):
+                    export.write(page)
+                    advance(len(page))
+    return export.report

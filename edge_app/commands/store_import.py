@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from runtime.options import json_option
+
+if TYPE_CHECKING:
+    from edge_app.store import NeighborStore
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path))
 @click.argument("store", metavar="STORE")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(source: Path, store: str, as_json: bool) -> None:
-    """Read the parts that lineside store-export wrote to SOURCE into STORE, a folder or a server's address.
+    """Read what lineside store-export wrote to SOURCE into STORE.
 
-    Parts that STORE has already stay as they are; of two words on the same part the newest wins.
-    Every line is checked: one that is no part is named with its number and skipped, and the command
-    ends with exit code 1 after the last.
+    STORE is a folder or a server's address. Parts that it has already stay as they are; of two
+    words on the same part the newest wins. Every line is checked: one that is no part is named with
+    its number and skipped, and the command ends with exit code 1 after the last.
 
     \b
     Example:
       lineside store-import parts-2025 ./neighbours
     """
     from edge_app.interchange import ImportReport, import_parts, source_file
-    from edge_app.store import NeighborStore, open_store
+    from edge_app.store import open_store
     from runtime.console import emit_json, say
     from runtime.progress import counting
 
     def open_for(bundle: str, length: int) -> NeighborStore:
         return open_store(store, bundle=bundle, embedding_length=length, timeout_s=30)
 
-    file = source_file(source)
-    report = ImportReport()
+    file, report = source_file(source), ImportReport()
     try:
         with counting("importing", file.stat().st_size) as advance:
             import_parts(source, open_for, report=report, advance=advance)
@@ -52,16 +57,13 @@ def command(source: Path, store: str, as_json: bool) -> None:
                 "added": merged.added,
                 "words": merged.words,
                 "unchanged": merged.unchanged,
-                "skipped": [
-                    {"line": number, "reason": reason} for number, reason in report.skipped
-                ],
+                "skipped": [{"line": number, "reason": why} for number, why in report.skipped],
             }
         )
     else:
         click.echo(
             f"{store}: {merged.added} parts added, {merged.words} words renewed, "
-            f"{merged.unchanged} there already, "
-            f"{len(report.skipped)} lines skipped"
+            f"{merged.unchanged} there already, {len(report.skipped)} lines skipped"
         )
     if report.skipped:
         raise click.exceptions.Exit(1)

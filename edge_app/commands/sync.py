@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from runtime.options import json_option
 
 if TYPE_CHECKING:
     from edge_app.sync import SyncReport
@@ -19,44 +21,33 @@ if TYPE_CHECKING:
 @click.option(
     "--bundle", help="Only this one: a bundle's folder, or the first characters of a fingerprint."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
-    """Catch up with a server: push what is new in the folder STORE to the Qdrant server at URL, pull what others confirmed.
+    """Push what is new in STORE to the Qdrant server at URL, and pull what others confirmed.
 
-    All bundles in STORE are compared, each with its own collection. Parts with an operator's word
-    come back from the server, and of two words on the same part the newest wins on both sides.
-    Nothing is lost or doubled if the network breaks or Ctrl-C is pressed: the same command goes on.
-    A box that has no part of a bundle yet names its folder with --bundle. The API key of the server
-    comes from the environment variable QDRANT_API_KEY.
+    STORE is a folder; all bundles in it are compared, each with its own collection. Parts with an
+    operator's word come back from the server, and of two words on the same part the newest wins on
+    both sides. Nothing is lost or doubled if the network breaks or Ctrl-C is pressed: the same
+    command goes on. A box that has no part of a bundle yet names its folder with --bundle. The API
+    key of the server comes from the environment variable QDRANT_API_KEY.
 
     \b
     Example:
       lineside sync ./neighbours http://10.0.0.5:6333
     """
-    from edge_app.store.inventory import Held, held_at, held_of
-    from edge_app.store.location import is_server
     from edge_app.sync import SyncReport
     from runtime.console import emit_json, say
     from runtime.errors import StoreError
 
-    if is_server(store) or not is_server(url):
-        raise StoreError(
-            f"sync: expected a folder and then a server such as http://HOST:6333, found {store!r} "
-            f"and {url!r}; "
-            "type: lineside sync ./neighbours http://HOST:6333"
-        )
-    # A folder names a bundle of which the box may have nothing yet.
-    named = bundle is not None and Path(bundle).exists()
-    chosen: list[Held] = [held_of(Path(str(bundle)))] if named else held_at(store, bundle)
-    done: dict[str, SyncReport] = {held.bundle: SyncReport() for held in chosen}
+    done: dict[str, SyncReport] = {}
     try:
-        for held in chosen:
-            _sync_one(store, url, held.bundle, held.embedding_length, done[held.bundle])
+        sync_location(store, url, bundle, done)
     except (KeyboardInterrupt, StoreError):
-        say(f"{_summary(store, url, done.values())} so far; the same command goes on from there")
+        if done:
+            say(f"{_summary(store, url, done)} so far; the same command goes on from there")
         raise
     if not as_json:
-        click.echo(_summary(store, url, done.values()))
+        click.echo(_summary(store, url, done))
         return
     emit_json(
         {
@@ -68,33 +59,52 @@ def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
     )
 
 
-def _sync_one(store: str, url: str, bundle: str, embedding_length: int, report: SyncReport) -> None:
-    from edge_app.store import open_store
-    from edge_app.sync import PAUSES_S, TIMEOUT_S, expected_steps, sync
-    from runtime.progress import counting
-
-    with (
-        open_store(store, bundle=bundle, embedding_length=embedding_length) as box,
-        open_store(
-            url,
-            bundle=bundle,
-            embedding_length=embedding_length,
-            pauses_s=PAUSES_S,
-            timeout_s=TIMEOUT_S,
-        ) as server,
-        counting(f"catching up {bundle[:8]}", expected_steps(box, server)) as advance,
-    ):
-        sync(box, server, report=report, advance=advance)
-        box.optimize()
-
-
-def _summary(store: str, url: str, reports: Iterable[SyncReport]) -> str:
+def _summary(store: str, url: str, done: dict[str, SyncReport]) -> str:
     from edge_app.sync import SyncReport
 
-    total = sum(reports, SyncReport())
+    total = sum(done.values(), SyncReport())
+    unusable = f", {total.unusable} on the server that are no parts of ours"
     return (
         f"{store} and {url}: {total.pushed} parts pushed, {total.pulled} pulled, "
-        f"{total.words_pushed} words pushed, "
-        f"{total.words_pulled} pulled, {total.unchanged} alike"
-        + (f", {total.unusable} on the server that are no parts of ours" if total.unusable else "")
+        f"{total.words_pushed} words pushed, {total.words_pulled} pulled, {total.unchanged} alike"
+        f"{unusable if total.unusable else ''}"
     )
+
+
+def sync_location(store: str, url: str, bundle: str | None, done: dict[str, SyncReport]) -> None:
+    """Bring the stores of every bundle in a folder and their collections on a server together.
+
+    Args:
+        store: a folder.
+        url: a server.
+        bundle: a bundle's folder, of which the box may have nothing yet, or the first characters of
+            a fingerprint, to choose one.
+        done: filled while working, by fingerprint, so that it can be read after an interruption.
+
+    Raises:
+        StoreError: the server cannot be reached, or either side cannot be written.
+    """
+    from edge_app.store import open_store
+    from edge_app.store.inventory import held_at, held_of
+    from edge_app.store.location import is_server
+    from edge_app.sync import PAUSES_S, TIMEOUT_S, SyncReport, expected_steps, sync
+    from runtime.errors import StoreError
+    from runtime.progress import counting
+
+    if is_server(store) or not is_server(url):
+        raise StoreError(
+            f"sync: expected a folder and then a server such as http://HOST:6333, found {store!r} "
+            f"and {url!r}; type: lineside sync ./neighbours http://HOST:6333"
+        )
+    named = bundle is not None and Path(bundle).exists()
+    chosen = [held_of(Path(str(bundle)))] if named else held_at(store, bundle)
+    done.update({held.bundle: SyncReport() for held in chosen})
+    for held in chosen:
+        opened = partial(open_store, bundle=held.bundle, embedding_length=held.embedding_length)
+        with (
+            opened(store) as box,
+            opened(url, pauses_s=PAUSES_S, timeout_s=TIMEOUT_S) as server,
+            counting(f"catching up {held.bundle[:8]}", expected_steps(box, server)) as advance,
+        ):
+            sync(box, server, report=done[held.bundle], advance=advance)
+            box.optimize()

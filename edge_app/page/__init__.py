@@ -1,1 +1,1 @@
-"""The operator's page: verdict, heat map, earlier parts that were wrong in the same way, and two buttons."""
+"""The operator's page: verdict, heat map, similar earlier parts, and two buttons."""

@@ -1,20 +1,26 @@
-"""The page itself: Gradio components and what happens when one is used."""
+"""The page itself: Gradio components, what happens when one is used, and its server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Before gradio is imported: a box at the line tells nobody what it does.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
 import gradio as gr
+from starlette.middleware import Middleware
 
 from edge_app.page import render
-from edge_app.page.samples import Sample
-from edge_app.page.screen import Screen
-from edge_app.page.station import Line, Station
-from edge_app.store import PartPoint
-from runtime.errors import LinesideError
+from edge_app.page.access import LOOPBACK, USER, SameOrigin, SlowLogin, check_access
+from edge_app.page.screen import Screen, Shown, View, around_box, give, look_at, show
+from edge_app.page.station import Station, open_station
+from runtime.errors import PageError
 from runtime.images.preprocess import IMAGE_SUFFIXES
 
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
@@ -22,40 +28,69 @@ CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
 BOX_PATH = CSS_PATH.with_name("box.html")
 # How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
 _UPLOADS_S = (3600, 24 * 3600)
-_WHOLE = (0.0, 0.0, 1.0, 1.0)
-# The part that a word was on, the word if it was stored, and what to say.
-Answer = tuple[str, str, str]
-# What a handler shows: verdict, pictures, neighbours, what became of the last word, the two
-# buttons.
-Shown = tuple[object, ...]
+_MAX_UPLOAD = "200mb"
 
 
-@dataclass(frozen=True)
-class View:
-    """A part, or why there is none, as it will be shown.
-
-    Attributes:
-        verdict: HTML.
-        pictures: HTML.
-        neighbours: HTML.
-        point: the part, if there is one.
-        file: its picture.
-    """
-
-    verdict: str
-    pictures: str = ""
-    neighbors: str = ""
-    point: PartPoint | None = None
-    file: str = ""
-
-
-def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Blocks:
-    """Build the page.
+@contextmanager
+def serving(
+    bundles: Sequence[Path],
+    location: str,
+    *,
+    samples: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    root_path: str = "",
+    password: str | None = None,
+    open_to_all: bool = False,
+    **engine: Any,
+) -> Iterator[str]:
+    """Serve the operator's page while the block runs; then its stores are flushed and closed.
 
     Args:
-        station: the open lines; the first one is shown first.
-        samples: pictures to click on, by label of the line; may be empty.
+        bundles: paths of bundles.
+        location: of the neighbour store.
+        samples: folder of pictures to click on.
+        host: address to listen on.
+        port: TCP port; 0 for any that is free.
+        root_path: path below which a proxy shows the page, e.g. ``/line3``.
+        password: asked of the user ``operator``, or None for nobody.
+        open_to_all: serve a network without a password, and this machine under any name.
+        **engine: as of :class:`runtime.inspector.Inspector`.
+
+    Yields:
+        the page's URL on this machine.
+
+    Raises:
+        PageError: the page cannot be served.
+        BundleError: a bundle is unusable.
+        StoreError: the store cannot be opened.
+        DataError: the folder of samples is missing or empty.
     """
+    check_access(host, password, open_to_all=open_to_all)
+    with open_station(bundles, location, samples, **engine) as station, uploads_folder():
+        page = build_page(station)
+        try:
+            yield serve(page, host, port, password, root_path=root_path, any_name=open_to_all)
+        finally:
+            page.close(verbose=False)
+
+
+@contextmanager
+def uploads_folder() -> Iterator[None]:
+    """Give Gradio a temporary folder of its own: the shared one may be another user's."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with tempfile.TemporaryDirectory(prefix="lineside-page-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["GRADIO_TEMP_DIR"]
+            if before is not None:
+                os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def build_page(station: Station) -> gr.Blocks:
+    """Build the page; the station's first line is shown first."""
     labels = list(station.lines)
     with gr.Blocks(
         title="Lineside", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S
@@ -84,14 +119,14 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
                     elem_id="ls-upload",
                 )
                 gallery = gr.Gallery(
-                    _thumbnails(samples, labels[0]),
+                    _thumbnails(station, labels[0]),
                     label="Samples",
                     columns=3,
                     height=600,
                     object_fit="cover",
                     allow_preview=False,
                     buttons=[],
-                    visible=any(samples.values()),
+                    visible=any(station.samples.values()),
                     elem_id="ls-samples",
                     format="jpeg",
                     interactive=False,
@@ -113,35 +148,23 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
 
         shown = [banner, pictures, around, said, right, wrong]
 
+        def sample(label: str, screen: Screen, number: int = 0) -> Shown:
+            line, samples = station.lines[label], station.samples[label]
+            if not samples:
+                return show(screen, View)
+            part = samples[number].part
+            return show(screen, lambda: look_at(line, part.path, part))
+
         def on_upload(label: str, path: str | None, screen: Screen) -> Shown:
             if path is None:
-                return show(screen, lambda: View(render.EMPTY))
-            file = Path(path)
-            return show(screen, lambda: _judge(station.lines[label], file, name=file.name))
+                return show(screen, View)
+            return show(screen, lambda: look_at(station.lines[label], Path(path)))
 
         def on_sample(label: str, screen: Screen, event: gr.SelectData) -> Shown:
-            return show(
-                screen, lambda: _judge_sample(station.lines[label], samples[label][event.index])
-            )
+            return sample(label, screen, event.index)
 
         def on_model(label: str, screen: Screen) -> Shown:
-            return (_thumbnails(samples, label), None, *first(label, screen))
-
-        def first(label: str, screen: Screen) -> Shown:
-            ready = samples.get(label, [])
-            line = station.lines[label]
-            return show(
-                screen, lambda: _judge_sample(line, ready[0]) if ready else View(render.EMPTY)
-            )
-
-        def on_right(screen: Screen) -> Shown:
-            return give(station, screen, "right")
-
-        def on_wrong(screen: Screen) -> Shown:
-            return give(station, screen, "wrong")
-
-        def on_box(text: str, screen: Screen) -> Any:
-            return around_box(station, text, screen)
+            return (_thumbnails(station, label), None, *sample(label, screen))
 
         # No public API: the page is for people, scripts have the command line. Whatever is asked
         # while another answer is under way counts too, in the order of asking.
@@ -157,121 +180,92 @@ def build_page(station: Station, samples: Mapping[str, list[Sample]]) -> gr.Bloc
         )
         gallery.select(on_sample, [picker, screen], shown, **asking)
         picker.change(on_model, [picker, screen], [gallery, upload, *shown], **asking)
-        for button, on_word in ((right, on_right), (wrong, on_wrong)):
+        for button, word in ((right, "right"), (wrong, "wrong")):
+            on_word = partial(give, station, word)
             button.click(on_word, [screen], [said, right, wrong], **private)
-        box.change(on_box, [box, screen], [around], **private)
-        page.load(first, [picker, screen], shown, **asking)
+        box.change(partial(around_box, station), [box, screen], [around], **private)
+        page.load(sample, [picker, screen], shown, **asking)
     return page
 
 
-def theme() -> gr.themes.Base:
-    """System fonts only: the box has no internet to fetch others from."""
-    return gr.themes.Base(
-        primary_hue="slate",
-        neutral_hue="slate",
-        radius_size="sm",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    )
+def _thumbnails(station: Station, label: str) -> list[tuple[object, str]]:
+    return [(sample.thumbnail_rgb, sample.caption) for sample in station.samples[label]]
 
 
-def _thumbnails(samples: Mapping[str, list[Sample]], label: str) -> list[tuple[object, str]]:
-    return [(sample.thumbnail_rgb, sample.caption) for sample in samples.get(label, [])]
+def serve(
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    password: str | None,
+    *,
+    root_path: str = "",
+    any_name: bool = False,
+) -> str:
+    """Start the page in the background.
 
+    Args:
+        page: from :func:`build_page`.
+        host: address to listen on.
+        port: TCP port; 0 for any that is free.
+        password: asked of the user ``operator``, or None for nobody.
+        root_path: path below which a proxy shows the page.
+        any_name: also answer to names that do not mean this machine where it listens to itself
+            alone and asks nobody.
 
-def show(screen: Screen, look: Callable[[], View]) -> Shown:
-    """Look at a part and show it, unless another has been asked for by then."""
-    part = screen.ask()
-    view = look()
-    if not screen.awaits(part):
-        return (gr.skip(),) * 6
-    screen.put(view.point, view.file)
-    words = gr.update(interactive=view.point is not None)
-    return view.verdict, view.pictures, view.neighbors, "", words, words
+    Returns:
+        the page's URL.
 
-
-def give(station: Station, screen: Screen, word: str) -> Shown:
-    """Store the word on the part that is shown; by the time that a slow store answers, another may be."""
-    point = screen.point
-    if point is None:
-        return render.problem("No part to remember; inspect one first."), gr.skip(), gr.skip()
-    answer = _record(station.line_of(point), point, word)
-    return _say(screen.point, answer)
-
-
-def around_box(station: Station, text: str, screen: Screen) -> Any:
-    """Show the neighbours of a box, unless another box or part has been asked for by then."""
-    box, point = screen.ask_box(), screen.point
-    if point is None:
-        return gr.skip()
-    found = _like_box(station.line_of(point), screen.file, text)
-    return found if screen.awaits_box(box) else gr.skip()
-
-
-def _judge_sample(line: Line, sample: Sample) -> View:
-    part = sample.part
-    return _judge(
-        line, part.path, name=part.path.name, path=part.path, defect_type=part.defect_type
-    )
-
-
-def _judge(
-    line: Line, file: Path, *, name: str, path: Path | None = None, defect_type: str = ""
-) -> View:
+    Raises:
+        PageError: the port is taken or the address is not this machine's.
+    """
+    if ":" in host:
+        raise PageError(
+            f"--host {host}: expected a name or an IPv4 address, found an IPv6 one; try --host "
+            "localhost"
+        )
+    if root_path and not root_path.startswith("/"):
+        raise PageError(
+            f"--root-path {root_path}: expected a path such as /line3, found one without its "
+            f"slash; try --root-path /{root_path}"
+        )
+    # Gradio asks its own server whether it is up, which no proxy of the plant's network can tell
+    # it.
+    for variable in ("NO_PROXY", "no_proxy"):
+        os.environ[variable] = ",".join(
+            filter(None, [os.environ.get(variable), host, "localhost", "127.0.0.1"])
+        )
+    loopback_only = host in LOOPBACK and not password and not any_name
+    guards = [Middleware(SameOrigin, loopback_only=loopback_only), Middleware(SlowLogin)]
     try:
-        content = file.read_bytes()
+        _, url, _ = page.queue(default_concurrency_limit=4).launch(
+            server_name=host,
+            server_port=port or None,
+            root_path=root_path.rstrip("/") or None,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            auth=(USER, password) if password else None,
+            # System fonts only: the box has no internet to fetch others from.
+            theme=gr.themes.Base(
+                primary_hue="slate",
+                neutral_hue="slate",
+                radius_size="sm",
+                font=["system-ui", "sans-serif"],
+                font_mono=["ui-monospace", "monospace"],
+            ),
+            css_paths=CSS_PATH,
+            head_paths=BOX_PATH,
+            footer_links=[],
+            show_error=True,
+            max_file_size=_MAX_UPLOAD,
+            ssr_mode=False,
+            enable_monitoring=False,
+            run_history=False,
+            app_kwargs={"middleware": guards},
+        )
     except OSError as error:
-        return View(
-            render.problem(
-                f"{name}: expected a picture, but it cannot be read ({error.strerror}); pick "
-                "another"
-            )
-        )
-    try:
-        judged = line.judge(content, name, path=path, defect_type=defect_type)
-    except LinesideError as error:
-        return View(render.problem(f"{name}: {str(error).removeprefix('picture: ')}"))
-    return View(
-        render.verdict(judged),
-        render.pictures(judged),
-        render.neighbors(judged.neighbors, judged.store_problem),
-        judged.point,
-        str(file),
-    )
-
-
-def _like_box(line: Line, file: str, text: str) -> Any:
-    """Neighbours of the box that the script has told, or of the whole part after a click."""
-    # The script adds the time, so that the same box twice is two changes.
-    drawn = text.partition(";")[0]
-    try:
-        left, top, width, height = (float(share) for share in drawn.split(",")) if drawn else _WHOLE
-    except ValueError:
-        return gr.skip()
-    try:
-        found = line.like_box(Path(file).read_bytes(), (left, top, width, height))
-    except (LinesideError, OSError) as error:
-        return render.problem(f"No neighbours: {error}")
-    return render.neighbors(found, of_box=bool(drawn))
-
-
-def _record(line: Line, point: PartPoint, word: str) -> Answer:
-    try:
-        line.record(point, word)
-    except LinesideError as error:
-        # The buttons stay active: the word can be given again once the store is back.
-        return (
-            point.point_id,
-            "",
-            render.problem(f"Not remembered: {Path(point.path).name}: {error}"),
-        )
-    return point.point_id, word, render.recorded(point, word, line.remembered())
-
-
-def _say(point: PartPoint | None, answer: Answer) -> tuple[object, object, object]:
-    """Show what became of a word; on another part's page only that it was lost."""
-    point_id, word, text = answer
-    if point is not None and point.point_id == point_id:
-        # The other button stays active, for a slip of the finger.
-        return text, gr.update(interactive=word != "right"), gr.update(interactive=word != "wrong")
-    return gr.skip() if word else text, gr.skip(), gr.skip()
+        raise PageError(
+            f"{host}:{port}: expected a free port on this machine, found {error}; choose another: "
+            f"--port {port + 1}"
+        ) from error
+    return str(url)

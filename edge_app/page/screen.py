@@ -1,4 +1,4 @@
-"""What one operator's page shows just now, and the newest thing that was asked of it.
+"""What one operator's page shows just now, and what becomes of whatever is asked of it.
 
 Answers take as long as the store does, and several may be under way: whatever the operator has
 asked for last is what the page must end up showing, in whichever order the answers come.
@@ -6,9 +6,42 @@ asked for last is what the page must end up showing, in whichever order the answ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import gradio as gr
+
+from edge_app.line import Line
+from edge_app.page import render
+from edge_app.page.station import Station
 from edge_app.store import PartPoint
+from runtime.errors import LinesideError
+from runtime.images.dataset import Part
+
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
+# What a handler shows: verdict, pictures, neighbours, what became of the last word, two buttons.
+Shown = tuple[object, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A part, or why there is none, as it will be shown.
+
+    Attributes:
+        verdict: HTML.
+        pictures: HTML.
+        neighbors: HTML.
+        point: the part as it will be stored once the operator has given a word, if there is one.
+        file: its picture.
+    """
+
+    verdict: str = render.EMPTY
+    pictures: str = ""
+    neighbors: str = ""
+    point: PartPoint | None = None
+    file: Path = Path()
 
 
 @dataclass
@@ -16,39 +49,94 @@ class Screen:
     """State of one browser's page.
 
     Attributes:
-        point: the part that is shown, as it will be stored once the operator has given a word; None
-            without a part.
-        file: its picture; empty without a part.
+        view: what is shown.
         asked: number of parts that were asked for.
-        shown: number of parts that were shown.
         boxes: number of boxes that were drawn.
     """
 
-    point: PartPoint | None = None
-    file: str = ""
+    view: View = View()
     asked: int = 0
-    shown: int = 0
     boxes: int = 0
 
-    def ask(self) -> int:
-        """Begin to look at a part; its number."""
-        self.asked += 1
-        return self.asked
 
-    def awaits(self, part: int) -> bool:
-        """Whether nothing was asked since, so that an answer is to be shown."""
-        return part == self.asked
+def look_at(line: Line, file: Path, sample: Part | None = None) -> View:
+    """Judge a picture: an uploaded one, or a sample."""
+    try:
+        content = file.read_bytes()
+        judged = line.judge(content, file.name, sample)
+    except OSError as error:
+        reason = f"expected a picture, but it cannot be read ({error.strerror}); pick another"
+        return View(render.problem(f"{file.name}: {reason}"))
+    except LinesideError as error:
+        return View(render.problem(f"{file.name}: {str(error).removeprefix('picture: ')}"))
+    return View(
+        render.verdict(judged),
+        render.pictures(judged),
+        render.neighbors(judged.neighbors, judged.store_problem),
+        judged.point,
+        file,
+    )
 
-    def put(self, point: PartPoint | None, file: str) -> None:
-        """Another part is shown now."""
-        self.point, self.file = point, file
-        self.shown += 1
 
-    def ask_box(self) -> tuple[int, int, int]:
-        """Begin to look for a box on the part that is shown; its number."""
-        self.boxes += 1
-        return self.asked, self.shown, self.boxes
+def show(screen: Screen, look: Callable[[], View]) -> Shown:
+    """Look at a part and show it, unless another has been asked for by then."""
+    turn = screen.asked = screen.asked + 1
+    view = look()
+    if turn != screen.asked:
+        return (gr.skip(),) * 6
+    screen.view = view
+    words = gr.update(interactive=view.point is not None)
+    return view.verdict, view.pictures, view.neighbors, "", words, words
 
-    def awaits_box(self, box: tuple[int, int, int]) -> bool:
-        """Whether neither another part nor another box came since."""
-        return box == (self.asked, self.shown, self.boxes)
+
+def give(station: Station, word: str, screen: Screen) -> Shown:
+    """Store the word on the part that is shown; another may be when a slow store answers.
+
+    Returns:
+        what became of the word, and the two buttons.
+    """
+    point = screen.view.point
+    if point is None:
+        return render.problem("No part to remember; inspect one first."), gr.skip(), gr.skip()
+    try:
+        total = station.line_of(point).record(point, word)
+    except LinesideError as error:
+        # The buttons stay active: the word can be given again once the store is back.
+        stored = ""
+        text = render.problem(f"Not remembered: {Path(point.path).name}: {error}")
+    else:
+        stored = word
+        text = render.recorded(point, word, total)
+    now = screen.view.point
+    if now is None or now.point_id != point.point_id:
+        # On another part's page only that a word was lost.
+        return gr.skip() if stored else text, gr.skip(), gr.skip()
+    # The other button stays active, for a slip of the finger.
+    return text, *(gr.update(interactive=stored != button) for button in ("right", "wrong"))
+
+
+def around_box(station: Station, text: str, screen: Screen) -> Any:
+    """Show the neighbours of a box, or after a click of the whole part, if it is still wanted.
+
+    Args:
+        station: the open lines.
+        text: what the script tells: four shares of the picture or nothing, and the time, so that
+            the same box twice is two changes.
+        screen: where it was drawn.
+    """
+    screen.boxes += 1
+    turn = (screen.asked, screen.boxes, screen.view)
+    view, drawn = screen.view, text.partition(";")[0]
+    if view.point is None:
+        return gr.skip()
+    try:
+        left, top, width, height = (float(share) for share in drawn.split(",")) if drawn else _WHOLE
+    except ValueError:
+        return gr.skip()
+    try:
+        content = view.file.read_bytes()
+        like = station.line_of(view.point).like_box(content, (left, top, width, height))
+        found = render.neighbors(like, of_box=bool(drawn))
+    except (LinesideError, OSError) as error:
+        found = render.problem(f"No neighbours: {error}")
+    return found if turn == (screen.asked, screen.boxes, screen.view) else gr.skip()
