@@ -67,10 +67,58 @@ def serving(
         DataError: the folder of samples is missing or empty.
     """
     check_access(host, password, open_to_all=open_to_all)
+    if ":" in host:
+        raise PageError(
+            f"--host {host}: expected a name or an IPv4 address, found an IPv6 one; try --host "
+            "localhost"
+        )
+    if root_path and not root_path.startswith("/"):
+        raise PageError(
+            f"--root-path {root_path}: expected a path such as /line3, found one without its "
+            f"slash; try --root-path /{root_path}"
+        )
+    # Gradio asks its own server whether it is up: no proxy of the plant's network can tell it.
+    for variable in ("NO_PROXY", "no_proxy"):
+        known = os.environ.get(variable, "")
+        os.environ[variable] = f"{known},{host},localhost,127.0.0.1".lstrip(",")
+    loopback_only = host in LOOPBACK and not password and not open_to_all
+    guards = [Middleware(SameOrigin, loopback_only=loopback_only), Middleware(SlowLogin)]
     with open_station(bundles, location, samples, **engine) as station, uploads_folder():
         page = build_page(station)
         try:
-            yield serve(page, host, port, password, root_path=root_path, any_name=open_to_all)
+            _, url, _ = page.queue(default_concurrency_limit=4).launch(
+                server_name=host,
+                server_port=port or None,
+                root_path=root_path.rstrip("/") or None,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                auth=(USER, password) if password else None,
+                # System fonts only: the box has no internet to fetch others from.
+                theme=gr.themes.Base(
+                    primary_hue="slate",
+                    neutral_hue="slate",
+                    radius_size="sm",
+                    font=["system-ui", "sans-serif"],
+                    font_mono=["ui-monospace", "monospace"],
+                ),
+                css_paths=CSS_PATH,
+                head_paths=BOX_PATH,
+                footer_links=[],
+                show_error=True,
+                max_file_size=_MAX_UPLOAD,
+                ssr_mode=False,
+                enable_monitoring=False,
+                run_history=False,
+                app_kwargs={"middleware": guards},
+            )
+        except OSError as error:
+            raise PageError(
+                f"{host}:{port}: expected a free port on this machine, found {error}; choose "
+                f"another: --port {port + 1}"
+            ) from error
+        try:
+            yield url
         finally:
             page.close(verbose=False)
 
@@ -190,82 +238,3 @@ def build_page(station: Station) -> gr.Blocks:
 
 def _thumbnails(station: Station, label: str) -> list[tuple[object, str]]:
     return [(sample.thumbnail_rgb, sample.caption) for sample in station.samples[label]]
-
-
-def serve(
-    page: gr.Blocks,
-    host: str,
-    port: int,
-    password: str | None,
-    *,
-    root_path: str = "",
-    any_name: bool = False,
-) -> str:
-    """Start the page in the background.
-
-    Args:
-        page: from :func:`build_page`.
-        host: address to listen on.
-        port: TCP port; 0 for any that is free.
-        password: asked of the user ``operator``, or None for nobody.
-        root_path: path below which a proxy shows the page.
-        any_name: also answer to names that do not mean this machine where it listens to itself
-            alone and asks nobody.
-
-    Returns:
-        the page's URL.
-
-    Raises:
-        PageError: the port is taken or the address is not this machine's.
-    """
-    if ":" in host:
-        raise PageError(
-            f"--host {host}: expected a name or an IPv4 address, found an IPv6 one; try --host "
-            "localhost"
-        )
-    if root_path and not root_path.startswith("/"):
-        raise PageError(
-            f"--root-path {root_path}: expected a path such as /line3, found one without its "
-            f"slash; try --root-path /{root_path}"
-        )
-    # Gradio asks its own server whether it is up, which no proxy of the plant's network can tell
-    # it.
-    for variable in ("NO_PROXY", "no_proxy"):
-        os.environ[variable] = ",".join(
-            filter(None, [os.environ.get(variable), host, "localhost", "127.0.0.1"])
-        )
-    loopback_only = host in LOOPBACK and not password and not any_name
-    guards = [Middleware(SameOrigin, loopback_only=loopback_only), Middleware(SlowLogin)]
-    try:
-        _, url, _ = page.queue(default_concurrency_limit=4).launch(
-            server_name=host,
-            server_port=port or None,
-            root_path=root_path.rstrip("/") or None,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            auth=(USER, password) if password else None,
-            # System fonts only: the box has no internet to fetch others from.
-            theme=gr.themes.Base(
-                primary_hue="slate",
-                neutral_hue="slate",
-                radius_size="sm",
-                font=["system-ui", "sans-serif"],
-                font_mono=["ui-monospace", "monospace"],
-            ),
-            css_paths=CSS_PATH,
-            head_paths=BOX_PATH,
-            footer_links=[],
-            show_error=True,
-            max_file_size=_MAX_UPLOAD,
-            ssr_mode=False,
-            enable_monitoring=False,
-            run_history=False,
-            app_kwargs={"middleware": guards},
-        )
-    except OSError as error:
-        raise PageError(
-            f"{host}:{port}: expected a free port on this machine, found {error}; choose another: "
-            f"--port {port + 1}"
-        ) from error
-    return str(url)

@@ -32,11 +32,8 @@ PATIENCE_S = 60
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
     """Start the browser, or skip the test with a reason where there is none."""
-    browser = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:
         pytest.skip(
@@ -60,6 +57,6 @@ def find(window: webdriver.Chrome, css: str) -> list[WebElement]:
 
 
 def wait_until(window: webdriver.Chrome, true: Callable[[], object]) -> None:
-    """Wait until a condition holds; elements that are not there yet or are just being replaced count as no."""
+    """Wait for a condition; elements not yet there or just being replaced count as no."""
     gone = [StaleElementReferenceException, IndexError]
     WebDriverWait(window, PATIENCE_S, ignored_exceptions=gone).until(lambda _: true())

@@ -1,25 +1,34 @@
-"""The operator's page in a real browser, on a real model, with a real Qdrant store."""
+"""The operator's page in a real browser, on a real engine, with a real Qdrant store."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 
+from edge_app.page.layout import serving
+from tests.cli import COMMAND, lineside
 from tests.edge_app.browser import chromium, find, wait_until
+from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 
 pytestmark = pytest.mark.slow
+
+INDEXED = 26
 
 
 @dataclass
@@ -28,49 +37,33 @@ class Running:
     process: subprocess.Popen[str]
     store: Path
     bundle: Path
+    parts: Path
 
 
 @pytest.fixture(scope="module")
-def running(
-    tmp_path_factory: pytest.TempPathFactory, patchcore_bundle: Path, sample_root: Path
-) -> Iterator[Running]:
-    store = tmp_path_factory.mktemp("page") / "neighbours"
-    lineside = [sys.executable, "-P", "-m", "lineside"]
-    subprocess.run(
-        [
-            *lineside,
-            "index",
-            str(patchcore_bundle),
-            "--images",
-            str(sample_root / "tile" / "test"),
-            "--store",
-            str(store),
-        ],
-        check=True,
-        capture_output=True,
-    )
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("page")
+    bundle, parts = write_tiny_bundle(folder / "tile-tiny"), folder / "parts"
+    for seed in range(INDEXED):
+        kind = ("good", "dark", "bright")[seed % 3]
+        write_part(parts / "tile" / "test" / kind / f"{seed:03d}.png", seed, kind, side=256)
+    store = folder / "neighbours"
+    done = lineside("index", bundle, "--images", parts / "tile" / "test", "--store", store)
+    assert done.returncode == 0, done.stderr
+    arguments = [bundle, "--store", store, "--samples", parts, "--port", 0]
     process = subprocess.Popen(
-        [
-            *lineside,
-            "app",
-            str(patchcore_bundle),
-            "--store",
-            str(store),
-            "--samples",
-            str(sample_root),
-            "--port",
-            "0",
-        ],
+        [*COMMAND, "app", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
     )
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     if not url.startswith("http"):
         process.kill()
         raise RuntimeError(process.communicate()[1])
-    yield Running(url, process, store, patchcore_bundle)
+    yield Running(url, process, store, bundle, parts / "tile" / "test")
     if process.poll() is None:
         process.kill()
 
@@ -91,9 +84,13 @@ def upload(window: webdriver.Chrome, path: Path) -> None:
     find(window, "#ls-upload input[type=file]")[0].send_keys(str(path))
 
 
+def shown_name(window: webdriver.Chrome) -> str:
+    return find(window, ".ls-pictures figcaption")[0].text
+
+
 def test_a_sample_is_judged_at_once_with_five_neighbors(window: webdriver.Chrome) -> None:
     verdict = find(window, ".ls-verdict")[0]
-    assert verdict.get_attribute("data-verdict") in ("anomalous", "good")
+    assert verdict.get_attribute("data-verdict") == "anomalous"
     assert "threshold" in verdict.text
     assert len(find(window, ".ls-card")) == 5
     assert all("% alike" in card.text for card in find(window, ".ls-card"))
@@ -119,6 +116,8 @@ def test_a_screenshot_shows_all_of_it_at_once(window: webdriver.Chrome, tmp_path
             top, left = int(box["y"]), int(box["x"])
             inside = image[top : top + int(box["height"]), left : left + int(box["width"])]
             assert inside.std() > 10
+    # It is read from two metres.
+    assert find(window, ".ls-word")[0].rect["height"] >= 40
 
 
 def test_the_slider_fades_the_heat_map(window: webdriver.Chrome) -> None:
@@ -129,7 +128,7 @@ def test_the_slider_fades_the_heat_map(window: webdriver.Chrome) -> None:
     assert find(window, ".ls-heat")[0].value_of_css_property("opacity") == "0"
 
 
-def test_a_click_on_a_sample_shows_that_part(window: webdriver.Chrome, sample_root: Path) -> None:
+def test_a_click_on_a_sample_shows_that_part(window: webdriver.Chrome) -> None:
     thumbnails = find(window, "#ls-samples button.gallery-item, #ls-samples .thumbnail-item")
     assert len(thumbnails) >= 20
     before = find(window, ".ls-pictures img")[0].get_attribute("src")
@@ -165,29 +164,14 @@ def test_a_box_on_the_part_finds_parts_like_it_and_a_click_goes_back(
 
 
 def test_an_uploaded_part_is_judged_as_on_the_command_line(
-    window: webdriver.Chrome, running: Running, sample_root: Path, tmp_path: Path
+    window: webdriver.Chrome, running: Running, tmp_path: Path
 ) -> None:
     # Another name, so that the page cannot know what the folder would have told it.
     picture = tmp_path / "uploaded <b>part.png"
-    picture.write_bytes((sample_root / "tile" / "test" / "oil" / "001.png").read_bytes())
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "lineside",
-            "inspect",
-            str(running.bundle),
-            str(picture),
-            "--json",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    expected = json.loads(done.stdout)
+    picture.write_bytes((running.parts / "dark" / "001.png").read_bytes())
+    expected = json.loads(lineside("inspect", running.bundle, picture, "--json").stdout)
     upload(window, picture)
-    wait_until(window, lambda: "part.png" in find(window, ".ls-pictures figcaption")[0].text)
+    wait_until(window, lambda: "part.png" in shown_name(window))
     verdict = find(window, ".ls-verdict")[0]
     assert verdict.get_attribute("data-verdict") == expected["verdict"]
     shown = re.search(r"raw score ([\d.]+)", verdict.text)
@@ -196,42 +180,23 @@ def test_an_uploaded_part_is_judged_as_on_the_command_line(
 
 
 def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
-    window: webdriver.Chrome, running: Running, sample_root: Path, tmp_path: Path
+    window: webdriver.Chrome, running: Running, tmp_path: Path
 ) -> None:
     picture = tmp_path / "new.png"
-    # One pixel apart from a known part: another picture, so another point.
-    image = cv2.imread(str(sample_root / "tile" / "test" / "crack" / "000.png"))
-    image[0, 0] ^= 255
-    cv2.imwrite(str(picture), image)
+    write_part(picture, 1000, "dark", side=256)
     upload(window, picture)
-    wait_until(window, lambda: "new.png" in find(window, ".ls-pictures figcaption")[0].text)
+    wait_until(window, lambda: "new.png" in shown_name(window))
     find(window, "#ls-right")[0].click()
     wait_until(window, lambda: find(window, ".ls-recorded"))
-    total = re.search(r"(\d+) parts in memory", find(window, ".ls-recorded")[0].text)
-    assert total is not None
-    assert int(total.group(1)) == 27
+    assert f"{INDEXED + 1} parts in memory" in find(window, ".ls-recorded")[0].text
     # A slip of the finger: the other word can still be given, and counts.
     assert not find(window, "#ls-right")[0].is_enabled()
     find(window, "#ls-wrong")[0].click()
     wait_until(window, lambda: "is wrong" in find(window, ".ls-recorded")[0].text)
-    assert "27 parts in memory" in find(window, ".ls-recorded")[0].text
+    assert f"{INDEXED + 1} parts in memory" in find(window, ".ls-recorded")[0].text
     assert find(window, "#ls-right")[0].is_enabled()
 
-    subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "lineside",
-            "thresholds",
-            str(running.bundle),
-            "set",
-            "--image-threshold",
-            "99999",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    lineside("thresholds", running.bundle, "set", "--image-threshold", "99999")
     try:
         upload(window, picture)
         wait_until(window, lambda: find(window, ".ls-verdict.ls-good"))
@@ -239,11 +204,7 @@ def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(
         assert not find(window, ".ls-recorded")
         assert "99999" in find(window, ".ls-verdict")[0].text
     finally:
-        subprocess.run(
-            [sys.executable, "-P", "-m", "lineside", "thresholds", str(running.bundle), "rollback"],
-            check=True,
-            capture_output=True,
-        )
+        lineside("thresholds", running.bundle, "rollback")
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
@@ -275,26 +236,66 @@ def test_nothing_was_asked_of_any_other_machine(window: webdriver.Chrome) -> Non
 def test_ctrl_c_ends_the_page_and_keeps_what_was_remembered(
     running: Running, window: webdriver.Chrome
 ) -> None:
+    temporary = running.store.parent
+    assert len(list(temporary.glob("lineside-page-*"))) == 1
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(timeout=60) == 0
-    picture = next((running.bundle / "golden").glob("*.png"))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "lineside",
-            "index",
-            str(running.bundle),
-            "--images",
-            str(picture.parent),
-            "--store",
-            str(running.store),
-            "--json",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ},
-    )
-    assert json.loads(done.stdout)["total"] >= 27
+    assert list(temporary.glob("lineside-page-*")) == []
+    arguments = [running.bundle, "--images", running.parts, "--store", running.store, "--json"]
+    assert json.loads(lineside("index", *arguments).stdout)["total"] == INDEXED + 1
+
+
+def test_a_proxy_shows_the_page_below_a_path(
+    window: webdriver.Chrome, running: Running, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    line = serving([running.bundle], store, samples=running.parts, port=0, root_path="/line3/")
+    with line as url, proxy_below("/line3/", url) as below:
+        window.get(below)
+        wait_until(window, lambda: find(window, ".ls-verdict"))
+        upload(window, running.parts / "good" / "000.png")
+        wait_until(window, lambda: "000.png" in shown_name(window))
+        find(window, "#ls-right")[0].click()
+        wait_until(window, lambda: find(window, ".ls-recorded"))
+        assert "1 parts in memory" in find(window, ".ls-recorded")[0].text
+        # The samples' thumbnails are files of Gradio's.
+        width = "return document.querySelector('#ls-samples img').naturalWidth"
+        wait_until(window, lambda: window.execute_script(width) == 200)
+
+
+@contextmanager
+def proxy_below(path: str, url: str) -> Iterator[str]:
+    """Show a server below a path, as nginx does: ``location PATH { proxy_pass URL; }``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.startswith(path):
+                self.send_error(404)
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            server = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+            inside = "/" + self.path.removeprefix(path)
+            server.request(self.command, inside, body, dict(self.headers))
+            answer = server.getresponse()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.end_headers()
+            while piece := answer.read1(65536):
+                self.wfile.write(piece)
+            server.close()
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    proxy.daemon_threads = True
+    threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_port}{path}"
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
