@@ -11,24 +11,28 @@ from runtime.cli import cli
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 HEAD = """# Every command
 
-Written by `python -m scripts.reference` from the commands' own `--help`; a test fails when it is stale. Exit codes: 0 done, 1 failed, 2 usage, 3 a part was flagged
-(`inspect --fail-on-anomaly`), 130 interrupted. Results go to stdout, progress to stderr.
+Written by `python -m scripts.reference` from the commands' own `--help`; a test fails when it is
+stale. Exit codes: 0 done, 1 failed, 2 usage, 3 a part was flagged (`inspect --fail-on-anomaly`),
+130 interrupted. Results go to stdout, progress to stderr. The options of `lineside` itself stand
+before the command: `lineside -q inspect ...`.
 """
 
 
 def render() -> str:
-    """The page as Markdown."""
-    parts = [HEAD]
-    parent = click.Context(cli, info_name="lineside", max_content_width=110, terminal_width=110)
-    for name in cli.list_commands(parent):
-        command = cli.get_command(parent, name)
-        if command is None:
-            continue
-        context = click.Context(
-            command, info_name=name, parent=parent, max_content_width=110, terminal_width=110
-        )
-        parts.append(f"## lineside {name}\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
+    """The page as Markdown: the options before a command, then every command."""
+    width = {"max_content_width": 110, "terminal_width": 110}
+    lineside = cli.make_context("lineside", [], resilient_parsing=True, **width)
+    parts = [HEAD, _section("lineside", lineside)]
+    for name in cli.list_commands(lineside):
+        command = cli.get_command(lineside, name)
+        if command is not None:
+            context = click.Context(command, info_name=name, parent=lineside, **width)
+            parts.append(_section(f"lineside {name}", context))
     return "\n".join(parts)
+
+
+def _section(title: str, context: click.Context) -> str:
+    return f"## {title}\n\n```text\n{context.get_help().rstrip()}\n```\n"
 
 
 if __name__ == "__main__":

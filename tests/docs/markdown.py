@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
+README = ROOT / "README.md"
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), README]
 _FENCE = re.compile(r"^(```+)(\w*)\s*$")
 _NOT_RUN = re.compile(r"^<!-- not run: \S.* -->$")
 
@@ -45,26 +46,21 @@ def blocks(page: Path) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """The page without fenced blocks and inline code."""
-    text = re.sub(
-        r"^(```+).*?^\1\s*$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
-    return re.sub(r"`[^`\n]*`", "", text)
+    """The page without fenced blocks."""
+    fenced = re.compile(r"^(```+).*?^\1\s*$", flags=re.DOTALL | re.MULTILINE)
+    return fenced.sub("", page.read_text(encoding="utf-8"))
 
 
 def links(page: Path) -> list[str]:
     """Targets of links and pictures that stay inside the project."""
-    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", prose(page)))
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(page: Path) -> set[str]:
     """Anchors of the headings, as GitHub makes them."""
-    text = re.sub(
-        r"^(```+).*?^\1\s*$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
     found: set[str] = set()
-    for heading in re.findall(r"^#{1,6} +(.+?) *$", text, flags=re.MULTILINE):
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", prose(page), flags=re.MULTILINE):
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         name = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
         count = sum(1 for one in found if re.fullmatch(re.escape(name) + r"(-\d+)?", one))

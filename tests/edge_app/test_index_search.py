@@ -1,14 +1,14 @@
-"""Indexing and searching with a real bundle on a real engine, through the library and the command line."""
+"""Indexing and searching with a real bundle on a real engine, as a library and as commands."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,32 +17,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from edge_app.commands.index import command as index_command
-from edge_app.commands.search import command as search_command
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import defect_type_of, find_parts, index_parts, make_point
+from edge_app.line import open_memory
 from edge_app.search import find_neighbors
-from edge_app.store import NeighborStore, SearchFilter, give_word, open_store
+from edge_app.store import NeighborStore, SearchFilter, give_word
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import MAX_BYTES, thumbnail
-from runtime.errors import DataError, ImageError, StoreError
+from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Part
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from tests.edge_app.tiny_bundle import LENGTH, write_tiny_bundle
-
-
-def write_part(path: Path, seed: int, defect: str) -> None:
-    """A grey tile; a ``dark`` one has a black corner top left, a ``bright`` one a white corner bottom right."""
-    image = np.random.default_rng(seed).integers(118, 138, size=(64, 64, 3), dtype=np.uint8)
-    if defect == "dark":
-        image[:16, :16] = seed % 20
-    if defect == "bright":
-        image[-16:, -16:] = 255 - seed % 20
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image)
+from tests.cli import COMMAND, lineside
+from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +58,7 @@ def inspector(bundle: Path) -> Iterator[Inspector]:
 
 @pytest.fixture
 def store(inspector: Inspector) -> Iterator[NeighborStore]:
-    with open_store(
-        "memory:", bundle=bundle_fingerprint(inspector.bundle), embedding_length=LENGTH
-    ) as opened:
+    with open_memory(inspector, "memory:") as opened:
         yield opened
 
 
@@ -86,6 +72,19 @@ def test_masks_are_left_out_and_defects_named(parts: Path) -> None:
     assert [part.defect_type for part in find_parts(parts / "test" / "dark")] == ["dark"] * 6
     with pytest.raises(DataError, match="found masks only"):
         find_parts(parts / "ground_truth")
+
+
+def test_masks_are_left_out_at_any_depth(parts: Path) -> None:
+    """MVTec LOCO: ``ground_truth/<defect>/<picture>/000.png``."""
+    for seed in range(2):
+        write_part(parts / "ground_truth" / "logical" / f"{seed:03d}" / "000.png", seed, "dark")
+    assert len(find_parts(parts)) == 24
+    # But a whole data set may lie in a folder of that name.
+    inside = parts.parent / "ground_truth" / "tile"
+    parts.rename(inside.parent.parent / "moved")
+    inside.parent.mkdir()
+    (inside.parent.parent / "moved").rename(inside)
+    assert len(find_parts(inside)) == 24
 
 
 @pytest.mark.parametrize(
@@ -106,14 +105,13 @@ def test_defect_type_of_path(path: str, defect: str) -> None:
 def test_indexed_parts_carry_what_the_inspector_said(
     inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
-    fingerprint = bundle_fingerprint(inspector.bundle)
     report = index_parts(
-        inspector, find_parts(parts), store, bundle=fingerprint, camera="left", batch=5
+        inspector, find_parts(parts), store, bundle=store.bundle, camera="left", batch=5
     )
     assert report.stored == {"good": 12, "anomalous": 12}
     assert store.count() == 24
     path = parts / "test" / "dark" / "3.png"
-    point = store.get(point_id(path.read_bytes(), fingerprint))
+    point = store.get(point_id(path.read_bytes(), store.bundle))
     said = inspector.inspect(path)
     assert point is not None
     np.testing.assert_allclose(point.embedding, said.embedding, atol=1e-6)
@@ -139,14 +137,13 @@ def test_indexed_parts_carry_what_the_inspector_said(
 def test_indexing_twice_changes_nothing_not_even_the_operators_word(
     inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
-    fingerprint = bundle_fingerprint(inspector.bundle)
-    index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
-    identifiers = [point_id(part.path.read_bytes(), fingerprint) for part in find_parts(parts)]
+    index_parts(inspector, find_parts(parts), store, bundle=store.bundle)
+    identifiers = [point_id(part.path.read_bytes(), store.bundle) for part in find_parts(parts)]
     first = store.get(identifiers[0])
     assert first is not None
     give_word(store, first, "wrong")
     before = [store.get(identifier) for identifier in identifiers]
-    again = index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
+    again = index_parts(inspector, find_parts(parts), store, bundle=store.bundle)
     assert (again.stored_total, again.unchanged) == (0, 24)
     for old, identifier in zip(before, identifiers, strict=True):
         new = store.get(identifier)
@@ -158,7 +155,6 @@ def test_indexing_twice_changes_nothing_not_even_the_operators_word(
 def test_a_word_given_while_it_indexes_counts(
     inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
-    fingerprint = bundle_fingerprint(inspector.bundle)
     found = find_parts(parts)[:4]
     content = found[0].path.read_bytes()
     image_rgb = decode_rgb(content)
@@ -166,7 +162,7 @@ def test_a_word_given_while_it_indexes_counts(
         inspector.inspect(image_rgb),
         content,
         image_rgb,
-        bundle=fingerprint,
+        bundle=store.bundle,
         category="tile",
         path=found[0].path,
     )
@@ -177,7 +173,7 @@ def test_a_word_given_while_it_indexes_counts(
         give_word(store, seen, "wrong")
         yield from found[2:]
 
-    index_parts(inspector, meanwhile(), store, bundle=fingerprint)
+    index_parts(inspector, meanwhile(), store, bundle=store.bundle)
     assert store.count() == 4
     point = store.get(seen.point_id)
     assert point is not None
@@ -190,7 +186,7 @@ def test_unreadable_pictures_are_named_and_skipped(
     (parts / "test" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     (parts / "test" / "dark" / "empty.png").touch()
     found = [*find_parts(parts), Part(parts / "test" / "dark" / "gone.png", "dark")]
-    report = index_parts(inspector, found, store, bundle=bundle_fingerprint(inspector.bundle))
+    report = index_parts(inspector, found, store, bundle=store.bundle)
     assert report.stored_total == store.count() == 24
     assert {path.name for path, _ in report.skipped} == {"broken.png", "empty.png", "gone.png"}
 
@@ -205,26 +201,23 @@ def test_interruption_keeps_what_was_inspected(
             yield part
 
     with pytest.raises(KeyboardInterrupt):
-        index_parts(
-            inspector, interrupted(), store, bundle=bundle_fingerprint(inspector.bundle), batch=4
-        )
+        index_parts(inspector, interrupted(), store, bundle=store.bundle, batch=4)
     assert store.count() == 10
 
 
 def test_a_flagged_part_finds_parts_flagged_for_the_same_reason(
     inspector: Inspector, store: NeighborStore, parts: Path
 ) -> None:
-    fingerprint = bundle_fingerprint(inspector.bundle)
-    index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
+    index_parts(inspector, find_parts(parts), store, bundle=store.bundle)
     for defect in ("dark", "bright"):
         path = parts / "test" / defect / "0.png"
-        found = find_neighbors(inspector, path, store, bundle=fingerprint)
+        found = find_neighbors(inspector, path, store, bundle=store.bundle)
         assert found.verdict == "anomalous"
         assert [hit.point.defect_type for hit in found.neighbors] == [defect] * 5
         assert str(path) not in {hit.point.path for hit in found.neighbors}
     where = SearchFilter(verdict="good")
     found = find_neighbors(
-        inspector, parts / "test" / "dark" / "0.png", store, bundle=fingerprint, k=3, where=where
+        inspector, parts / "test" / "dark" / "0.png", store, bundle=store.bundle, k=3, where=where
     )
     assert {hit.point.verdict for hit in found.neighbors} == {"good"}
 
@@ -236,17 +229,13 @@ def test_search_of_no_picture_names_it(
     broken.write_bytes(b"no picture")
     for path in (broken, tmp_path / "gone.png"):
         with pytest.raises(ImageError, match=path.name):
-            find_neighbors(inspector, path, store, bundle=store_bundle(inspector))
-
-
-def store_bundle(inspector: Inspector) -> str:
-    return bundle_fingerprint(inspector.bundle)
+            find_neighbors(inspector, path, store, bundle=store.bundle)
 
 
 def test_fingerprint_follows_the_network_alone(
     bundle: Path, tmp_path: Path, inspector: Inspector
 ) -> None:
-    first = store_bundle(inspector)
+    first = bundle_fingerprint(inspector.bundle)
     manifest = inspector.bundle.manifest
     other = replace(inspector.bundle.manifest.files["openvino/fp32/model.bin"], sha256="0" * 64)
 
@@ -259,9 +248,9 @@ def test_fingerprint_follows_the_network_alone(
     assert bundle_fingerprint(Changed(**{"openvino/fp32/model.bin": other})) != first  # type: ignore[arg-type]
     shutil.copytree(bundle, tmp_path / "copy")
     with Inspector(tmp_path / "copy") as same:
-        assert store_bundle(same) == first
+        assert bundle_fingerprint(same.bundle) == first
     with Inspector(write_tiny_bundle(tmp_path / "other", gain=2.0)) as changed:
-        assert store_bundle(changed) != first
+        assert bundle_fingerprint(changed.bundle) != first
 
 
 @pytest.mark.parametrize("size_hw", [(8, 8), (40, 3000), (1200, 1600), (160, 160)])
@@ -286,23 +275,23 @@ def test_thumbnail_keeps_the_color_order() -> None:
 
 
 def test_commands(bundle: Path, parts: Path, tmp_path: Path) -> None:
-    runner = CliRunner()
-    location = str(tmp_path / "neighbours")
+    location = tmp_path / "neighbours"
     (parts / "test" / "dark" / "broken.png").write_bytes(b"rubbish")
-    arguments = [str(bundle), "--images", str(parts), "--store", location]
-    done = runner.invoke(index_command, [*arguments, "--json"], catch_exceptions=False)
-    assert done.exit_code == 0
+    index = ["index", bundle, "--images", parts, "--store", location]
+    done = lineside(*index, "--json")
+    assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["stored"], result["unchanged"], result["total"]) == (24, 0, 24)
     assert result["verdicts"] == {"good": 12, "anomalous": 12}
     assert [Path(entry["path"]).name for entry in result["skipped"]] == ["broken.png"]
-    again = runner.invoke(index_command, arguments, catch_exceptions=False)
+    again = lineside(*index, "--threads", 1)
     assert "0 parts stored, 24 there already, 1 skipped; it holds 24 now" in again.stdout
+    assert "skipped " in again.stderr
 
-    queries = [str(parts / "test" / "dark" / "1.png"), str(parts / "test" / "good" / "1.png")]
-    found = runner.invoke(search_command, [str(bundle), *queries, "--store", location, "--json"])
+    queries = [str(parts / "test" / kind / "1.png") for kind in ("dark", "good")]
+    found = lineside("search", bundle, *queries, "--store", location, "--json")
     lines = [json.loads(line) for line in found.stdout.splitlines()]
-    assert found.exit_code == 0
+    assert found.returncode == 0
     assert [(line["path"], line["verdict"]) for line in lines] == [
         (queries[0], "anomalous"),
         (queries[1], "good"),
@@ -312,38 +301,23 @@ def test_commands(bundle: Path, parts: Path, tmp_path: Path) -> None:
     values = [hit["similarity"] for hit in lines[0]["neighbours"]]
     assert values == sorted(values, reverse=True)
 
-    options = ["-k", "3", "--verdict", "good", "--category", "tile"]
-    table = runner.invoke(search_command, [str(bundle), queries[0], "--store", location, *options])
-    assert table.exit_code == 0
+    search = ["search", bundle, queries[0], "--store", location]
+    table = lineside(*search, "-k", 3, "--verdict", "good", "--category", "tile")
+    assert table.returncode == 0
     assert table.stdout.count("│ good ") >= 3
     assert "dark/2.png" not in table.stdout
-    none = runner.invoke(
-        search_command, [str(bundle), queries[0], "--store", location, "--category", "grid"]
-    )
-    assert "no stored part satisfies the filter" in none.stdout
+    assert "no stored part satisfies the filter" in lineside(*search, "--category", "grid").stdout
 
 
 def test_one_bad_picture_does_not_hide_the_others(
     bundle: Path, parts: Path, tmp_path: Path
 ) -> None:
-    runner = CliRunner()
-    location = str(tmp_path / "neighbours")
-    runner.invoke(
-        index_command,
-        [str(bundle), "--images", str(parts), "--store", location],
-        catch_exceptions=False,
-    )
+    location = tmp_path / "neighbours"
+    lineside("index", bundle, "--images", parts, "--store", location)
     (tmp_path / "bad.png").write_bytes(b"rubbish")
-    arguments = [
-        str(bundle),
-        str(tmp_path / "bad.png"),
-        str(parts / "test" / "dark"),
-        "--store",
-        location,
-        "--json",
-    ]
-    done = runner.invoke(search_command, arguments)
-    assert done.exit_code == 1
+    pictures = [tmp_path / "bad.png", parts / "test" / "dark"]
+    done = lineside("search", bundle, *pictures, "--store", location, "--json")
+    assert done.returncode == 1
     assert "bad.png" in done.stderr
     assert len(done.stdout.splitlines()) == 6
 
@@ -351,25 +325,14 @@ def test_one_bad_picture_does_not_hide_the_others(
 def test_search_never_makes_a_store_and_says_what_to_type(
     bundle: Path, parts: Path, tmp_path: Path
 ) -> None:
-    runner = CliRunner()
-    picture = str(parts / "test" / "dark" / "0.png")
+    search = ["search", bundle, parts / "test" / "dark" / "0.png", "--store"]
     typo = tmp_path / "typo"
-    with pytest.raises(StoreError, match=r"found none; type: lineside index"):
-        runner.invoke(
-            search_command, [str(bundle), picture, "--store", str(typo)], catch_exceptions=False
-        )
+    assert "found none; type: lineside index" in lineside(*search, typo).line()
     assert not typo.exists()
-    other = write_tiny_bundle(tmp_path / "other", gain=3.0)
-    location = str(tmp_path / "neighbours")
-    runner.invoke(
-        index_command,
-        [str(other), "--images", str(parts), "--store", location],
-        catch_exceptions=False,
-    )
-    with pytest.raises(StoreError, match=r"found only those of [0-9a-f]{16}; type: lineside index"):
-        runner.invoke(
-            search_command, [str(bundle), picture, "--store", location], catch_exceptions=False
-        )
+    other, location = write_tiny_bundle(tmp_path / "other", gain=3.0), tmp_path / "neighbours"
+    lineside("index", other, "--images", parts, "--store", location)
+    said = lineside(*search, location).line()
+    assert re.search(r"found only those of [0-9a-f]{16}; type: lineside index", said)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a POSIX signal")
@@ -378,19 +341,8 @@ def test_ctrl_c_while_indexing(bundle: Path, tmp_path: Path) -> None:
     for seed in range(400):
         write_part(root / f"{seed:03d}.png", seed, "dark")
     location = tmp_path / "neighbours"
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from runtime.cli import main; main()"
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            code,
-            "index",
-            str(bundle),
-            "--images",
-            str(root),
-            "--store",
-            str(location),
-        ],
+        [*COMMAND, "index", str(bundle), "--images", str(root), "--store", str(location)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -403,9 +355,7 @@ def test_ctrl_c_while_indexing(bundle: Path, tmp_path: Path) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    with Inspector(bundle) as inspector:
-        opened = open_store(str(location), bundle=store_bundle(inspector), embedding_length=LENGTH)
-    with opened:
+    with Inspector(bundle) as inspector, open_memory(inspector, str(location)) as opened:
         stored = opened.count()
     if process.returncode == 0:
         pytest.skip("this machine indexed 400 pictures before the signal came")
@@ -421,13 +371,10 @@ def test_real_photographs_index_and_find_each_other(
     folder = real_data / "bottle" / "test"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
-    runner = CliRunner()
-    location = str(tmp_path / "neighbours")
-    done = runner.invoke(
-        index_command, [str(bundle), "--images", str(folder), "--store", location, "--json"]
-    )
+    location = tmp_path / "neighbours"
+    done = lineside("index", bundle, "--images", folder, "--store", location, "--json")
     assert json.loads(done.stdout)["skipped"] == []
-    found = runner.invoke(search_command, [str(bundle), str(folder), "--store", location, "--json"])
+    found = lineside("search", bundle, folder, "--store", location, "--json")
     lines = [json.loads(line) for line in found.stdout.splitlines()]
     assert len(lines) == json.loads(done.stdout)["total"]
     assert all(line["path"] not in {hit["path"] for hit in line["neighbours"]} for line in lines)
@@ -437,15 +384,10 @@ def test_real_photographs_index_and_find_each_other(
 def test_a_trained_model_finds_the_same_defect(
     patchcore_bundle: Path, sample_root: Path, tmp_path: Path
 ) -> None:
-    folder = sample_root / "tile" / "test"
-    runner = CliRunner()
-    location = str(tmp_path / "neighbours")
-    runner.invoke(
-        index_command, [str(patchcore_bundle), "--images", str(folder), "--store", location]
-    )
-    arguments = [str(patchcore_bundle), str(folder), "--store", location, "-k", "3", "--json"]
-    found = runner.invoke(search_command, arguments)
-    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    folder, location = sample_root / "tile" / "test", tmp_path / "neighbours"
+    lineside("index", patchcore_bundle, "--images", folder, "--store", location)
+    search = ["search", patchcore_bundle, folder, "--store", location, "-k", 3, "--json"]
+    lines = [json.loads(line) for line in lineside(*search).stdout.splitlines()]
     flagged = [line for line in lines if line["verdict"] == "anomalous"]
     neighbors = [hit["defect_type"] for line in flagged for hit in line["neighbours"]]
     assert len(neighbors) == 3 * len(flagged) > 0

@@ -9,12 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.commands.index import command as index_command
-from edge_app.commands.search import command as search_command
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import find_parts, index_parts
 from edge_app.region import MIN_SHARE, Region
@@ -22,6 +19,7 @@ from edge_app.search import find_neighbors
 from edge_app.store import open_store
 from runtime.errors import ImageError
 from runtime.inspector import Inspector
+from tests.cli import lineside
 from tests.edge_app.tiny_bundle import LENGTH, write_tiny_bundle
 
 
@@ -92,7 +90,7 @@ def test_shares_are_of_the_picture():
 
 
 def two_defects(path: Path) -> None:
-    """Dark on the left, bright on the right; each fills its half, so that a half shows one of them alone."""
+    """Dark on the left, bright on the right: a half shows one of them alone."""
     image = np.full((64, 64, 3), 128, np.uint8)
     image[:, :32] = 10
     image[:, 32:] = 200
@@ -128,24 +126,16 @@ def test_a_box_finds_the_like_of_what_is_in_it(bundle: Path, tmp_path: Path) -> 
 
 
 def test_command(bundle: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "both.png"
+    picture, store = tmp_path / "both.png", tmp_path / "store"
     two_defects(picture)
-    store = str(tmp_path / "store")
-    assert (
-        CliRunner()
-        .invoke(index_command, [str(bundle), "--images", str(tmp_path), "--store", store])
-        .exit_code
-        == 0
-    )
-    search = [str(bundle), str(picture), "--store", store, "--region"]
-    done = CliRunner().invoke(search_command, [*search, "4,20,20,20", "--json"])
-    assert done.exit_code == 0, done.output
+    assert lineside("index", bundle, "--images", tmp_path, "--store", store).returncode == 0
+    search = ["search", bundle, picture, "--store", store, "--region"]
+    done = lineside(*search, "4,20,20,20", "--json")
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["region"] == [4, 20, 20, 20]
-    shown = CliRunner().invoke(search_command, [*search, "4,20,20,20"])
-    assert "like the box 4,20,20,20" in shown.stdout
+    assert "like the box 4,20,20,20" in lineside(*search, "4,20,20,20").stdout
     for text in ("4,20,20", "a,b,c,d", "0,0,0,9", "-1,0,5,5", ""):
-        bad = CliRunner().invoke(search_command, [*search, text])
-        assert bad.exit_code == 2
-        assert "e.g. --region 120,80,60,40" in bad.output
-    outside = CliRunner().invoke(search_command, [*search, "900,0,5,5"])
-    assert outside.exit_code == 1
+        bad = lineside(*search, text)
+        assert bad.returncode == 2
+        assert "e.g. --region 120,80,60,40" in bad.stderr
+    assert lineside(*search, "900,0,5,5").returncode == 1
