@@ -1,4 +1,4 @@
-"""Draw docs/images/page.png and report.png, in headless Chromium, from what ``make demo CATEGORY=all`` made.
+"""Draw docs/images/page.png and report.png in headless Chromium, from ``make demo CATEGORY=all``.
 
 python -m scripts.screenshot [--demo demo] [--out docs/images]
 """
@@ -6,15 +6,13 @@ python -m scripts.screenshot [--demo demo] [--out docs/images]
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from edge_app.page.layout import serving
+from tests.cli import lineside
 from tests.edge_app.browser import chromium, find, wait_until
-
-CLI = (sys.executable, "-P", "-m", "lineside")
 
 
 def main() -> None:
@@ -30,41 +28,23 @@ def main() -> None:
 
 def draw_page(demo: Path, out: Path) -> None:
     """The operator's page: start it, wait for the first verdict, save the picture."""
-    bundles = sorted(map(str, (demo / "bundles").glob("*-patchcore")), reverse=True)
-    command = [
-        *CLI,
-        "app",
-        *bundles,
-        "--store",
-        str(demo / "neighbours"),
-        "--samples",
-        str(demo / "parts"),
-        "--port",
-        "0",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as window:
-            window.get(url)
-            wait_until(window, lambda: len(find(window, ".ls-card")) == 5)
-            time.sleep(2)  # Gradio fades its blocks in.
-            window.save_screenshot(str(out))
-    finally:
-        process.terminate()
-        process.wait()
+    bundles = sorted((demo / "bundles").glob("*-patchcore"), reverse=True)
+    page = serving(bundles, str(demo / "neighbours"), samples=demo / "parts", port=0)
+    with page as url, tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as window:
+        window.get(url)
+        wait_until(window, lambda: len(find(window, ".ls-card")) == 5)
+        time.sleep(2)  # Gradio fades its blocks in.
+        window.save_screenshot(str(out))
 
 
 def draw_report(demo: Path, out: Path) -> None:
     """The report of both models on tile: its first screen, and its chapter on neighbours below."""
-    bundles = sorted(map(str, (demo / "bundles").glob("tile-*")), reverse=True)
+    bundles = sorted((demo / "bundles").glob("tile-*"), reverse=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.html")
-        subprocess.run(
-            [*CLI, "report", *bundles, "--data", str(demo / "parts"), "--out", str(report)],
-            check=True,
-        )
+        done = lineside("report", *bundles, "--data", demo / "parts", "--out", report)
+        if done.returncode:
+            raise SystemExit(done.stderr)
         with chromium(Path(folder)) as window:
             window.set_window_size(1000, 1500)
             window.get(report.as_uri())

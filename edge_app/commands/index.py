@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @click.option("--camera", default="", help="Name of the camera, stored with every part.")
 @engine_options
 @json_option
-def command(
-    bundle: Path, images: Path, location: str, camera: str, as_json: bool, **engine: Any
-) -> None:
+def command(location: str, as_json: bool, **options: Any) -> None:
     """Inspect the pictures below a folder and store them, so that later parts find them.
 
     Folders named as in MVTec AD (test/<defect>, train/good) give the names of the defects; masks
@@ -41,7 +39,7 @@ def command(
     """
     from runtime.console import emit_json, say
 
-    indexed = index_folder(bundle, images, location, camera=camera, **engine)
+    indexed = index_folder(location=location, **options)
     report = indexed.report
     for path, reason in report.skipped:
         say(f"skipped {path}: {reason}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -36,10 +36,8 @@ def command(
     max_parts: int | None,
     max_days: float | None,
     max_mib: float | None,
-    category: str | None,
-    bundle: str | None,
-    dry_run: bool,
     as_json: bool,
+    **which: Any,
 ) -> None:
     """Remove the oldest parts until STORE keeps to the limits, and give the disk their space.
 
@@ -59,10 +57,8 @@ def command(
     limits = Limits(max_parts, max_days, max_mib)
     if limits == Limits():
         raise click.UsageError("give at least one of --max-parts, --max-days and --max-mib")
-    reports, freed = prune_location(
-        store, limits, bundle=bundle, category=category, dry_run=dry_run
-    )
-    rows = [
+    reports, freed = prune_location(store, limits, **which)
+    rows: list[dict[str, Any]] = [
         {
             "bundle": fingerprint,
             "category": name,
@@ -73,29 +69,21 @@ def command(
         for fingerprint, report in reports.items()
         for name in report.removed
     ]
-    removed = sum(report.removed_total for report in reports.values())
-    kept = sum(report.kept_total for report in reports.values())
+    total = {key: sum(row[key] for row in rows) for key in ("removed", "kept")}
+    freed_mib = freed / 2**20
     if as_json:
-        emit_json(
-            {
-                "store": store,
-                "dry_run": dry_run,
-                "removed": removed,
-                "kept": kept,
-                "freed_mib": round(freed / 2**20, 1),
-                "categories": rows,
-            }
-        )
+        whole = {"store": store, "dry_run": which["dry_run"], **total}
+        emit_json({**whole, "freed_mib": round(freed_mib, 1), "categories": rows})
         return
     for row in rows:
         click.echo(
-            f"{printable(str(row['category']))} ({str(row['bundle'])[:8]}): {row['removed']} "
-            f"removed, {row['kept']} kept, {row['confirmed']} of them with an operator's word"
+            f"{printable(row['category'])} ({row['bundle'][:8]}): {row['removed']} removed, "
+            f"{row['kept']} kept, {row['confirmed']} of them with an operator's word"
         )
-    would = "would be " if dry_run else ""
+    would = "would be " if which["dry_run"] else ""
     click.echo(
-        f"{store}: {removed} parts {would}removed, {kept} kept, {freed / 2**20:.1f} MiB given "
-        "back to the disk"
+        f"{store}: {total['removed']} parts {would}removed, {total['kept']} kept, "
+        f"{freed_mib:.1f} MiB given back to the disk"
     )
 
 

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from runtime.errors import ImageError
 
 
-def _region(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> Region | None:
+def _region(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
     from edge_app.region import Region
 
     try:
-        return None if value is None else Region.parse(value)
+        return None if text is None else Region.parse(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}; e.g. --region 120,80,60,40") from error
 
@@ -52,22 +50,12 @@ def _region(
 )
 @engine_options
 @json_option
-def command(
-    bundle: Path,
-    images: tuple[Path, ...],
-    location: str,
-    k: int,
-    verdict: str | None,
-    category: str | None,
-    region: Region | None,
-    as_json: bool,
-    **engine: Any,
-) -> None:
+def command(verdict: str | None, category: str | None, as_json: bool, **options: Any) -> None:
     """Inspect pictures and find the stored parts that look most like each of them.
 
-    IMAGE is a picture or a folder of pictures; the part itself is left out. A flagged part
-    finds parts flagged for the same reason; a good part finds good ones. --json prints one object
-    per picture.
+    IMAGE is a picture or a folder of pictures; the part itself is left out. A flagged part finds
+    parts flagged for the same reason; a good part finds good ones. --json prints one object per
+    picture.
 
     \b
     Example:
@@ -78,11 +66,8 @@ def command(
     from runtime.console import emit_json, say
     from runtime.errors import ImageError
 
-    where = SearchFilter(category=category, verdict=verdict)
     failed = False
-    for found in search_pictures(
-        bundle, images, location, k=k, where=where, region=region, **engine
-    ):
+    for found in search_pictures(where=SearchFilter(category, verdict), **options):
         if isinstance(found, ImageError):
             say(str(found))
             failed = True
@@ -92,41 +77,6 @@ def command(
             _print(found)
     if failed:
         raise click.exceptions.Exit(1)
-
-
-def search_pictures(
-    bundle: Path,
-    images: Sequence[Path],
-    location: str,
-    *,
-    k: int = 5,
-    where: SearchFilter | None = None,
-    region: Region | None = None,
-    **engine: Any,
-) -> Iterator[Found | ImageError]:
-    """Find the neighbours of pictures, one after the other; for a picture that cannot be read, why.
-
-    Raises:
-        DataError: a folder holds no picture.
-        BundleError: the bundle is unusable.
-        StoreError: there is no such store, or it cannot be read.
-    """
-    from edge_app.line import open_memory
-    from edge_app.search import find_neighbors, pictures
-    from runtime.errors import ImageError
-    from runtime.inspector import Inspector
-
-    with (
-        Inspector(bundle, **engine) as inspector,
-        open_memory(inspector, location, create=False) as store,
-    ):
-        for path in pictures(images):
-            try:
-                yield find_neighbors(
-                    inspector, path, store, bundle=store.bundle, k=k, where=where, region=region
-                )
-            except ImageError as error:
-                yield error
 
 
 def _print(found: Found) -> None:
@@ -149,8 +99,41 @@ def _print(found: Found) -> None:
     table.add_column("part", overflow="fold")
     for neighbor in found.neighbors:
         point = neighbor.point
-        table.add_row(
-            f"{neighbor.similarity:.3f}",
-            *(printable(text) for text in (point.verdict, point.defect_type or "-", point.path)),
-        )
+        words = map(printable, (point.verdict, point.defect_type or "-", point.path))
+        table.add_row(f"{neighbor.similarity:.3f}", *words)
     console.print(table)
+
+
+def search_pictures(
+    bundle: Path,
+    images: Sequence[Path],
+    location: str,
+    *,
+    k: int = 5,
+    where: SearchFilter | None = None,
+    region: Region | None = None,
+    **engine: Any,
+) -> Iterator[Found | ImageError]:
+    """Find the neighbours of pictures, one after the other; for one that cannot be read, why.
+
+    Raises:
+        DataError: a folder holds no picture.
+        BundleError: the bundle is unusable.
+        StoreError: there is no such store, or it cannot be read.
+    """
+    from edge_app.line import open_memory
+    from edge_app.search import find_neighbors, pictures
+    from runtime.errors import ImageError
+    from runtime.inspector import Inspector
+
+    with (
+        Inspector(bundle, **engine) as inspector,
+        open_memory(inspector, location, create=False) as store,
+    ):
+        for path in pictures(images):
+            try:
+                yield find_neighbors(
+                    inspector, path, store, bundle=store.bundle, k=k, where=where, region=region
+                )
+            except ImageError as error:
+                yield error
