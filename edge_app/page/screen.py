@@ -25,7 +25,7 @@ _WHOLE = (0.0, 0.0, 1.0, 1.0)
 Shown = tuple[object, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class View:
     """A part, or why there is none, as it will be shown.
 
@@ -49,12 +49,14 @@ class Screen:
     """State of one browser's page.
 
     Attributes:
-        view: what is shown.
+        point: the part that is shown, if there is one.
+        file: its picture.
         asked: number of parts that were asked for.
         boxes: number of boxes that were drawn.
     """
 
-    view: View = View()
+    point: PartPoint | None = None
+    file: Path = Path()
     asked: int = 0
     boxes: int = 0
 
@@ -84,7 +86,7 @@ def show(screen: Screen, look: Callable[[], View]) -> Shown:
     view = look()
     if turn != screen.asked:
         return (gr.skip(),) * 6
-    screen.view = view
+    screen.point, screen.file = view.point, view.file
     words = gr.update(interactive=view.point is not None)
     return view.verdict, view.pictures, view.neighbors, "", words, words
 
@@ -95,7 +97,7 @@ def give(station: Station, word: str, screen: Screen) -> Shown:
     Returns:
         what became of the word, and the two buttons.
     """
-    point = screen.view.point
+    point = screen.point
     if point is None:
         return render.problem("No part to remember; inspect one first."), gr.skip(), gr.skip()
     try:
@@ -107,7 +109,7 @@ def give(station: Station, word: str, screen: Screen) -> Shown:
     else:
         stored = word
         text = render.recorded(point, word, total)
-    now = screen.view.point
+    now = screen.point
     if now is None or now.point_id != point.point_id:
         # On another part's page only that a word was lost.
         return gr.skip() if stored else text, gr.skip(), gr.skip()
@@ -125,18 +127,18 @@ def around_box(station: Station, text: str, screen: Screen) -> Any:
         screen: where it was drawn.
     """
     screen.boxes += 1
-    turn = (screen.asked, screen.boxes, screen.view)
-    view, drawn = screen.view, text.partition(";")[0]
-    if view.point is None:
+    turn = (screen.asked, screen.boxes)
+    point, file, drawn = screen.point, screen.file, text.partition(";")[0]
+    if point is None:
         return gr.skip()
     try:
         left, top, width, height = (float(share) for share in drawn.split(",")) if drawn else _WHOLE
     except ValueError:
         return gr.skip()
     try:
-        content = view.file.read_bytes()
-        like = station.line_of(view.point).like_box(content, (left, top, width, height))
+        like = station.line_of(point).like_box(file.read_bytes(), (left, top, width, height))
         found = render.neighbors(like, of_box=bool(drawn))
     except (LinesideError, OSError) as error:
         found = render.problem(f"No neighbours: {error}")
-    return found if turn == (screen.asked, screen.boxes, screen.view) else gr.skip()
+    still = screen.point is point and (screen.asked, screen.boxes) == turn
+    return found if still else gr.skip()

@@ -171,8 +171,8 @@ def test_what_was_asked_for_last_is_shown_in_whichever_order_answers_come(statio
         return look_at(line, files[0])
 
     assert show(screen, slow) == (gr.skip(),) * 6
-    assert screen.view.file == files[1]
-    line.record(screen.view.point, "right")
+    assert screen.file == files[1]
+    line.record(screen.point, "right")
     assert "like the box" in str(around_box(station, "0,0,1,1;1", screen))
     assert "like this one" in str(around_box(station, ";2", screen))
     assert around_box(station, "no box;3", screen) == gr.skip()
@@ -183,7 +183,7 @@ def test_what_was_asked_for_last_is_shown_in_whichever_order_answers_come(statio
 
     line.like_box = next_part_comes
     assert around_box(station, "0,0,0.5,0.5;4", screen) == gr.skip()
-    assert screen.view.file == files[0]
+    assert screen.file == files[0]
 
 
 def test_a_file_that_is_gone_is_named(line, tmp_path):
