@@ -37,16 +37,7 @@ _DEFAULT_PORTS = frozenset({80, 443})
 
 
 def check_access(host: str, password: str | None, *, open_to_all: bool) -> None:
-    """Refuse to show the page to a network without a password.
-
-    Args:
-        host: address to listen on.
-        password: what the operator types, or None.
-        open_to_all: the user said that no password is wanted.
-
-    Raises:
-        PageError: the page would be open to everyone who reaches the box.
-    """
+    """Refuse, with a PageError, to show the page to everyone who reaches the box."""
     if host in LOOPBACK or password or open_to_all:
         return
     raise PageError(
