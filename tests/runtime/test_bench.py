@@ -14,8 +14,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-
 from runtime.bench.plot import latency_plot
+
 from runtime.bench.stages import StageTimes, against_takt, summarize, time_stages
 from runtime.bench.sustained import (
     Interval,

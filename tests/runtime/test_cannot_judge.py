@@ -13,15 +13,14 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from runtime.commands._watch import _see
 
 from runtime.bundle.folder import Bundle, pack_archive
 from runtime.bundle.manifest import Variant
-from runtime.commands._watch import _see
 from runtime.commands.health import command as health_command
 from runtime.commands.inspect import command as inspect_command
 from runtime.errors import BundleError, HealthError
-from runtime.health.baseline import HEALTH_FILE, Health, Limit
-from runtime.health.file import read_health, write_health
+from runtime.health.baseline import HEALTH_FILE, Health, Limit, read_health, write_health
 from runtime.health.state import DriftWatch, read_state
 from runtime.inspector import Inspector
 from tests.runtime.tiny import ENGINES, random_image, reference, write_bundle

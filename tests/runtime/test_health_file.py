@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import HealthError
-from runtime.health.baseline import HEALTH_FILE, Health
+from runtime.health.baseline import HEALTH_FILE, Health, read_health, write_health
 from runtime.health.drift import DriftMonitor
-from runtime.health.file import read_health, write_health
 from runtime.health.state import fingerprint, read_state, state_of
 from runtime.health.statistics import STATISTICS, measure
 from tests.runtime.tiny import random_image, reference

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sources import Arrival, arrivals, folder, shown
+from runtime.sources import Arrival, arrivals, shown
+from runtime.sources import pictures as folder
 from runtime.sources.camera import newest_frames, read_rgb
 from tests.runtime.tiny import random_image
 
