@@ -52,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def folder(target: Path) -> Iterator[Path]:
-    """Build a folder under a temporary name beside ``target`` and rename it when the block ends without an error.
+    """Build a folder under a temporary name beside ``target``; rename it when all went well.
 
     An existing ``target`` is replaced only at the end, and keeps its permissions; if the block
     fails or is interrupted it stays as it was. Of a link, the folder that it points to is replaced.

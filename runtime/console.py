@@ -111,7 +111,7 @@ class _Lines(logging.Handler):
             self._screen.write(readable(record.getMessage()))
         except BrokenPipeError:
             raise
-        except Exception:  # noqa: BLE001  as every handler of logging
+        except Exception:
             self.handleError(record)
 
 

@@ -144,8 +144,8 @@ def _listed(array: Floats) -> Any:
     return array.tolist()
 
 
-def _compare(raw: Any, read: Any, where: str, known_only: bool, complete: bool) -> None:  # noqa: FBT001
-    """Whether the typed value holds what the file does: msgspec drops what it does not know and fills in defaults."""
+def _compare(raw: Any, read: Any, where: str, known_only: bool, complete: bool) -> None:
+    """Refuse what msgspec passes over: fields that the type lacks, and those that the file lacks."""
     if isinstance(raw, list) and isinstance(read, list | tuple):
         for at, (one, other) in enumerate(zip(raw, read, strict=False)):
             _compare(one, other, f"{where}[{at}]", known_only, complete)
@@ -164,7 +164,7 @@ def _compare(raw: Any, read: Any, where: str, known_only: bool, complete: bool) 
 
 
 def _sentence(problem: Exception) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.input.height`" in our order: where, expected, found."""
+    """Where, expected, found: from msgspec's "Expected `int`, got `str` - at `$.input.height`"."""
     text = str(problem)
     at = _AT.search(text)
     said = text if at is None else text[: at.start()]

@@ -122,7 +122,7 @@ class Inspector:
         return self._health.problem
 
     def refresh_thresholds(self) -> bool:
-        """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
+        """Take over an edited thresholds.json; costs one look at its time if nothing has changed.
 
         A damaged file leaves the last good state in force and is named in
         :attr:`threshold_problem`. A packed bundle's cannot be edited: a clean-up of the temporary
@@ -134,7 +134,7 @@ class Inspector:
         return not self.bundle.is_packed and self._threshold.refresh()
 
     def refresh_health(self) -> bool:
-        """The same for health.json and :attr:`health_problem`; without the file the check is off."""
+        """The same for health.json and :attr:`health_problem`; without it the check is off."""
         return not self.bundle.is_packed and self._health.refresh()
 
     def infer(self, image_rgb: UInt8Image) -> RawOutputs:

@@ -13,10 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
 from runtime.bundle.folder import Bundle
-from runtime.engines.base import Engine, available_cores
+from runtime.engines.base import EngineOptions, available_cores
 from runtime.errors import ImageError
 from runtime.inspector import Inspector, Source
 from runtime.prediction import Prediction
@@ -80,17 +80,14 @@ def inspect_all(
 def inspect_pictures(
     bundle: Bundle | Path | str,
     pictures: Sequence[Path],
-    *,
-    engine: str | Engine = "openvino",
-    precision: str = "fp32",
-    device: str = "CPU",
-    threads: int | None = None,
+    **engine: Unpack[EngineOptions],
 ) -> Iterator[tuple[Path, Prediction | ImageError]]:
     """Inspect files: one with the lowest latency, many with the most of them per second.
 
     Args:
-        bundle: as for :class:`Inspector`, with all that follows ``pictures``.
+        bundle: as for :class:`Inspector`.
         pictures: files.
+        **engine: as for :class:`Inspector`.
 
     Yields:
         Each file with its prediction, or with the error of one that cannot be read, in order.
@@ -99,15 +96,9 @@ def inspect_pictures(
         BundleError: the bundle is unusable.
         EngineError: the engine is not available, or fails.
     """
-    many = len(pictures) > MANY and device == "CPU"
-    with Inspector(
-        bundle,
-        engine=engine,
-        precision=precision,
-        device=device,
-        threads=threads,
-        streams=(threads or available_cores()) if many else 1,
-    ) as inspector:
+    many = len(pictures) > MANY and engine.get("device", "CPU") == "CPU"
+    streams = (engine.get("threads") or available_cores()) if many else 1
+    with Inspector(bundle, **engine, streams=streams) as inspector:
         found = inspect_all(inspector, pictures, lambda path: path)
         yield from track(found, "inspecting", len(pictures))
 

@@ -6,13 +6,14 @@ import logging
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from runtime.bench.stages import StageTimes, Takt, against_takt, summarize, time_stages
 from runtime.bench.start import measure_cold_start
 from runtime.bench.sustained import Sustained, run_sustained
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import GOLDEN_FOLDER
+from runtime.engines.base import EngineOptions
 from runtime.inspector import Inspector
 
 log = logging.getLogger("lineside")
@@ -64,54 +65,46 @@ class BenchReport:
 def measure(
     bundle: Path | str,
     *,
-    engine: str = "openvino",
-    precision: str = "fp32",
-    device: str = "CPU",
-    threads: int | None = None,
     image: Path | None = None,
     repetitions: int = 100,
     takt_ms: float | None = None,
     minutes: float | None = None,
+    **engine: Unpack[EngineOptions],
 ) -> BenchReport:
     """Measure a bundle on this machine, one part at a time, from the file to the verdict.
 
     Args:
         bundle: path of a bundle.
-        engine: as for :class:`Inspector`, with ``precision``, ``device`` and ``threads``.
         image: picture to inspect, or None for a golden one.
         repetitions: counted runs.
         takt_ms: the line's cycle time, or None.
         minutes: length of a sustained run, or None; Ctrl-C ends it with what was measured.
+        **engine: as for :class:`Inspector`; an engine's name.
 
     Raises:
         BundleError: the bundle is unusable.
         EngineError: the engine is not available, or fails.
         ImageError: the picture cannot be read.
     """
-    options: dict[str, Any] = {
-        "engine": engine,
-        "precision": precision,
-        "device": device,
-        "threads": threads,
-    }
     with Bundle.open(Path(bundle)) as opened:
         picture = image or opened.root / GOLDEN_FOLDER / "0.png"
-        with Inspector(opened, **options) as inspector:
+        with Inspector(opened, **engine) as inspector:
             times = time_stages(inspector, picture, repetitions)
+            variant, device = inspector.variant, inspector.device
         # Twice: the first run may fill the model cache, the second shows a start with a warm one.
-        measure_cold_start(opened.root, picture, options)
-        cold_start_ms, peak_rss_mib = measure_cold_start(opened.root, picture, options)
+        measure_cold_start(opened.root, picture, engine)
+        cold_start_ms, peak_rss_mib = measure_cold_start(opened.root, picture, engine)
         sustained = None
         if minutes is not None:
             log.info(f"sustained run of {minutes:g} minutes; Ctrl-C ends it with what was measured")
-            with Inspector(opened, **options) as inspector:
+            with Inspector(opened, **engine) as inspector:
                 sustained = run_sustained(inspector, picture, minutes * 60.0)
         manifest = opened.manifest
     total = (times if sustained is None else sustained.times).total
     return BenchReport(
         bundle=manifest.name,
-        engine=engine,
-        precision=precision,
+        engine=variant.engine,
+        precision=variant.precision,
         device=device,
         input_hw=manifest.input.size_hw,
         times=times,

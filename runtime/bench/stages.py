@@ -88,7 +88,7 @@ def summarize(times: StageTimes) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Takt:
-    """Whether the line's cycle time is kept, by the 99th percentile: one hiccup in a hundred is forgiven.
+    """Whether the line keeps its cycle time, by the 99th percentile: one hiccup in 100 is forgiven.
 
     Attributes:
         takt_ms: the cycle time.

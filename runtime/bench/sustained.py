@@ -54,7 +54,7 @@ class Sustained:
 
     @property
     def drift(self) -> float:
-        """Median of the last fifth over that of the first: 1.25 means a quarter slower at the end."""
+        """Median of the last fifth over that of the first: 1.25 is a quarter slower at the end."""
         return drift_of([interval.p50_ms for interval in self.intervals])
 
     def to_json(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _interval(total_ms: Sequence[float], at_s: float) -> Interval:
 
 
 def clock_mhz(cpus: Path = _CPUS) -> float | None:
-    """Mean clock of the cores in MHz, as Linux reports it; None where it does not (virtual machines)."""
+    """Mean clock of the cores in MHz, as Linux reports it; None where it does not."""
     found = _numbers(cpus, "cpufreq/scaling_cur_freq")
     return float(np.mean(found)) / 1000.0 if found else None
 

@@ -1,4 +1,4 @@
-"""Opening a bundle: a folder or one ``.lineside`` zip of it, every file checked before anything is used."""
+"""Opening a bundle, a folder or one ``.lineside`` zip of it: every file is checked before use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime import atomic
 from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
 from runtime.errors import BundleError, HealthError
-from runtime.health.baseline import HEALTH_FILE, Health, read_health
+from runtime.health.baseline import HEALTH_FILE, Health, Limit, read_health, write_health
 
 MANIFEST_FILE = "bundle.json"
 ARCHIVE_SUFFIX = ".lineside"

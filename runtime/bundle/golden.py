@@ -199,8 +199,9 @@ def verify(
 
 def _replayed(bundle: Bundle, variant: Variant, device: str) -> Parity:
     def once() -> Parity:
-        options = {"precision": variant.precision, "device": device}
-        with Inspector(bundle, engine=variant.engine, **options) as inspector:
+        with Inspector(
+            bundle, engine=variant.engine, precision=variant.precision, device=device
+        ) as inspector:
             return replay_golden(bundle, inspector)
 
     found = once()
@@ -239,7 +240,7 @@ def _write(path: Path, said: Compared, score_range: float) -> None:
 
 
 def _load(folder: Path, name: str) -> tuple[Compared, list[UInt8Image], float]:
-    """A reference, the images that it is about, and the range of scores that differences relate to."""
+    """A reference, its images, and the range of scores that differences relate to."""
     try:
         with np.load(folder / name, allow_pickle=False) as stored:
             scores, maps = stored["scores"], stored["maps"]

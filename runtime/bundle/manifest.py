@@ -25,7 +25,7 @@ ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the graph's ``image`` input takes: uint8 (1, height, width, 3), resized by ``resize``."""
+    """What the graph's input ``image`` takes: uint8 (1, height, width, 3), see ``resize``."""
 
     height: Positive
     width: Positive
@@ -40,7 +40,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """Shapes: ``anomaly_map`` (1, 1, map_height, map_width), ``embedding`` (1, embedding_length)."""
+    """Shapes of ``anomaly_map`` (1, 1, map_height, map_width), ``embedding`` (1, its length)."""
 
     map_height: Positive
     map_width: Positive

@@ -48,7 +48,7 @@ def command(
     as_json: bool,
     **engine: Any,
 ) -> None:
-    """Measure latency on this machine: median, tail, jitter, stages, cold start, memory, and whether it lasts.
+    """Measure latency on this machine: median, tail, stages, start, memory, and whether it lasts.
 
     Times run from the file to the verdict, one part at a time. The heat map is drawn only when
     somebody looks, so its time stands apart. Jitter is the standard deviation.

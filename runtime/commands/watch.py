@@ -52,7 +52,7 @@ def command(
     as_json: bool,
     **engine: Any,
 ) -> None:
-    """Inspect parts as they come: pictures that appear in a folder, a video file, a camera or an RTSP URL.
+    """Inspect parts as they come: from a folder that fills up, a video, a camera or an RTSP URL.
 
     Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts
     never lag behind the line. An edited threshold is in force at the next part. Ctrl-C ends it with

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the compiled model."""
+
+
+class EngineOptions(TypedDict, total=False):
+    """What the options --engine, --precision, --device and --threads say, see ``Inspector``."""
+
+    engine: str | Engine
+    precision: str
+    device: str
+    threads: int | None
 
 
 def available_cores() -> int:

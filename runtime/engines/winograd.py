@@ -171,7 +171,7 @@ def _replace(node: ov.Node) -> None:
 
 
 def _interleaved(rows: list[ov.Node], shape: ov.Shape) -> ov.Node:
-    """Rows in their order, and as many as there are. With the channels last, as the engine keeps them, this copies whole rows."""
+    """Rows in their order; with the channels last, as the engine has it, whole rows are copied."""
     batch, channels, height, width = (int(size) for size in shape)
     apart = [
         opset13.unsqueeze(opset13.transpose(row, _constant(0, 2, 3, 1)), _constant(2))
@@ -192,7 +192,7 @@ def _constant(*values: int) -> ov.Node:
 
 
 def _rows(node: ov.Node, bias: Float32 | None) -> list[ov.Node]:
-    """Every fourth row of a convolution's output, from its first row on, from its second on, and so forth.
+    """Every fourth row of a convolution's output: from the first on, from the second on, and so on.
 
     Returns:
         Four tensors (N, O, ceil(h / 4), w).

@@ -99,11 +99,13 @@ class Health:
     set_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def __post_init__(self) -> None:
-        ends = {name: (one.low, one.high) for name, one in self.limits.items()}
-        for name, found in (*ends.items(), *self.values.items()):
+        for name in (*self.limits, *self.values):
             if name not in STATISTICS:
                 raise ValueError(f"expected the statistics {', '.join(STATISTICS)}, found {name!r}")
-            STATISTICS[name].check(value for value in found if value is not None)
+        for name, limit in self.limits.items():
+            STATISTICS[name].check(one for one in (limit.low, limit.high) if one is not None)
+        for name, values in self.values.items():
+            STATISTICS[name].check(values)
 
     def reason(
         self,
@@ -156,7 +158,7 @@ class Health:
 
 
 def keep_settings(new: Health, old: Health | None) -> Health:
-    """A new baseline with the old one's switches, and its scores and score limits of variants that the new one lacks."""
+    """A new baseline with the old one's switches, and its scores of variants that it lacks."""
     if old is None:
         return new
     return replace(

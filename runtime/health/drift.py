@@ -1,4 +1,4 @@
-"""Do the good parts still look like the calibrated ones? The sequential test over raw scores and picture statistics."""
+"""Do the good parts still look as calibrated? A test over raw scores and picture statistics."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class DriftMonitor:
 
 
 def _rounded(name: str, value: float) -> float:
-    """To four digits, a grid that no data has chosen: the collection stays small over months, and the ranks stay exact."""
+    """To a grid that no data has chosen: for months the collection stays small, the ranks exact."""
     return float(f"{value:.4g}") if name == RAW_SCORE else round(value, 3)
 
 

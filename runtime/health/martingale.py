@@ -36,7 +36,7 @@ SIDES: tuple[Side, Side] = ("low", "high")
 
 
 class Ranks:
-    """A growing collection of values that tells a new one's rank among all of them; equal values are stored once."""
+    """A growing collection that tells a new value's rank in it; equal values are stored once."""
 
     def __init__(self, counts: Iterable[tuple[float, int]] = ()) -> None:
         pairs = sorted(counts)

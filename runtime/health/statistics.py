@@ -143,7 +143,7 @@ def measure(image_rgb: UInt8Image) -> dict[str, float]:
       own contrast out.
     * ``red_cast``, ``blue_cast``: mean of red, of blue, minus mean of green, in percent of the mean
       grey level.
-    * ``centre_x``, ``centre_y``: see :func:`centre`.
+    * ``centre_x``, ``centre_y``: see :func:`center`.
 
     Args:
         image_rgb: uint8 (H, W, 3), RGB, at the model's size.
@@ -171,16 +171,16 @@ def measure(image_rgb: UInt8Image) -> dict[str, float]:
 
 
 def center(gray: UInt8Image) -> tuple[float, float]:
-    """Centre of gravity of what differs from the picture's border, in percent of the side from the middle.
+    """Centre of gravity of what differs from the picture's border, in percent of the side.
 
     A part on an even ground moves it by as much as it moves itself; a texture that fills the
     picture has it near the middle.
 
     Args:
-        grey: uint8 (H, W).
+        gray: uint8 (H, W).
 
     Returns:
-        Rightwards and downwards, each in [-50, 50]; 0 for an even picture.
+        Rightwards and downwards from the middle, each in [-50, 50]; 0 for an even picture.
     """
     small = cv2.resize(gray, (PLACE_SIDE, PLACE_SIDE), interpolation=cv2.INTER_AREA).astype(
         np.float32

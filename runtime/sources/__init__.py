@@ -1,4 +1,4 @@
-"""Where parts come from while the line runs: a folder that fills up, a video, a camera, a stream."""
+"""Where parts come from while the line runs: a folder, a video, a camera or a stream."""
 
 from __future__ import annotations
 

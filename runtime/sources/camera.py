@@ -62,7 +62,7 @@ class _Newest:
         self._thread.start()
 
     def take(self) -> Arrival | None:
-        """The newest frame not taken yet, after waiting if need be; None when there is none to come.
+        """The newest frame not taken yet, after waiting for one; None when there is none to come.
 
         Raises:
             Exception: whatever ended the reading.

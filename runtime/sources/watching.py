@@ -9,8 +9,9 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
-from runtime.engines.base import Engine, available_cores
+from runtime.engines.base import EngineOptions, available_cores
 from runtime.errors import ImageError, SourceError
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
@@ -46,13 +47,10 @@ def watch(
     bundle: Path | str,
     sources: Sequence[str],
     *,
-    engine: str | Engine = "openvino",
-    precision: str = "fp32",
-    device: str = "CPU",
-    threads: int | None = None,
     existing: bool = True,
     once: bool = False,
     drift_state: Path | None = None,
+    **engine: Unpack[EngineOptions],
 ) -> Generator[Watched]:
     """Inspect parts as they come, until the sources end or the iterator is closed.
 
@@ -63,10 +61,10 @@ def watch(
     Args:
         bundle: path of a bundle.
         sources: folders, video files, camera numbers or URLs; one compiled model serves all.
-        engine: as for :class:`Inspector`, with ``precision``, ``device`` and ``threads``.
         existing: for folders, whether pictures that are there already count.
         once: for folders, end after the pictures that are there.
         drift_state: file that keeps what the drift test has learnt over a restart; for one source.
+        **engine: as for :class:`Inspector`.
 
     Yields:
         Every part, each source's in its order.
@@ -83,15 +81,8 @@ def watch(
     stop = threading.Event()
     # Each camera drifts on its own.
     drifts = {source: DriftWatch(drift_state) for source in sources}
-    streams = streams_for(sources, device, threads, once=once)
-    with Inspector(
-        bundle,
-        engine=engine,
-        precision=precision,
-        device=device,
-        threads=threads,
-        streams=streams,
-    ) as inspector:
+    streams = streams_for(sources, engine, once=once)
+    with Inspector(bundle, **engine, streams=streams) as inspector:
         found = _found(inspector, sources, stop, existing=existing, once=once)
         for drift in drifts.values():
             drift.begin(inspector.health, inspector.variant.key)
@@ -116,17 +107,16 @@ def can_wait(source: str, *, once: bool) -> bool:
     return Path(source).is_file() or (once and Path(source).is_dir())
 
 
-def streams_for(sources: Sequence[str], device: str, threads: int | None, *, once: bool) -> int:
+def streams_for(sources: Sequence[str], engine: EngineOptions, *, once: bool) -> int:
     """Inferences at once: one a core where there is a backlog, else one a source.
 
     Args:
         sources: what will be watched.
-        device: only CPUs take streams, others queue what they get.
-        threads: CPU threads, or None for all.
+        engine: only CPUs take streams, others queue what they get.
         once: as for :func:`runtime.sources.arrivals`.
     """
-    cores = threads or available_cores()
-    if device != "CPU":
+    cores = engine.get("threads") or available_cores()
+    if engine.get("device", "CPU") != "CPU":
         return 1
     if any(can_wait(source, once=once) for source in sources):
         return cores
