@@ -8,6 +8,7 @@ refuse with ``ValueError``. An array of numbers is ``runtime.types.Floats``.
 from __future__ import annotations
 
 import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -104,13 +105,8 @@ def decode_json(
             todo = "type: pip install --upgrade lineside" if newer else advice
             raise error(f"{where}: expected schema version {version}, found {found!r:.40}; {todo}")
     value = convert(raw, kind, where=where, error=error, advice=advice)
-    if not (known_only or complete):
-        return value
-    read = msgspec.to_builtins(value, enc_hook=_listed)
-    if version is not None:
-        read.pop("schema_version", None)
     try:
-        _compare(raw, read, "", known_only, complete)
+        _compare(raw, value, "", known_only, complete)
     except ValueError as problem:
         raise error(f"{where}: {problem}; {advice}") from problem
     return value
@@ -140,27 +136,28 @@ def _array(kind: Any, value: Any) -> Floats:
     return np.array(numbers, dtype=np.float64)
 
 
-def _listed(array: Floats) -> Any:
-    return array.tolist()
-
-
-def _compare(raw: Any, read: Any, where: str, known_only: bool, complete: bool) -> None:
-    """Refuse what msgspec passes over: fields that the type lacks, and those that the file lacks."""
-    if isinstance(raw, list) and isinstance(read, list | tuple):
-        for at, (one, other) in enumerate(zip(raw, read, strict=False)):
-            _compare(one, other, f"{where}[{at}]", known_only, complete)
-    if not (isinstance(raw, dict) and isinstance(read, dict)):
+def _compare(raw: Any, value: Any, where: str, known_only: bool, complete: bool) -> None:
+    """Refuse what msgspec passes over: fields that the type lacks, or that the file lacks."""
+    if isinstance(value, list | tuple) and isinstance(raw, list):
+        inner = [(f"{where}[{at}]", *pair) for at, pair in enumerate(zip(raw, value, strict=False))]
+    elif isinstance(value, dict):
+        inner = [(f"{where}.{name}", raw[name], one) for name, one in value.items()]
+    elif is_dataclass(value):
+        names = [field.name for field in fields(value) if field.name != "schema_version"]
+        place = f"{where[1:]}: " if where else ""
+        unknown, missing = sorted(raw.keys() - set(names)), set(names) - raw.keys()
+        if known_only and unknown:
+            raise ValueError(
+                f"{place}expected {', '.join(names)} alone, found also {', '.join(unknown)}"
+            )
+        if complete and missing:
+            raise ValueError(f"{place}the field '{min(missing)}' is missing")
+        known = [name for name in names if name in raw]
+        inner = [(f"{where}.{name}", raw[name], getattr(value, name)) for name in known]
+    else:
         return
-    place = f"{where}: " if where else ""
-    unknown, missing = raw.keys() - read.keys(), read.keys() - raw.keys()
-    if known_only and unknown:
-        raise ValueError(
-            f"{place}expected {', '.join(read)} alone, found also {', '.join(sorted(unknown))}"
-        )
-    if complete and missing:
-        raise ValueError(f"{place}the field '{min(missing)}' is missing")
-    for name in raw.keys() & read.keys():
-        _compare(raw[name], read[name], f"{where}.{name}".lstrip("."), known_only, complete)
+    for place, one, other in inner:
+        _compare(one, other, place, known_only, complete)
 
 
 def _sentence(problem: Exception) -> str:

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sources import Arrival, arrivals, shown
-from runtime.sources import pictures as folder
+from runtime.sources import Arrival, arrivals, pictures, shown
 from runtime.sources.camera import newest_frames, read_rgb
 from tests.runtime.tiny import random_image
 
@@ -105,15 +104,16 @@ def mjpeg_server(frames_at_first: int) -> Iterator[str]:
 
 
 def test_a_camera_that_goes_away_is_told_and_watched_again(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    caplog.set_level("INFO", "lineside")
     with mjpeg_server(frames_at_first=30) as url, watching(url) as found:
         found.wait_for(35)
         numbers = [int(name.rpartition("#")[2]) for name in found.names]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] >= 30
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.index("no frames any more") < told.index("frames again")
     assert "secret" not in told
     assert all("secret" not in part.name for part in found.parts)
@@ -188,7 +188,7 @@ def test_what_ends_the_reading_of_a_camera_is_raised_where_it_is_watched() -> No
 
 
 def test_a_recording_that_breaks_off_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
@@ -196,16 +196,17 @@ def test_a_recording_that_breaks_off_is_told(
         writer.write(np.full((64, 64, 3), level, np.uint8))
     writer.release()
     assert len(list(arrivals(str(whole), threading.Event()))) == 40
-    assert "warning" not in capsys.readouterr().err
+    assert "warning" not in caplog.text
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert len(list(arrivals(str(cut), threading.Event()))) < 40
-    assert "cut.avi: expected 40 frames, found " in capsys.readouterr().err
+    assert "cut.avi: expected 40 frames, found " in caplog.text
 
 
 def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lineside")
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     for index in range(3):
@@ -223,7 +224,7 @@ def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
         found.wait_for(4)
         time.sleep(0.5)
     assert found.names == ["0.png", "1.png", "2.png", "new.png"]
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.index("cannot be read; trying again") < told.index("can be read again")
 
 
@@ -268,10 +269,10 @@ def test_only_new_pictures(tmp_path: Path) -> None:
 
 def test_what_is_gone_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
-    known = folder._Known()
+    monkeypatch.setattr(pictures.time, "monotonic", lambda: now[0])
+    known = pictures._Known()
     for day in range(5):
-        now[0] = day * 2.0 * folder.FORGET_S
+        now[0] = day * 2.0 * pictures.FORGET_S
         there = {f"{day}-{index}.png": (1, day) for index in range(100)}
         known.add(known.new_among(there))
         assert known.new_among(there) == {}
