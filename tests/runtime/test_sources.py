@@ -257,6 +257,26 @@ def test_a_picture_written_anew_under_its_old_name_is_a_new_part(tmp_path: Path)
     assert found.names == ["latest.png", "latest.png"]
 
 
+def test_a_folder_is_watched_in_depth(tmp_path: Path) -> None:
+    """A camera that starts a folder a day, one of which lies on another disk; links may go round."""
+    incoming, elsewhere = tmp_path / "incoming", tmp_path / "elsewhere"
+    for name in (incoming / "monday", incoming / ".trash", elsewhere):
+        name.mkdir(parents=True)
+    write_picture(incoming / "monday" / "0.png", 0)
+    write_picture(incoming / ".trash" / "hidden.png", 0)
+    write_picture(elsewhere / "1.png", 1)
+    (incoming / "archive").symlink_to(elsewhere)
+    (elsewhere / "round").symlink_to(incoming)
+    with watching(incoming) as found:
+        found.wait_for(2)
+        (incoming / "tuesday" / "early").mkdir(parents=True)
+        write_picture(incoming / "tuesday" / "early" / "2.png", 2)
+        found.wait_for(3)
+    assert [part.name for part in found.parts] == [
+        str(incoming / name) for name in ("archive/1.png", "monday/0.png", "tuesday/early/2.png")
+    ]
+
+
 def test_only_new_pictures(tmp_path: Path) -> None:
     write_picture(tmp_path / "old.png")
     (tmp_path / "notes.txt").write_text("no picture")
