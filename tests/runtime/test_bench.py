@@ -1,4 +1,5 @@
-"""lineside bench: figures against an independent reckoning, the takt's verdict, a sustained run and its drift."""
+"""lineside bench: figures against an independent reckoning, the takt's verdict, a sustained run and
+its drift."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ def test_drift_compares_the_ends(medians: list[float], drift: float) -> None:
 
 
 class Hot:
-    """An inspector whose box gets hot: real inferences, each followed by a longer and longer pause."""
+    """An inspector whose box gets hot: real inferences, each followed by a longer and longer
+    pause."""
 
     def __init__(self, inspector: Inspector, per_call_s: float) -> None:
         self.inner, self.step, self.calls = inspector, per_call_s, 0

@@ -96,7 +96,8 @@ def test_the_sum_is_over_all_starts_and_the_start_is_where_the_product_is_larges
 
 
 def test_the_promised_rate_of_false_alarms_is_kept_by_exact_bets() -> None:
-    """With uniform ranks and nothing tolerated: at most n / c of the streams alarm within n parts, and not none."""
+    """With uniform ranks and nothing tolerated: at most n / c of the streams alarm within n parts,
+    and not none."""
     rng = np.random.default_rng(5)
     limit, parts, streams = 200.0, 60, 600
     alarms = 0

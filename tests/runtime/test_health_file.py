@@ -1,4 +1,5 @@
-"""health.json and the drift test's state: what is written comes back, and whatever else a file holds is refused."""
+"""health.json and the drift test's state: what is written comes back, and whatever else a file
+holds is refused."""
 
 from __future__ import annotations
 

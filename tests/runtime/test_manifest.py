@@ -1,4 +1,5 @@
-"""bundle.json as text: any JSON either parses or is refused as a bundle error, and what parses is what was written."""
+"""bundle.json as text: any JSON either parses or is refused as a bundle error, and what parses is
+what was written."""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ def write_picture(path: Path, seed: int = 0) -> None:
 
 @contextmanager
 def mjpeg_server(frames_at_first: int) -> Iterator[str]:
-    """A camera on the network whose first connection breaks off after so many frames; later ones last."""
+    """A camera on the network whose first connection breaks off after so many frames; later ones
+    last."""
     connections = []
 
     class Camera(BaseHTTPRequestHandler):
@@ -83,7 +84,10 @@ def mjpeg_server(frames_at_first: int) -> Iterator[str]:
             data = cv2.imencode(".jpg", np.full((64, 64, 3), 100, np.uint8))[1].tobytes()
             try:
                 for _ in range(left):
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    head = (
+                        "--frame\r\nContent-Type: image/jpeg\r\n"
+                        f"Content-Length: {len(data)}\r\n\r\n"
+                    )
                     self.wfile.write(head.encode() + data + b"\r\n")
                     time.sleep(0.01)
             except OSError:
@@ -258,7 +262,8 @@ def test_a_picture_written_anew_under_its_old_name_is_a_new_part(tmp_path: Path)
 
 
 def test_a_folder_is_watched_in_depth(tmp_path: Path) -> None:
-    """A camera that starts a folder a day, one of which lies on another disk; links may go round."""
+    """A camera that starts a folder a day, one of which lies on another disk; links may go
+    round."""
     incoming, elsewhere = tmp_path / "incoming", tmp_path / "elsewhere"
     for name in (incoming / "monday", incoming / ".trash", elsewhere):
         name.mkdir(parents=True)

@@ -144,7 +144,8 @@ def test_a_file_tells_whether_it_is_worth_reading(
 
 
 def test_a_result_that_is_read_twice_keeps_both_readers() -> None:
-    """The addition after it may take no bias along, for somebody else reads the convolution without it."""
+    """The addition after it may take no bias along, for somebody else reads the convolution without
+    it."""
     rng = np.random.default_rng(0)
     weights, bias = parts(rng, 3)
     picture = rng.normal(size=(1, CHANNELS, 9, 9))
