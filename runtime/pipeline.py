@@ -78,9 +78,7 @@ def inspect_all(
 
 
 def inspect_pictures(
-    bundle: Bundle | Path | str,
-    pictures: Sequence[Path],
-    **engine: Unpack[EngineOptions],
+    bundle: Bundle | Path | str, pictures: Sequence[Path], **engine: Unpack[EngineOptions]
 ) -> Iterator[tuple[Path, Prediction | ImageError]]:
     """Inspect files: one with the lowest latency, many with the most of them per second.
 

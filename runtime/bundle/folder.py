@@ -64,8 +64,7 @@ class Bundle:
             found = "a folder without bundle.json" if path.is_dir() else "nothing there"
             raise BundleError(
                 f"{path}: expected a bundle (a folder with bundle.json, or a .lineside file), "
-                f"found {found}; "
-                "make one with: lineside train --out BUNDLE"
+                f"found {found}; make one with: lineside train --out BUNDLE"
             )
         return cls(path, path, _verified_manifest(path))
 

@@ -133,8 +133,7 @@ def _require_device(core: ov.Core, device: str) -> None:
         return
     raise EngineError(
         f"device {device}: expected one that this machine has, found {', '.join(found) or 'none'} "
-        "(and "
-        "AUTO); choose one of these with --device, or install the device's driver"
+        "(and AUTO); choose one of these with --device, or install the device's driver"
     )
 
 

@@ -151,8 +151,7 @@ class Health:
             expected = " to ".join(f"{limit:.3g}" for limit in (low, high) if limit is not None)
             return [
                 f"wrong shape of picture: {width}x{height} pixels, width / height "
-                f"{width / height:.3g}, "
-                f"{expected} expected"
+                f"{width / height:.3g}, {expected} expected"
             ]
         return []
 

@@ -76,8 +76,7 @@ def decode_rgb(source: Path | bytes) -> UInt8Image:
     if decoded is None:
         raise ImageError(
             f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that "
-            "cannot be decoded; "
-            "check that the file is whole and of one of these types"
+            "cannot be decoded; check that the file is whole and of one of these types"
         )
     image_bgr = _to_eight_bit(decoded)
     height, width = image_bgr.shape[:2]
@@ -130,8 +129,7 @@ def _check_pixels(name: str, width: int, height: int) -> None:
     if width > 0 and height > 0 and width * height > MAX_PIXELS:
         raise ImageError(
             f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, found "
-            f"{width}x{height}; "
-            "crop the picture to the part or shrink it first"
+            f"{width}x{height}; crop the picture to the part or shrink it first"
         )
 
 
