@@ -3,7 +3,6 @@ holds is refused."""
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -137,7 +136,7 @@ def test_a_missing_field_is_named(health: Health, tmp_path: Path, field: str) ->
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_any_change_is_read_or_refused_with_a_message(
@@ -219,14 +218,19 @@ def test_the_state_of_another_baseline_is_not_used(health: Health, tmp_path: Pat
     assert read_state(tmp_path / "state.json", settings_only, KEY) is not None
 
 
+@pytest.fixture(scope="module")
+def state(health: Health) -> str:
+    return stored(learned(health, 0.9, parts=45))
+
+
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_a_damaged_state_is_refused_or_works(
-    health: Health, tmp_path: Path, data: st.DataObject
+    health: Health, state: str, tmp_path: Path, data: st.DataObject
 ) -> None:
-    raw = copy.deepcopy(json.loads(stored(learned(health, 0.9, parts=45))))
+    raw = json.loads(state)
     place: Any = raw
     while True:
         key = data.draw(

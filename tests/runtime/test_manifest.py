@@ -77,21 +77,21 @@ def test_what_was_written_is_read() -> None:
     assert parse_manifest(json.dumps(manifest.to_json())) == manifest
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(JSON)
 def test_arbitrary_json_is_no_manifest(value: Any) -> None:
     with pytest.raises(BundleError):
         parse_manifest(json.dumps(value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200))
 def test_arbitrary_text_is_no_manifest(text: str) -> None:
     with pytest.raises(BundleError):
         parse_manifest(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(places(WHOLE)), JSON)
 def test_a_manifest_with_one_value_replaced_parses_or_is_refused(
     place: tuple[Any, ...], value: Any

@@ -181,7 +181,7 @@ def test_the_normalized_score_has_its_three_anchors() -> None:
     assert THRESHOLD.normalized_score(1.75) == pytest.approx(0.25)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(FINITE, FINITE, FINITE, FINITE)
 def test_the_normalized_score_is_monotone_and_agrees_with_the_verdict(
     image_threshold: float, median: float, first: float, second: float
@@ -194,7 +194,7 @@ def test_the_normalized_score_is_monotone_and_agrees_with_the_verdict(
         assert normalized >= 0.5 if raw > image_threshold else normalized <= 0.5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(FINITE, min_size=1, max_size=200), st.floats(1e-4, 0.999))
 def test_the_conformal_quantile_is_an_order_statistic(scores: list[float], alpha: float) -> None:
     found = conformal_quantile(scores, alpha)

@@ -78,7 +78,7 @@ def test_the_transforms_filter(kernel_rows: int) -> None:
     assert len(of_kernel) == ROWS + kernel_rows - 1 < ROWS * kernel_rows
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     kernel=st.sampled_from([3, 4]),
     height=st.integers(7, 21),
