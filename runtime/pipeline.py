@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -49,7 +50,7 @@ class Feed(Generic[Item]):
 
 def inspect_all(
     inspector: Inspector, items: Iterable[Item], source_of: Callable[[Item], Source]
-) -> Iterator[tuple[Item, Prediction | ImageError]]:
+) -> Generator[tuple[Item, Prediction | ImageError]]:
     """Inspect parts on the inspector's streams.
 
     A part is taken from ``items`` only when there is room for it, so a slow consumer holds the
@@ -96,8 +97,10 @@ def inspect_pictures(
     """
     many = len(pictures) > MANY and engine.get("device", "CPU") == "CPU"
     streams = (engine.get("threads") or available_cores()) if many else 1
-    with Inspector(bundle, **engine, streams=streams) as inspector:
-        found = inspect_all(inspector, pictures, lambda path: path)
+    with (
+        Inspector(bundle, **engine, streams=streams) as inspector,
+        closing(inspect_all(inspector, pictures, lambda path: path)) as found,
+    ):
         yield from track(found, "inspecting", len(pictures))
 
 
@@ -130,13 +133,17 @@ def run_feeds(
         Exception: whatever ``work`` or a source raises; parts in flight are dropped.
     """
     ending = stop or threading.Event()
-    results: SimpleQueue[_Taken[Item, Result] | BaseException | None] = SimpleQueue()
+    # Each part with what is being made of it and the room that it takes; None at a source's end.
+    results: SimpleQueue[
+        tuple[Item, Future[Result], threading.Semaphore] | BaseException | None
+    ] = SimpleQueue()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lineside")
 
     def take(feed: Feed[Item]) -> None:
+        free = threading.Semaphore(feed.window)
         try:
-            for taken in _take(feed, lambda item: pool.submit(work, item), ending):
-                results.put(taken)
+            for item in _with_room(feed.items, free, ending):
+                results.put((item, pool.submit(work, item), free))
         except BaseException as error:
             if not ending.is_set():
                 results.put(error)
@@ -158,8 +165,9 @@ def run_feeds(
             elif isinstance(found, BaseException):
                 raise found
             else:
-                yield found.item, found.future.result()
-                found.room.give_back()
+                item, future, free = found
+                yield item, future.result()
+                free.release()
     finally:
         ending.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -167,39 +175,18 @@ def run_feeds(
             thread.join(timeout=_PATIENCE_S)
 
 
-def _take(
-    feed: Feed[Item], submit: Callable[[Item], Future[Result]], ending: threading.Event
-) -> Iterator[_Taken[Item, Result]]:
-    """Parts of one source, each handed to a worker when there is room for it."""
-    room = _Room(feed.window)
-    iterator = iter(feed.items)
-    while room.take(ending):
+def _with_room(
+    items: Iterable[Item], free: threading.Semaphore, ending: threading.Event
+) -> Iterator[Item]:
+    """Items, each taken only when there is room for it, and none once all is ending."""
+    iterator = iter(items)
+    while not ending.is_set():
+        if not free.acquire(timeout=0.1):
+            continue
+        if ending.is_set():
+            return
         try:
             item = next(iterator)
         except StopIteration:
             return
-        yield _Taken(room, item, submit(item))
-
-
-@dataclass(frozen=True)
-class _Taken(Generic[Item, Result]):
-    room: _Room
-    item: Item
-    future: Future[Result]
-
-
-class _Room:
-    """Room for a number of parts, given up when all is ending."""
-
-    def __init__(self, places: int) -> None:
-        self._free = threading.Semaphore(places)
-
-    def take(self, ending: threading.Event) -> bool:
-        """Wait for room; False when there is none to come."""
-        while not ending.is_set():
-            if self._free.acquire(timeout=0.1):
-                return not ending.is_set()
-        return False
-
-    def give_back(self) -> None:
-        self._free.release()
+        yield item
