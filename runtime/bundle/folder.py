@@ -296,6 +296,11 @@ def _unpack(path: Path, target: Path) -> None:
                 )
             for member in members:
                 safe_member(member.filename)
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise BundleError(
+                        f"{path}: expected files that are stored or deflated, found another "
+                        "compression; type: lineside pack BUNDLE OUT"
+                    )
                 if (member.external_attr >> 16) & 0o170000 == 0o120000:
                     raise BundleError(
                         f"{path}: expected plain files only, found a symbolic link; do not use "
@@ -309,7 +314,7 @@ def _unpack(path: Path, target: Path) -> None:
             f"{path}: expected room in {target.parent} to unpack it, but {error.strerror}; free "
             "some, or set TMPDIR to another disk"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise _no_archive(path, error) from error
 
 
