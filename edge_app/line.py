@@ -96,7 +96,12 @@ class Line:
             warning = f"{inspector.threshold_problem} {inspector.health_problem}".strip()
             prediction = inspector.inspect(image_rgb)
             if sample is None and content != self._last:
-                self._drift.see(inspector, prediction)
+                self._drift.see(
+                    inspector.health,
+                    inspector.variant.key,
+                    prediction.statistics,
+                    prediction.pred_score,
+                )
                 self._last = content
             alarm = self._drift.alarm
         point = make_point(

@@ -16,7 +16,7 @@ from export.reference import ReferenceModel
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
-from runtime.engines import Engine, open_engine
+from runtime.engines.base import Engine, open_engine
 from runtime.errors import ImageError, ParityError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image

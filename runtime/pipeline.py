@@ -8,21 +8,28 @@ sharing every one of them out over all.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, Unpack
 
+from runtime.bundle.folder import Bundle
+from runtime.engines.base import EngineOptions, available_cores
 from runtime.errors import ImageError
 from runtime.inspector import Inspector, Source
 from runtime.prediction import Prediction
+from runtime.progress import track
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Parts in flight for each stream: enough that none waits for work, few enough that memory stays
 # bounded.
 WINDOW = 2
+# Below this many pictures the second stream's start-up costs more than it brings.
+MANY = 16
 # How long a source that hangs may hold up the end.
 _PATIENCE_S = 2.0
 
@@ -43,7 +50,7 @@ class Feed(Generic[Item]):
 
 def inspect_all(
     inspector: Inspector, items: Iterable[Item], source_of: Callable[[Item], Source]
-) -> Iterator[tuple[Item, Prediction | ImageError]]:
+) -> Generator[tuple[Item, Prediction | ImageError]]:
     """Inspect parts on the inspector's streams.
 
     A part is taken from ``items`` only when there is room for it, so a slow consumer holds the
@@ -71,6 +78,32 @@ def inspect_all(
     yield from run_feeds([Feed(items, WINDOW * inspector.streams)], work, inspector.streams)
 
 
+def inspect_pictures(
+    bundle: Bundle | Path | str, pictures: Sequence[Path], **engine: Unpack[EngineOptions]
+) -> Iterator[tuple[Path, Prediction | ImageError]]:
+    """Inspect files: one with the lowest latency, many with the most of them per second.
+
+    Args:
+        bundle: as for :class:`Inspector`.
+        pictures: files.
+        **engine: as for :class:`Inspector`.
+
+    Yields:
+        Each file with its prediction, or with the error of one that cannot be read, in order.
+
+    Raises:
+        BundleError: the bundle is unusable.
+        EngineError: the engine is not available, or fails.
+    """
+    many = len(pictures) > MANY and engine.get("device", "CPU") == "CPU"
+    streams = (engine.get("threads") or available_cores()) if many else 1
+    with (
+        Inspector(bundle, **engine, streams=streams) as inspector,
+        closing(inspect_all(inspector, pictures, lambda path: path)) as found,
+    ):
+        yield from track(found, "inspecting", len(pictures))
+
+
 def inspect_or_error(inspector: Inspector, source: Source) -> Prediction | ImageError:
     """A prediction, or the error of a picture that cannot be read."""
     try:
@@ -84,7 +117,7 @@ def run_feeds(
     work: Callable[[Item], Result],
     workers: int,
     stop: threading.Event | None = None,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result]]:
     """Work on the parts of several sources at once.
 
     Args:
@@ -100,13 +133,17 @@ def run_feeds(
         Exception: whatever ``work`` or a source raises; parts in flight are dropped.
     """
     ending = stop or threading.Event()
-    results: SimpleQueue[_Taken[Item, Result] | BaseException | None] = SimpleQueue()
+    # Each part with what is being made of it and the room that it takes; None at a source's end.
+    results: SimpleQueue[
+        tuple[Item, Future[Result], threading.Semaphore] | BaseException | None
+    ] = SimpleQueue()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lineside")
 
     def take(feed: Feed[Item]) -> None:
+        free = threading.Semaphore(feed.window)
         try:
-            for taken in _take(feed, lambda item: pool.submit(work, item), ending):
-                results.put(taken)
+            for item in _with_room(feed.items, free, ending):
+                results.put((item, pool.submit(work, item), free))
         except BaseException as error:
             if not ending.is_set():
                 results.put(error)
@@ -128,8 +165,9 @@ def run_feeds(
             elif isinstance(found, BaseException):
                 raise found
             else:
-                yield found.item, found.future.result()
-                found.room.give_back()
+                item, future, free = found
+                yield item, future.result()
+                free.release()
     finally:
         ending.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -137,39 +175,18 @@ def run_feeds(
             thread.join(timeout=_PATIENCE_S)
 
 
-def _take(
-    feed: Feed[Item], submit: Callable[[Item], Future[Result]], ending: threading.Event
-) -> Iterator[_Taken[Item, Result]]:
-    """Parts of one source, each handed to a worker when there is room for it."""
-    room = _Room(feed.window)
-    iterator = iter(feed.items)
-    while room.take(ending):
+def _with_room(
+    items: Iterable[Item], free: threading.Semaphore, ending: threading.Event
+) -> Iterator[Item]:
+    """Items, each taken only when there is room for it, and none once all is ending."""
+    iterator = iter(items)
+    while not ending.is_set():
+        if not free.acquire(timeout=0.1):
+            continue
+        if ending.is_set():
+            return
         try:
             item = next(iterator)
         except StopIteration:
             return
-        yield _Taken(room, item, submit(item))
-
-
-@dataclass(frozen=True)
-class _Taken(Generic[Item, Result]):
-    room: _Room
-    item: Item
-    future: Future[Result]
-
-
-class _Room:
-    """Room for a number of parts, given up when all is ending."""
-
-    def __init__(self, places: int) -> None:
-        self._free = threading.Semaphore(places)
-
-    def take(self, ending: threading.Event) -> bool:
-        """Wait for room; False when there is none to come."""
-        while not ending.is_set():
-            if self._free.acquire(timeout=0.1):
-                return not ending.is_set()
-        return False
-
-    def give_back(self) -> None:
-        self._free.release()
+        yield item

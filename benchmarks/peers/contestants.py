@@ -21,7 +21,7 @@ from calibration.int8.variant import ATTEMPTS, SEARCH_ALONE
 from export.bundling import build_graph
 from export.convert import to_onnx, to_openvino
 from runtime.bundle.manifest import EngineName
-from runtime.engines import open_engine
+from runtime.engines.base import open_engine
 from runtime.engines.quiet import ov
 from runtime.images.preprocess import load_image
 from runtime.types import UInt8Image

@@ -52,7 +52,7 @@ def command(
     """
     from edge_app.retention import Limits
     from runtime.console import emit_json
-    from runtime.text import printable
+    from runtime.console import printable
 
     limits = Limits(max_parts, max_days, max_mib)
     if limits == Limits():

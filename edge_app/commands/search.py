@@ -83,7 +83,7 @@ def _print(found: Found) -> None:
     from rich.table import Table
 
     from runtime.console import wide_console
-    from runtime.text import printable
+    from runtime.console import printable
 
     console = wide_console()
     if not console.is_terminal:

@@ -21,7 +21,7 @@ from runtime.errors import BundleError, ImageError
 from runtime.images.dataset import Part, list_categories
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.text import readable
+from runtime.atomic import readable
 from runtime.types import UInt8Image
 
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}

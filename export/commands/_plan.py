@@ -9,13 +9,13 @@ import click
 
 from export.commands._train import require_writable
 from export.plan.candidates import Grid
+from export.plan.chart import check_plot_path
 from export.plan.choose import Budget, nearest, pareto
 from export.plan.run import Plan, Question, plan
 from export.plan.show import plot, table
 from export.recipe import Recipe
 from export.recipe_file import make_recipe, read_recipe_file
 from runtime import atomic
-from runtime.bench.plot import check_plot_path
 from runtime.console import emit_json, say
 from runtime.errors import TrainingError
 from runtime.images.dataset import load_category

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from runtime.engines.tensors import FEATURES_PREFIX, OUTPUTS
+from runtime.engines.base import FEATURES_PREFIX, OUTPUTS
 
 
 class InferenceGraph(nn.Module):
@@ -33,7 +33,7 @@ class InferenceGraph(nn.Module):
         """The three outputs from what the networks say, and tensors on the way to them, by their names."""
 
     def seams(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Tensors inside the graph where one part ends and another begins, by their names (``runtime.engines.tensors``)."""
+        """Tensors inside the graph where one part ends and another begins, by their names (``runtime.engines.base``)."""
         return self._run(image)[1]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

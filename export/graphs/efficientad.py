@@ -22,7 +22,7 @@ from export.graphs.base import InferenceGraph
 from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good_scores_buffer
 from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
-from runtime.engines.tensors import ANOMALY_MAP, EMBEDDING, PRED_SCORE
+from runtime.engines.base import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 _PAD = 4
 

@@ -21,7 +21,7 @@ from export.graphs.descriptor import DESCRIPTOR_PATCHES, defect_descriptor, good
 from export.graphs.gaussian import SeparableGaussian
 from export.graphs.scaling import Uint8Input
 from export.projection import Projection, stack
-from runtime.engines.tensors import (
+from runtime.engines.base import (
     ANOMALY_MAP,
     EMBEDDING,
     PRED_SCORE,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from export.plan.chart import BLUE, GREY, ORANGE, Panel, Series, draw
 from export.plan.choose import Budget, Measured, pareto
 from export.plan.run import Plan
-from runtime.chart import BLUE, GREY, ORANGE, Panel, Series, draw
 
 _HEAD = (
     "",

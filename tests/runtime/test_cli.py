@@ -1,4 +1,5 @@
-"""The command line as a user meets it: in a process of its own, by its exit code, stdout and stderr."""
+"""The command line as a user meets it: in a process of its own, by its exit code, stdout and
+stderr."""
 
 from __future__ import annotations
 
@@ -86,7 +87,11 @@ def test_the_version_is_the_distributions() -> None:
     assert lineside("--version").stdout.startswith("lineside, version ")
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_BUNDLE if name in COMMANDS])
+# The page's framework takes seconds to import.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "app")) for name in WITH_BUNDLE],
+)
 def test_a_missing_bundle_is_one_line(name: str, tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "picture.png"), random_image(0))
     line = fails_in_one_line(lineside(name, "no-such-bundle", *WITH_BUNDLE[name], cwd=tmp_path))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-NAMES = ("export", "runtime", "calibration", "edge_app")
+NAMES = ("lineside", "export", "runtime", "calibration", "edge_app")
 ROOT = Path(__file__).resolve().parents[2]
 
 
+OWNERS = functools.cache(packages_distributions)
+
+
 def owners(name: str) -> set[str]:
-    return set(packages_distributions().get(name, []))
+    return set(OWNERS().get(name, []))
 
 
 @pytest.mark.parametrize("name", NAMES)

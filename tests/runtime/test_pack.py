@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from runtime.bundle.folder import Bundle, pack_archive
-from runtime.commands.pack import command
 from runtime.errors import BundleError
 from runtime.inspector import Inspector
+from tests.cli import lineside
 from tests.runtime.tiny import random_image, write_bundle
 from tests.runtime.unwell import CAMERA, write_healthy_bundle
 
@@ -22,8 +21,8 @@ from tests.runtime.unwell import CAMERA, write_healthy_bundle
 def test_a_packed_bundle_gives_the_same_score(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     packed = tmp_path / "tiny.lineside"
-    done = CliRunner().invoke(command, [str(bundle), str(packed)])
-    assert done.exit_code == 0, done.output
+    done = lineside("pack", bundle, packed)
+    assert done.returncode == 0, done.stderr
     with Inspector(bundle) as folder, Inspector(packed) as file:
         assert (
             folder.inspect(random_image(1)).pred_score == file.inspect(random_image(1)).pred_score
@@ -32,30 +31,24 @@ def test_a_packed_bundle_gives_the_same_score(tmp_path: Path) -> None:
 
 def test_a_damaged_bundle_or_a_wrong_name_is_refused(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
-    with pytest.raises(BundleError, match=r"expected a name that ends in \.lineside"):
-        CliRunner().invoke(
-            command, [str(bundle), str(tmp_path / "tiny.zip")], catch_exceptions=False
-        )
+    line = lineside("pack", bundle, tmp_path / "tiny.zip").line()
+    assert "expected a name that ends in .lineside" in line
     model = next(bundle.rglob("*.bin"))
     model.write_bytes(model.read_bytes() + b"x")
-    with pytest.raises(BundleError, match="expected sha256"):
-        CliRunner().invoke(
-            command, [str(bundle), str(tmp_path / "t.lineside")], catch_exceptions=False
-        )
+    assert "expected sha256" in lineside("pack", bundle, tmp_path / "t.lineside").line()
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_what_would_destroy_a_bundle_is_refused(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     packed = tmp_path / "tiny.lineside"
-    assert CliRunner().invoke(command, [str(bundle), str(packed)]).exit_code == 0
+    assert lineside("pack", bundle, packed).returncode == 0
     before = packed.read_bytes()
     for arguments, expected in (
         ((packed, packed), "found a packed one"),
         ((bundle, bundle / "x.lineside"), "outside of the bundle"),
     ):
-        with pytest.raises(BundleError, match=expected):
-            CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+        assert expected in lineside("pack", *arguments).line()
     assert packed.read_bytes() == before
     Bundle.open(bundle)
 
@@ -64,10 +57,7 @@ def test_files_from_a_box_without_a_clock_are_packed(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     os.utime(bundle / "thresholds.json", (0, 0))
     packed = tmp_path / "tiny.lineside"
-    assert (
-        CliRunner().invoke(command, [str(bundle), str(packed)], catch_exceptions=False).exit_code
-        == 0
-    )
+    assert lineside("pack", bundle, packed).returncode == 0
     with Bundle.open(packed) as opened:
         assert opened.thresholds() == Bundle.open(bundle).thresholds()
 
@@ -113,4 +103,20 @@ def test_no_room_to_unpack_is_not_a_damaged_bundle(
 
     monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
     with pytest.raises(BundleError, match=r"expected room in .* set TMPDIR"):
+        Bundle.open(packed)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_only_common_compressions_are_unpacked(tmp_path: Path, compression: int) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    packed = tmp_path / "tile.lineside"
+    with zipfile.ZipFile(packed, "w", compression) as archive:
+        for path in (path for path in bundle.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(bundle).as_posix())
+    if compression == zipfile.ZIP_DEFLATED:
+        Bundle.open(packed).close()
+        return
+    damaged = packed.read_bytes()
+    packed.write_bytes(damaged[:200] + bytes(50) + damaged[250:])
+    with pytest.raises(BundleError, match="expected"):
         Bundle.open(packed)

@@ -1,11 +1,10 @@
-"""The figures of the certificate, and golden images that catch an engine computing something else."""
+"""The figures of the certificate, and golden images that catch an engine computing something
+else."""
 
 from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from runtime.bundle.golden import (
 from runtime.engines.base import Arrays
 from runtime.errors import BundleError, EngineError
 from runtime.inspector import Inspector
+from tests.cli import Done, lineside
 from tests.runtime.tiny import ENGINES, reseal, write_bundle
 
 
@@ -206,19 +206,9 @@ def test_a_damaged_model_cache_is_found_and_made_anew(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LINESIDE_CACHE_DIR", str(tmp_path / "cache"))
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "lineside",
-        "verify",
-        str(bundle),
-        "--engine",
-        "openvino",
-    ]
 
-    def verify() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    def verify() -> Done:
+        return lineside("verify", bundle, "--engine", "openvino")
 
     assert verify().returncode == 0
     (blob,) = (tmp_path / "cache" / "openvino").glob("*.blob")

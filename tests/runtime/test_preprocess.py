@@ -47,7 +47,8 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and holds almost no pixels: a few bytes that would cost gigabytes."""
+    """A PNG that declares a size and holds almost no pixels: a few bytes that would cost
+    gigabytes."""
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
         (b"IDAT", zlib.compress(b"\0" * 64)),
@@ -234,13 +235,13 @@ def test_a_file_and_its_bytes_give_the_same_tensor(tmp_path: Path) -> None:
     assert from_file.shape == (16, 24, 3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(MAGIC), st.binary(max_size=200))
 def test_arbitrary_bytes_decode_or_raise_image_error(magic: bytes, rest: bytes) -> None:
     check_decodes_or_refuses(magic + rest)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(FORMATS), st.data())
 def test_a_damaged_picture_decodes_or_raises_image_error(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(encode(Image.fromarray(SMOOTH), kind))
@@ -262,7 +263,7 @@ def check_decodes_or_refuses(data: bytes) -> None:
     assert min(decoded.shape[:2]) >= MIN_SIDE
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_shrinking_by_whole_factors_is_the_block_mean(rows: int, columns: int, seed: int) -> None:
     height, width = 16, 24

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Literal
+
+from runtime.errors import LinesideError
 
 Kind = Literal["line", "dots", "bars"]
 # Told apart by colour-blind eyes and in grey.
@@ -58,6 +61,22 @@ class Panel:
     marks: Sequence[tuple[str, float]] = ()
     limits: Sequence[tuple[str, float]] = ()
     from_zero: bool = True
+
+
+def check_plot_path(path: Path) -> None:
+    """Refuse what cannot be written before minutes are spent on measuring.
+
+    Raises:
+        LinesideError: another suffix than .svg, or no such folder.
+    """
+    if path.suffix.lower() != ".svg":
+        raise LinesideError(
+            f"--plot {path}: expected a file name that ends in .svg, found '{path.suffix}'"
+        )
+    if not path.absolute().parent.is_dir():
+        raise LinesideError(
+            f"--plot {path}: expected an existing folder, found none; type: mkdir -p {path.parent}"
+        )
 
 
 def draw(panels: Sequence[Panel]) -> str:
