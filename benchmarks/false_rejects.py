@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import betabinom
 
-from calibration.guarantee import Promise, promise
 from calibration.scoring import learned_digests, score_pictures
+from calibration.threshold_rules import Promise, promise
 from runtime.errors import LinesideError
 from runtime.inspector import Inspector
 from runtime.types import Floats

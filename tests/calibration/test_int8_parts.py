@@ -1,4 +1,4 @@
-"""The parts of INT8 quantisation that need no model: the bank, the gate, the sharing out of pictures."""
+"""INT8 without a model: the bank, the gate, the sharing out of pictures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
+from calibration.int8 import gate
 from calibration.int8.bank import rebuild_bank
-from calibration.int8.gate import Bounds, Scores, compare
-from calibration.int8.pictures import share_out
-from calibration.int8.sensitivity import shallowest_first
+from calibration.int8.gate import Bounds
+from calibration.int8.networks import shallowest_first
+from calibration.int8.parts import share_out
 from calibration.int8.variant import matched
 from calibration.scoring import digest_of
 from runtime.bundle.thresholds import Threshold
@@ -47,9 +48,13 @@ NONE = np.zeros(0)
 
 
 def of(good, bad=NONE, synthetic=NONE):
-    return Scores(
-        np.asarray(good, np.float64), np.asarray(bad, np.float64), np.asarray(synthetic, np.float64)
-    )
+    return [np.asarray(scores, np.float64) for scores in (good, bad, synthetic)]
+
+
+def compare(fp32, int8, thresholds, bounds):
+    good, bad, _ = fp32
+    both = np.concatenate(fp32), np.concatenate(int8)
+    return gate.compare(*both, len(good), len(bad), thresholds, bounds)
 
 
 @given(seed=st.integers(0, 2**16))

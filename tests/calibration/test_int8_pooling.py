@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openvino import opset13
 
-from calibration.int8.pooling import pooling_as_convolutions
+from calibration.int8.graph import pooling_as_convolutions
 
 
 def pooled(kernel=(2, 2), pad=0, **options):

@@ -13,7 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
-from calibration.pixel_metrics import PixelScores, aupro, pixel_auroc
+from calibration.pixel_metrics import FPR_LIMIT, PixelScores
+
+
+def counted(maps, masks):
+    pixels = PixelScores()
+    for heat, mask in zip(maps, masks, strict=True):
+        pixels.add(heat, mask)
+    return pixels
+
+
+def pixel_auroc(maps, masks):
+    return counted(maps, masks).auroc()
+
+
+def aupro(maps, masks, limit=FPR_LIMIT):
+    return counted(maps, masks).aupro(limit)
 
 
 def smooth(rng, sigma, size=48):
