@@ -141,7 +141,7 @@ def test_perfect_separation_of_few_parts_is_no_certainty():
 
 @pytest.mark.parametrize(("n_good", "n_bad"), [(6, 18), (20, 20), (50, 5)])
 def test_newcombe_solves_its_equation(n_good, n_bad):
-    """At the lower end the deviation is 1.96 times the Hanley-McNeil standard error there (written out anew)."""
+    """At the lower end it is off by 1.96 Hanley-McNeil standard errors there, written out anew."""
     low = auroc_interval([False] * n_good + [True] * n_bad, [0.0] * n_good + [1.0] * n_bad).low
     half = (n_good + n_bad) / 2 - 1
     variance = (

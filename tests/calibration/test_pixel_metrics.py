@@ -1,4 +1,4 @@
-"""Pixel AUROC against scikit-learn, AUPRO against anomalib and against a loop written from the definition."""
+"""Pixel AUROC against scikit-learn, AUPRO against anomalib and a loop from its definition."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_aupro_agrees_with_anomalib(signal, limit):
 
 
 def brute_aupro(maps, masks, limit):
-    """Bergmann et al. 2020, section 4.3.3, threshold by threshold, on integer maps with few values."""
+    """Bergmann et al. 2020, section 4.3.3, threshold by threshold, on maps with few values."""
     regions = []
     for index, mask in enumerate(masks):
         count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)

@@ -51,7 +51,7 @@ def test_images_needed_on_average(rate, needed):
 
 @given(st.integers(1, 1500), st.floats(0.002, 0.4), st.floats(0.5, 0.995))
 def test_rank_is_the_smallest_that_keeps_the_promise(n_good, rate, confidence):
-    """The coverage of the k-th of n scores follows Beta(k, n - k + 1): a law the code does not use."""
+    """The k-th of n scores covers Beta(k, n - k + 1): a law that the code does not use."""
     rank = threshold_rules.tolerance_rank(n_good, rate, confidence)
     enough = n_good >= threshold_rules.images_needed(rate, confidence)
     assert (rank <= n_good) == enough
@@ -77,7 +77,7 @@ def test_best_rate_with_few_images_is_what_their_maximum_keeps(n_good, confidenc
 
 
 def true_rates(promised, draws, seed, values=None):
-    """True false-reject rates of many calibrations, scores uniform on [0, 1], or rounded to a grid with ties."""
+    """True false-reject rates of many calibrations, scores uniform on [0, 1] or on a grid."""
     rng = np.random.default_rng(seed)
     scores = rng.random((draws, promised.n_good))
     if values is not None:
@@ -114,7 +114,7 @@ def test_simulation_confident_promise_is_kept(n_good, rate, confidence):
 
 @pytest.mark.parametrize("confidence", [None, 0.95])
 def test_simulation_promises_hold_with_tied_scores(confidence):
-    """Scores on a grid of 30 values: strictly above the threshold is rejected, so ties can only lower the rate."""
+    """Only what lies strictly above is rejected, so ties on a grid can only lower the rate."""
     promised = threshold_rules.promise(300, 0.05, confidence)
     rates = true_rates(promised, DRAWS, seed=5, values=30)
     if confidence is None:
@@ -124,7 +124,7 @@ def test_simulation_promises_hold_with_tied_scores(confidence):
 
 
 def test_the_average_promise_alone_often_fails_for_one_calibration():
-    """Why confidence exists: with 99 images the 1 % on average is exceeded in more than a third of calibrations."""
+    """Why confidence exists: of calibrations on 99 images, a third exceed the 1 % on average."""
     promised = threshold_rules.promise(99, 0.01, None)
     assert (true_rates(promised, DRAWS, seed=1) > 0.01).mean() > 0.33
 
