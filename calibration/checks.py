@@ -50,12 +50,7 @@ def suspects(good_scores: npt.ArrayLike) -> list[int]:
 
 
 def look_like_another_part(good_scores: npt.ArrayLike, recorded: Threshold) -> bool:
-    """Whether the recorded threshold would reject most of the "good" parts.
-
-    Args:
-        good_scores: raw scores (n,).
-        recorded: a threshold that good parts set before.
-    """
+    """Whether a threshold that good parts set before would reject most of these (n,)."""
     return float(np.median(np.asarray(good_scores))) > recorded.image_threshold
 
 
@@ -63,11 +58,7 @@ def look_trained_on(good_scores: npt.ArrayLike, recorded: Threshold) -> bool:
     """Whether scores are so low that training may have seen these pictures.
 
     PatchCore keeps patches of its training pictures, so these score lower than any new part; a
-    threshold set on them would reject most good parts.
-
-    Args:
-        good_scores: raw scores (n,).
-        recorded: a threshold that good parts set before.
+    threshold set on them would reject most good parts. ``recorded`` was set by good parts before.
     """
     span = recorded.image_threshold - recorded.median_good_score
     middle = float(np.median(np.asarray(good_scores)))
@@ -112,16 +103,7 @@ def check_good(pictures: Pictures, good: Scored, recorded: Thresholds, *, force:
 
 
 def refuse_another_part(pictures: Pictures, good: Scored, recorded: Thresholds) -> None:
-    """Refuse pictures of which the last threshold from good parts would reject most.
-
-    Args:
-        pictures: where the good parts are, for the message.
-        good: the scored good parts.
-        recorded: thresholds before the calibration.
-
-    Raises:
-        DataError: the pictures look like another part.
-    """
+    """The refusal of :func:`check_good`: the last threshold from good parts would reject most."""
     key, scores = good.reference
     old = last_from_good_parts(recorded, key)
     if old is not None and look_like_another_part(scores, old):

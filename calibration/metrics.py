@@ -1,7 +1,8 @@
-"""Image-level metrics: pure functions on labels and raw scores. Undefined is NaN.
+"""Image-level metrics: pure functions on labels, bool (n,), and raw scores (n,). Undefined is NaN.
 
 Labels are True for anomalous parts; a higher score means more anomalous. As everywhere, a part is
-flagged when its score is strictly greater than the threshold.
+flagged when its score is strictly greater than the threshold. What cannot be scored is a fault of
+the caller: other lengths, or a score that is not finite, are a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -58,10 +59,6 @@ def image_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 
     Ties count half.
 
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
-
     Returns:
         A value in [0, 1]; NaN when one class is missing.
     """
@@ -73,10 +70,6 @@ def image_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 
 def f1_max(labels: npt.ArrayLike, scores: npt.ArrayLike) -> F1Max:
     """Largest F1 of the class "anomalous" over all thresholds.
-
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
 
     Returns:
         F1 and a threshold halfway between the lowest flagged score and the highest one left alone;
@@ -94,12 +87,7 @@ def f1_max(labels: npt.ArrayLike, scores: npt.ArrayLike) -> F1Max:
 
 
 def halfway_below(scores: Floats, lowest_flagged: float) -> float:
-    """Threshold halfway between a score that must be flagged and the next lower one that occurs.
-
-    Args:
-        scores: all raw scores (n,).
-        lowest_flagged: one of them.
-    """
+    """Threshold halfway between a score that must be flagged and the next lower one in (n,)."""
     lower = scores[scores < lowest_flagged]
     below = float(lower.max()) if lower.size else math.nextafter(lowest_flagged, -math.inf)
     middle = below + (lowest_flagged - below) / 2.0
@@ -108,13 +96,7 @@ def halfway_below(scores: Floats, lowest_flagged: float) -> float:
 
 
 def confusion_at(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float) -> Confusion:
-    """Counts of right and wrong verdicts at a threshold.
-
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
-        threshold: raw score; strictly above is flagged.
-    """
+    """Counts of right and wrong verdicts at a threshold, a raw score."""
     truth, values = _checked(labels, scores)
     flagged = values > threshold
     return Confusion(
@@ -127,12 +109,7 @@ def confusion_at(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float)
 
 
 def roc_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """ROC curve.
-
-    Returns:
-        False-positive and true-positive rates, both (k,) and rising; empty when one class is
-        missing.
-    """
+    """False- and true-positive rates, both (k,) and rising; empty without both classes."""
     truth, values = _checked(labels, scores)
     if not _both_classes(truth):
         return np.empty(0), np.empty(0)
@@ -141,11 +118,7 @@ def roc_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Fl
 
 
 def pr_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Precision-recall curve.
-
-    Returns:
-        Recall (falling to 0) and precision, both (k,); empty without an anomalous part.
-    """
+    """Recall (falling to 0) and precision, both (k,); empty without an anomalous part."""
     truth, values = _checked(labels, scores)
     if not truth.any():
         return np.empty(0), np.empty(0)
@@ -163,7 +136,7 @@ def auroc_interval(
     method 5), which stays honest there.
 
     Args:
-        labels: bool (n,), True for anomalous.
+        labels: bool (n,).
         scores: raw scores (n,).
         draws: number of resamples.
         seed: of the resampling.
@@ -180,11 +153,6 @@ def auroc_interval(
 
 
 def _checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Floats]:
-    """Labels and scores as flat arrays.
-
-    Raises:
-        ValueError: lengths differ, or a score is not finite (a fault of the caller, not of a user).
-    """
     truth = np.asarray(labels, dtype=np.bool_).ravel()
     values = np.asarray(scores, dtype=np.float64).ravel()
     if truth.size != values.size or not np.isfinite(values).all():
@@ -195,7 +163,6 @@ def _checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Floa
 
 
 def _both_classes(truth: Labels) -> bool:
-    """Whether there are good and anomalous parts."""
     return bool(truth.any() and not truth.all())
 
 

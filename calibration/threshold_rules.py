@@ -154,13 +154,7 @@ def promise(n_good: int, max_false_rejects: float, confidence: float | None) -> 
 
 
 def tolerance_rank(n_good: int, max_false_rejects: float, confidence: float) -> int:
-    """Smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >= confidence; n + 1 when no k does.
-
-    Args:
-        n_good: number n of good scores.
-        max_false_rejects: alpha in (0, 1).
-        confidence: in (0, 1).
-    """
+    """Smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >= confidence; n + 1 when no k does."""
     # scipy's quantile function can be off by one from rounding, so the definition has the last
     # word.
     start = max(int(binom.ppf(confidence, n_good, 1.0 - max_false_rejects)) - 1, 0)
@@ -171,12 +165,7 @@ def tolerance_rank(n_good: int, max_false_rejects: float, confidence: float) -> 
 
 
 def images_needed(max_false_rejects: float, confidence: float | None) -> int:
-    """Number of good images from which the asked promise can be kept, e.g. 299 for 0.01 with 0.95.
-
-    Args:
-        max_false_rejects: alpha in (0, 1).
-        confidence: in (0, 1); None for a promise on average.
-    """
+    """Number of good images that :func:`promise` needs, e.g. 299 for 0.01 with 0.95."""
     if confidence is None:
         return math.ceil(1.0 / max_false_rejects - 1.0 - _ROUNDING)
     # The largest of n scores is exceeded by more than alpha with probability (1 - alpha)^n.
@@ -184,12 +173,7 @@ def images_needed(max_false_rejects: float, confidence: float | None) -> int:
 
 
 def best_rate(n_good: int, confidence: float | None) -> float:
-    """Smallest rate that n good images can promise, with the largest score as the threshold.
-
-    Args:
-        n_good: number of good scores, at least 1.
-        confidence: in (0, 1); None for a promise on average.
-    """
+    """Smallest rate that n good images can promise, with the largest score as the threshold."""
     if confidence is None:
         return 1.0 / (n_good + 1)
     return -math.expm1(math.log1p(-confidence) / n_good)

@@ -9,11 +9,12 @@ import shutil
 import cv2
 import pytest
 
+from calibration.recalibration import Request, recalibrate
 from calibration.scoring import digest_of
 from runtime.bundle.folder import Bundle, pack_archive, seal
 from runtime.bundle.manifest import TRAIN_DIGESTS
 from runtime.bundle.thresholds import THRESHOLDS_FILE
-from runtime.errors import HealthError, ThresholdError
+from runtime.errors import DataError, HealthError, ThresholdError
 from runtime.health.baseline import HEALTH_FILE
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
@@ -343,3 +344,14 @@ def test_an_average_has_no_confidence(bundle, tmp_path):
     done = invoke(bundle, "--good", tmp_path, "--on-average", "--confidence", 0.9)
     assert done.returncode == 2
     assert "found both" in done.stderr
+
+
+def test_from_python_pictures_may_be_paths(bundle, tmp_path):
+    good = sorted(good_folder(tmp_path / "good", list(range(1, 31))).iterdir())
+    found = recalibrate(bundle, Request(good, 0.05, None, precision="fp16"))
+    assert [one.variant for one in found.variants] == ["openvino/fp16"]
+    assert found.good.paths == tuple(good)
+    assert found.variants[0].threshold.image_threshold == 30.0
+    with pytest.raises(DataError, match="30 pictures: expected pictures that training has not"):
+        record_training_pictures(bundle, tmp_path / "good")
+        recalibrate(bundle, Request(good))

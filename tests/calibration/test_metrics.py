@@ -34,6 +34,7 @@ def test_auroc_is_the_share_of_pairs_in_order(case):
         assert found == pytest.approx(brute_auroc(labels, scores), abs=1e-12)
 
 
+@settings(max_examples=30)
 @given(scores_and_labels)
 def test_metrics_depend_on_the_order_of_the_scores_alone(case):
     labels, scores = case
@@ -48,6 +49,7 @@ def test_metrics_depend_on_the_order_of_the_scores_alone(case):
         )
 
 
+@settings(max_examples=30)
 @given(scores_and_labels)
 def test_f1_max_is_the_best_of_all_thresholds_and_its_threshold_reaches_it(case):
     labels, scores = case

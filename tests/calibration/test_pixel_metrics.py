@@ -86,7 +86,7 @@ def brute_aupro(maps, masks, limit):
     return area / limit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20)
 @given(
     hnp.arrays(np.int8, (2, 6, 6), elements=st.integers(0, 7)),
     hnp.arrays(np.bool_, (2, 6, 6)),
@@ -130,7 +130,7 @@ def test_without_both_classes_it_is_undefined(value):
 quarters = st.integers(-400, 400).map(lambda value: value / 4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15)
 @given(hnp.arrays(np.float32, (1, 8, 8), elements=quarters), hnp.arrays(np.bool_, (1, 8, 8)))
 def test_order_alone_decides(maps, masks):
     if masks.all() or not masks.any():
