@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 
 from calibration.scoring import Pictures, digest_of, named, read_pictures
-from calibration.synthetic import synthetic_defects
+from calibration.synthetic import PATCH, synthetic_defects
 from runtime.engines import Engine
 from runtime.errors import DataError
 from runtime.progress import track
@@ -19,7 +19,8 @@ from runtime.types import Floats, UInt8Image
 # not at hand.
 MAX_LEARN = 200
 MIN_JUDGE = 5
-# Where no bad part judges. As many keep what chance does to image AUROC below what the gate allows.
+# Where no bad part judges. As many, from hardly visible to plain, keep what chance does to image
+# AUROC below what the gate allows.
 SYNTHETIC_DEFECTS = 480
 
 
@@ -80,7 +81,7 @@ def scores_of(
 ) -> Floats:
     """Raw scores of good parts, bad parts and, where there are none, synthetic defects, (n,)."""
     count = 0 if bad else SYNTHETIC_DEFECTS
-    pictures = chain(good, bad, synthetic_defects(good, count))
+    pictures = chain(good, bad, synthetic_defects(good, count, kinds=(PATCH,)))
     total = len(good) + len(bad) + count
     return np.array(
         [
