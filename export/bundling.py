@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from anomalib.models.components import AnomalibModule
 
-from calibration.first_threshold import first_threshold
 from calibration.health import write_first_health
+from calibration.threshold_rules import first_threshold
 from export.backbone import normalization_of
 from export.certificate import (
     GOLDEN_IMAGES,

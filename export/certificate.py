@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from calibration.first_threshold import first_threshold
+from calibration.threshold_rules import first_threshold
 from export.reference import ReferenceModel
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant

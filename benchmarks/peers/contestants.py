@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from benchmarks.peers.cases import Checkpoint, to_tensor
-from calibration.int8.graph_parts import feature_model
-from calibration.int8.model import around_networks, quantized_networks
-from calibration.int8.sensitivity import shallowest_first
-from calibration.int8.variant import ATTEMPTS, SEARCH_ALONE
+from calibration.int8.graph import feature_model
+from calibration.int8.model import around_networks
+from calibration.int8.networks import quantized_networks, shallowest_first
+from calibration.int8.variant import SEARCH_ALONE, default_attempts
 from export.bundling import build_graph
 from export.convert import to_onnx, to_openvino
 from runtime.bundle.manifest import EngineName
@@ -56,10 +56,8 @@ def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
 
 def export_int8(checkpoint: Checkpoint, folder: Path) -> Models:
     """Networks and search in INT8, for OpenVINO, as ``lineside calibrate --int8`` tries them first."""
-    onnx, attempt = (
-        export_fp32(checkpoint, folder)["onnxruntime"],
-        ATTEMPTS[checkpoint.recipe.model][0],
-    )
+    onnx = export_fp32(checkpoint, folder)["onnxruntime"]
+    attempt = _attempts(onnx)[0]
     layers = shallowest_first(feature_model(onnx))
     networks = quantized_networks(onnx, checkpoint.good, layers[: round(attempt * len(layers))])
     return _around(networks, checkpoint, folder)
@@ -67,10 +65,13 @@ def export_int8(checkpoint: Checkpoint, folder: Path) -> Models:
 
 def export_int8_search(checkpoint: Checkpoint, folder: Path) -> Models:
     """PatchCore's search alone in INT8, as ``lineside calibrate --int8-search`` does; nothing for models without a search."""
-    if SEARCH_ALONE not in ATTEMPTS[checkpoint.recipe.model]:
+    if SEARCH_ALONE not in _attempts(export_fp32(checkpoint, folder)["onnxruntime"]):
         return {}
-    export_fp32(checkpoint, folder)
     return _around(None, checkpoint, folder)
+
+
+def _attempts(onnx: Path) -> tuple[float, ...]:
+    return default_attempts(ov.Core().read_model(str(onnx)))
 
 
 def _around(networks: ov.Model | None, checkpoint: Checkpoint, folder: Path) -> Models:

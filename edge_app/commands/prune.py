@@ -51,8 +51,7 @@ def command(
       lineside prune ./neighbours --max-parts 20000 --max-days 90 --dry-run
     """
     from edge_app.retention import Limits
-    from runtime.console import emit_json
-    from runtime.console import printable
+    from runtime.console import emit_json, printable
 
     limits = Limits(max_parts, max_days, max_mib)
     if limits == Limits():

@@ -82,8 +82,7 @@ def command(verdict: str | None, category: str | None, as_json: bool, **options:
 def _print(found: Found) -> None:
     from rich.table import Table
 
-    from runtime.console import wide_console
-    from runtime.console import printable
+    from runtime.console import printable, wide_console
 
     console = wide_console()
     if not console.is_terminal:

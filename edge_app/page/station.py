@@ -17,11 +17,11 @@ from edge_app.indexing import find_parts
 from edge_app.line import Line, open_memory
 from edge_app.page.render import shrunk
 from edge_app.store import PartPoint
+from runtime.atomic import readable
 from runtime.errors import BundleError, ImageError
 from runtime.images.dataset import Part, list_categories
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.atomic import readable
 from runtime.types import UInt8Image
 
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}

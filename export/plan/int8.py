@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from calibration.first_threshold import MAX_FALSE_REJECTS
+from calibration.threshold_rules import MAX_FALSE_REJECTS
 from export.data.photographs import Photographs
 
 log = logging.getLogger("lineside")

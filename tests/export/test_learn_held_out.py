@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.first_threshold import first_threshold
+from calibration.threshold_rules import first_threshold
 from export.bundling import Work, write_bundle
 from export.certificate import load_images, score_reference
 from export.data.photographs import Photographs, read_photographs
