@@ -1,4 +1,4 @@
-"""The parity certificate: every variant against anomalib's own torch prediction, before a bundle may exist."""
+"""The parity certificate: every variant against anomalib's own torch prediction."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 from calibration.first_threshold import first_threshold
-from export.reference import ReferenceModel
+from calibration.metrics import image_auroc
+from export.reference import Scored, load_images, score_engine
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
-from runtime.engines import Engine, open_engine
-from runtime.errors import ImageError, ParityError
+from runtime.engines import open_engine
+from runtime.errors import ParityError
 from runtime.images.dataset import Category
-from runtime.images.preprocess import load_image
-from runtime.progress import track
 from runtime.types import UInt8Image
 
 CERTIFICATE_IMAGES = 24
@@ -29,23 +27,10 @@ FEW_IMAGES = 4
 GOLDEN_IMAGES = 5
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores and maps of images in order.
-
-    Attributes:
-        scores: raw scores (n,).
-        maps: float32 (h, w) each.
-    """
-
-    scores: npt.NDArray[np.float64]
-    maps: list[npt.NDArray[np.float32]]
-
-
 def certificate_pictures(
     category: Category, unseen: Sequence[Path], learned: Sequence[Path], size_hw: tuple[int, int]
 ) -> tuple[list[UInt8Image], list[bool]]:
-    """Real pictures for the certificate: test parts of every kind in turn, then good ones, those that are unseen first.
+    """Real pictures: test parts of every kind in turn, then good ones, unseen ones first.
 
     Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for
     rounding, and how that comes out says nothing.
@@ -75,30 +60,6 @@ def certificate_pictures(
         turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in images]
         return [*images, *turned, *(255 - image for image in images)], []
     return images, [anomalous for _, anomalous in loaded]
-
-
-def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
-    """Pictures at the model's size; unreadable ones are left out (they were reported when the data set was read)."""
-    images = []
-    for path in paths:
-        try:
-            images.append(load_image(path, size_hw))
-        except ImageError:
-            continue
-    return images
-
-
-def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
-    """Anomalib's results."""
-    found = [model.predict(image) for image in track(images, f"reference: {what}")]
-    return Scored(np.array([r.pred_score for r in found]), [r.anomaly_map for r in found])
-
-
-def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
-    """An engine's results."""
-    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
-    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
-    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])
 
 
 @dataclass(frozen=True)
@@ -164,7 +125,7 @@ class CertificateSet:
         if len(set(self.anomalous)) < 2:
             return None
         before, after = (
-            float(roc_auc_score(self.anomalous, found)) for found in (self.reference.scores, scores)
+            image_auroc(self.anomalous, found) for found in (self.reference.scores, scores)
         )
         return before, after
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from export.graphs.base import InferenceGraph
+from export.inference_graph import InferenceGraph
 from runtime.engines.quiet import ov
 from runtime.engines.tensors import OUTPUTS
 from runtime.errors import ParityError

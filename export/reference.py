@@ -1,57 +1,54 @@
-"""What anomalib's own torch model says: the reference of every certificate."""
+"""Scores and maps of pictures: from the fitted network, a certificate's reference, or an engine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from anomalib.models.components import AnomalibModule
+from torch import nn
 
-from runtime.types import UInt8Image
+from runtime.engines import Engine
+from runtime.errors import ImageError
+from runtime.images.preprocess import load_image
+from runtime.progress import track
+from runtime.types import Float32Map, Floats, UInt8Image
 
 
 @dataclass(frozen=True)
-class Reference:
-    """anomalib's prediction for one image.
+class Scored:
+    """Scores and maps of images in order.
 
     Attributes:
-        pred_score: raw score.
-        anomaly_map: float32, before smoothing; PatchCore's patch scores (h, w), EfficientAD's map
-            at image size.
+        scores: raw scores (n,).
+        maps: float32 (h, w) each, before smoothing: that is the runtime's work, done on demand.
     """
 
-    pred_score: float
-    anomaly_map: npt.NDArray[np.float32]
+    scores: Floats
+    maps: list[Float32Map]
 
 
 class ReferenceModel:
-    """anomalib's Lightning module, called as its Engine's predict step calls it.
+    """A fitted network, called as anomalib's Engine calls it to predict.
 
     Args:
-        model: fitted module; it is set to eval mode.
+        model: it is set to eval mode.
+        smoothing: the module in it that smooths the anomaly map; the map is caught on its way in.
     """
 
-    def __init__(self, model: AnomalibModule) -> None:
+    def __init__(self, model: nn.Module, smoothing: nn.Module) -> None:
         self._model = model.eval()
         self._before_smoothing = torch.empty(0)
-        inner = model.model
-        # Smoothing is the runtime's work and done on demand, so what is compared is what goes into
-        # it.
-        smoothing = (
-            inner.anomaly_map_generator
-            if hasattr(inner, "anomaly_map_generator")
-            else inner.smoothing
-        )
         smoothing.register_forward_pre_hook(self._keep)
 
     def _keep(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
         self._before_smoothing = args[0].detach().clone()
 
-    def predict(self, image_rgb: UInt8Image) -> Reference:
-        """Predict one image.
+    def predict(self, image_rgb: UInt8Image) -> tuple[float, Float32Map]:
+        """Raw score and map, float32 (h, w), of one image.
 
         Args:
             image_rgb: uint8 (H, W, 3), RGB, at the model's size.
@@ -59,7 +56,29 @@ class ReferenceModel:
         batch = torch.from_numpy(image_rgb).permute(2, 0, 1)[None].float() / 255.0
         with torch.no_grad():
             result = self._model(batch)
-        return Reference(
-            pred_score=float(result.pred_score.reshape(-1)[0]),
-            anomaly_map=self._before_smoothing.squeeze().numpy().astype(np.float32).copy(),
-        )
+        found = self._before_smoothing.squeeze().numpy().astype(np.float32).copy()
+        return float(result.pred_score.reshape(-1)[0]), found
+
+
+def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
+    """Pictures at the model's size, without unreadable ones, which were reported before."""
+    images = []
+    for path in paths:
+        try:
+            images.append(load_image(path, size_hw))
+        except ImageError:
+            continue
+    return images
+
+
+def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
+    """The network's results."""
+    found = [model.predict(image) for image in track(images, f"reference: {what}")]
+    return Scored(np.array([score for score, _ in found]), [one for _, one in found])
+
+
+def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
+    """An engine's results."""
+    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
+    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
+    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])

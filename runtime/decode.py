@@ -1,14 +1,16 @@
 """What comes in from outside, made a typed value: one decoder, one sentence where it does not fit.
 
-A file's type is a dataclass (or :class:`msgspec.Struct`) whose annotations say what is allowed, with
-``Annotated[float, msgspec.Meta(ge=0)]`` where the type alone does not. ``__post_init__`` may refuse with ``ValueError``.
+A file's type is a dataclass (or :class:`msgspec.Struct`) whose annotations say what is allowed,
+with ``Annotated[float, msgspec.Meta(ge=0)]`` where the type alone does not. ``__post_init__`` may
+refuse with ``ValueError``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -16,6 +18,7 @@ from runtime.errors import LinesideError
 
 Value = TypeVar("Value")
 _AT = re.compile(r" - at `\$?\.?(?P<where>[^`]*)`$")
+_ENUM = re.compile(r"^Invalid enum value (?P<found>.+)$")
 _GOT = re.compile(r"^Expected (?P<expected>.+?), got (?P<found>.+)$")
 
 
@@ -66,19 +69,28 @@ def decode_json(
             _check_version(content, version, where, error, advice)
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as problem:
-        raise error(f"{where}: {_sentence(problem)}; {advice}") from problem
+        raise error(f"{where}: {_sentence(problem, kind)}; {advice}") from problem
     except (ValueError, RecursionError, OverflowError) as problem:
         raise error(f"{where}: expected JSON, found {problem}; {advice}") from problem
 
 
 def convert(
-    value: Any, kind: type[Value], *, where: str, error: type[LinesideError], advice: str
+    value: Any,
+    kind: type[Value],
+    *,
+    where: str,
+    error: type[LinesideError],
+    advice: str,
+    dec_hook: Callable[[type, Any], Any] | None = None,
 ) -> Value:
-    """A typed value from plain ones, as :func:`decode_json`; for TOML and for what another decoder has read."""
+    """A typed value from plain ones, as :func:`decode_json`; for TOML and for what another decoder has read.
+
+    ``dec_hook`` makes what msgspec does not know, such as paths.
+    """
     try:
-        return msgspec.convert(value, type=kind)
+        return msgspec.convert(value, type=kind, dec_hook=dec_hook)
     except (ValueError, RecursionError, OverflowError) as problem:
-        raise error(f"{where}: {_sentence(problem)}; {advice}") from problem
+        raise error(f"{where}: {_sentence(problem, kind)}; {advice}") from problem
 
 
 class _Version(msgspec.Struct):
@@ -98,13 +110,19 @@ def _check_version(
     )
 
 
-def _sentence(problem: Exception) -> str:
+def _sentence(problem: Exception, kind: Any) -> str:
     """msgspec's "Expected `int`, got `str` - at `$.input.height`" in our order: where, expected, found."""
     text = str(problem)
     at = _AT.search(text)
+    place = "" if at is None else at["where"]
     said = (text if at is None else text[: at.start()]).replace("`", "")
-    got = _GOT.match(said)
+    got, enum = _GOT.match(said), _ENUM.match(said)
     if got is not None:
         said = f"expected {got['expected']}, found {got['found']}"
-    place = "" if at is None else at["where"]
+    elif enum is not None and (choices := get_args(_hints(kind).get(place))):
+        said = f"expected {' or '.join(map(repr, choices))}, found {enum['found']}"
     return f"{place}: {said}" if place else said
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind) if isinstance(kind, type) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from export.plan.choose import Budget, Measured, pareto
-from export.plan.run import Plan
+from export.plan.planning import Plan
 from runtime.chart import BLUE, GREY, ORANGE, Panel, Series, draw
 
 _HEAD = (
@@ -22,7 +22,7 @@ _HEAD = (
 
 
 def table(found: Plan, budget: Budget) -> str:
-    """Every variant, the fastest first; ``*`` on the Pareto front, ``>`` the one that was written."""
+    """Every variant, the fastest first; ``*`` on the Pareto front, ``>`` was written."""
     front = pareto(found.measured)
     rows = [_HEAD]
     for one in sorted(found.measured, key=lambda m: m.p50_ms):
@@ -52,7 +52,8 @@ def table(found: Plan, budget: Budget) -> str:
         ).rstrip()
         for row in rows
     ]
-    legend = f"accuracy on {found.exam.title}; latency from file to verdict; * no other is as accurate and faster"
+    notes = "latency from file to verdict; * no other is as accurate and faster"
+    legend = f"accuracy on {found.exam.title}; {notes}"
     return "\n".join([*lines, legend])
 
 

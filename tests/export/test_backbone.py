@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_image
 
 from export.backbone import fill, make_extractor, normalization_of, packaged_lite0
 from export.layers import default_layers
-from export.weights import load_state_dict
+from export.backbone import load_state_dict
 from runtime.errors import TrainingError
 from runtime.images.preprocess import resize
 

@@ -12,8 +12,8 @@ from export import bundling, training
 from export.bundling import Work
 from export.commands._train import _FLAGS, run
 from export.data.photographs import read_photographs
-from export.kept import KeptModel
-from export.recipe import PatchCoreRecipe
+from export.checkpoint import KeptModel
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import Trained, train
 from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError, TrainingError

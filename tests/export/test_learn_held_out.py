@@ -15,8 +15,8 @@ from calibration.first_threshold import first_threshold
 from export.bundling import Work, write_bundle
 from export.certificate import load_images, score_reference
 from export.data.photographs import Photographs, read_photographs
-from export.kept import KeptModel
-from export.recipe import PatchCoreRecipe
+from export.checkpoint import KeptModel
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.reference import ReferenceModel
 from export.training import Trained, train
 from runtime.bundle.folder import Bundle

@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from export.commands._plan import numbers
 from export.commands.plan import command as plan_command
 from export.data.photographs import read_photographs
-from export.plan.accuracy import Exam, draw_defects
-from export.plan.candidates import Grid, candidates, check_grid
+from export.plan.measuring import Exam, draw_defects
+from export.plan.planning import Grid, candidates, check_grid
 from export.plan.choose import Budget, Measured, best_within, nearest, pareto
-from export.plan.run import Plan
+from export.plan.planning import Plan
 from export.plan.show import plot, table
-from export.recipe import EfficientAdRecipe, PatchCoreRecipe
+from export.models.efficientad.recipe import EfficientAdRecipe
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.sample_data import write_dataset
 from export.training import train
 from runtime.bundle.folder import Bundle

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.commands._train import _FLAGS, recipe_from
-from export.recipe import EfficientAdRecipe, PatchCoreRecipe
+from export.models.efficientad.recipe import EfficientAdRecipe
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.recipe_file import make_recipe, read_recipe_file
 from runtime.errors import TrainingError
 

@@ -20,10 +20,10 @@ from sklearn.metrics import roc_auc_score
 
 from export.bundling import Work, write_bundle
 from export.certificate import CERTIFICATE_IMAGES
-from export.data.datamodule import GoodPartsModule
+from export.anomalib_engine import GoodPartsModule
 from export.data.photographs import Photographs, read_photographs
-from export.graphs.base import InferenceGraph
-from export.recipe import PatchCoreRecipe
+from export.inference_graph import InferenceGraph
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import train
 from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError
