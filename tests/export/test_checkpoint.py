@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from export import bundling, training
-from export.bundling import Work
-from export.commands._train import _FLAGS, run
+from export.bundling import Trained, Work
+from export.checkpoint import Checkpoint
 from export.data.photographs import read_photographs
-from export.checkpoint import KeptModel
 from export.models.patchcore.recipe import PatchCoreRecipe
-from export.training import Trained, train
+from export.training import train, train_bundle
 from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError, TrainingError
 from runtime.images.dataset import load_category
@@ -35,7 +34,7 @@ def test_what_was_kept_says_the_same(
     model: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     work: Work = request.getfixturevalue(f"{model}_work")
-    kept = KeptModel(tmp_path / "out", work.recipe, work.photographs, work.seed)
+    kept = Checkpoint(tmp_path / "out", work.recipe, work.photographs, work.seed)
     assert kept.load() is None
     kept.save(work.trained)
     again = kept.load()
@@ -54,19 +53,19 @@ def test_other_settings_pictures_or_seeds_are_another_model(
     patchcore_work: Work, tmp_path: Path
 ) -> None:
     work, out = patchcore_work, tmp_path / "out"
-    KeptModel(out, RECIPE, work.photographs, 0).save(work.trained)
-    assert KeptModel(out, replace(RECIPE, max_prototypes=51), work.photographs, 0).load() is None
-    assert KeptModel(out, RECIPE, work.photographs, 1).load() is None
+    Checkpoint(out, RECIPE, work.photographs, 0).save(work.trained)
+    assert Checkpoint(out, replace(RECIPE, max_prototypes=51), work.photographs, 0).load() is None
+    assert Checkpoint(out, RECIPE, work.photographs, 1).load() is None
     other = replace(work.photographs, fingerprint="another")
-    assert KeptModel(out, RECIPE, other, 0).load() is None
-    assert KeptModel(out, RECIPE, work.photographs, 0).load() is not None
+    assert Checkpoint(out, RECIPE, other, 0).load() is None
+    assert Checkpoint(out, RECIPE, work.photographs, 0).load() is not None
 
 
 def test_weights_that_are_not_there_are_left_to_the_training_to_name(
     patchcore_work: Work, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, backbone_weights=tmp_path / "nowhere.pth")
-    kept = KeptModel(tmp_path / "out", recipe, patchcore_work.photographs, 0)
+    kept = Checkpoint(tmp_path / "out", recipe, patchcore_work.photographs, 0)
     assert kept.load() is None
     with pytest.raises(TrainingError, match=r"nowhere\.pth"):
         train(recipe, patchcore_work.photographs, 0)
@@ -76,7 +75,7 @@ def test_weights_that_are_not_there_are_left_to_the_training_to_name(
 def test_a_damaged_file_means_training_anew(
     content: bytes, patchcore_work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = KeptModel(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
+    kept = Checkpoint(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
     kept.path.write_bytes(content)
     assert kept.load() is None
     assert "training anew" in capsys.readouterr().err
@@ -85,7 +84,7 @@ def test_a_damaged_file_means_training_anew(
 def test_a_file_of_an_older_version_means_training_anew(
     patchcore_work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = KeptModel(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
+    kept = Checkpoint(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
     kept.save(patchcore_work.trained)
     found = torch.load(kept.path, weights_only=True)
     del found["unseen"]
@@ -98,18 +97,10 @@ def test_an_interrupted_export_goes_on_without_training(
     patchcore_work: Work, sample_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(
-        'model = "patchcore"\nmax_prototypes = 50\nsize_hw = [64, 64]\nscore_blur = 0.5\n'
-    )
-    options = {
-        **dict.fromkeys([*_FLAGS, "size", "name"]),
-        "recipe": recipe,
-        "data": sample_root,
-        "category": "tile",
-        "out": out,
-        "seed": 0,
-    }
+
+    def run() -> None:
+        train_bundle(RECIPE, sample_root, out, "tile")
+
     trainings = []
 
     def counted(*_arguments: object) -> Trained:
@@ -126,15 +117,15 @@ def test_an_interrupted_export_goes_on_without_training(
     with monkeypatch.context() as patch:
         patch.setattr(bundling, "write_bundle", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(options)
-    run(options)
+            run()
+    run()
     assert len(trainings) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     with Bundle.open(out) as bundle:
         assert all(parity["holds"] for parity in bundle.manifest.certificate["variants"].values())
     # A model that the certificate refuses is not tried again.
     with monkeypatch.context() as patch:
         patch.setattr(bundling, "write_bundle", differs)
         with pytest.raises(ParityError):
-            run(options)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "recipe.toml"]
+            run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
