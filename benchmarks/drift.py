@@ -1,4 +1,4 @@
-"""Camera health on photographs: what is refused, how soon a change is noticed, how often nothing is taken for a change.
+"""Camera health on photographs: what is refused, how soon a change is noticed, false alarms.
 
     python benchmarks/drift.py BUNDLE --data ROOT --category NAME
 
@@ -168,7 +168,7 @@ def delays(
     longest: int,
     seed: int,
 ) -> tuple[list[int | None], list[str]]:
-    """Changed parts until the alarm, None where there was none, and the number that each alarm named."""
+    """Changed parts until the alarm, None where there was none, and the number that each named."""
     rng = np.random.default_rng(seed)
     found: list[int | None] = []
     named = []
@@ -189,7 +189,7 @@ def delays(
 def started_monitors(
     health: Health, key: str, pool: Sequence[Seen], streams: int, before: int, seed: int
 ) -> list[DriftMonitor]:
-    """Tests that have seen unchanged parts; those with a false alarm are left out, they count elsewhere."""
+    """Tests that have seen unchanged parts; those with a false alarm count elsewhere."""
     rng = np.random.default_rng(seed)
     monitors = []
     for stream in range(streams):

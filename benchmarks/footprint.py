@@ -1,4 +1,4 @@
-"""How small the edge side is: cold start, peak memory and the size of the installation, against what was promised.
+"""How small the edge side is: cold start, peak memory, installation, against what was promised.
 
     python -m benchmarks.footprint tile-patchcore
     python -m benchmarks.footprint tile-patchcore --no-install
@@ -48,7 +48,7 @@ def starts(bundle: Path) -> dict[str, float]:
 
 
 def installation_mb(folder: Path, requirements: Sequence[str]) -> float:
-    """Megabytes (1e6 bytes) of an environment with the base installation, pip and its like left out.
+    """Megabytes (1e6 bytes) of an environment with the base installation, without pip and its like.
 
     Args:
         folder: for the environment and the wheel.

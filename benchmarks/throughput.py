@@ -1,4 +1,4 @@
-"""Images per second: the plain loop beside the pipeline, in turn, in one process; from files, a video, and cameras.
+"""Images per second: the plain loop beside the pipeline, from files, a video, and cameras.
 
     python -m benchmarks.throughput tile-patchcore --images parts/tile/test
 

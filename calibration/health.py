@@ -23,8 +23,14 @@ import numpy.typing as npt
 from calibration.scoring import ScoredPictures
 from runtime.bundle.folder import Bundle
 from runtime.errors import HealthError, ImageError
-from runtime.health.baseline import HEALTH_FILE, Health, Limit, PictureSize, keep_settings
-from runtime.health.file import write_health
+from runtime.health.baseline import (
+    HEALTH_FILE,
+    Health,
+    Limit,
+    PictureSize,
+    keep_settings,
+    write_health,
+)
 from runtime.health.statistics import STATISTICS, Statistic, measure
 from runtime.images.preprocess import decode_rgb, resize
 from runtime.progress import track

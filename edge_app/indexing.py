@@ -13,12 +13,12 @@ import numpy.typing as npt
 from edge_app.store.base import NeighborStore, PartPoint
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import thumbnail
+from runtime.atomic import readable
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import GOOD, Part, is_good, list_images
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
-from runtime.text import readable
 
 BATCH = 64
 _MASK_FOLDER = "ground_truth"

@@ -22,8 +22,8 @@ from edge_app.interchange_line import (
 )
 from edge_app.store import Merged, NeighborStore, PartPoint
 from edge_app.store.schema import checked_id, checked_point
+from runtime.atomic import readable
 from runtime.errors import DataError, StoreError
-from runtime.text import readable
 
 BATCH = 256
 # Enough to tell what is usual in a file.

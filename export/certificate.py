@@ -16,7 +16,7 @@ from export.reference import Scored, load_images, score_engine
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
-from runtime.engines import open_engine
+from runtime.engines.base import open_engine
 from runtime.errors import ParityError
 from runtime.images.dataset import Category
 from runtime.types import UInt8Image

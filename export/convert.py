@@ -11,8 +11,8 @@ import onnx
 import torch
 
 from export.inference_graph import InferenceGraph
+from runtime.engines.base import OUTPUTS
 from runtime.engines.quiet import ov
-from runtime.engines.tensors import OUTPUTS
 from runtime.errors import ParityError
 
 OPSET = 18

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from export.backbone import Normalization
-from runtime.engines.tensors import FEATURES_PREFIX, OUTPUTS
+from runtime.engines.base import FEATURES_PREFIX, OUTPUTS
 
 
 class InferenceGraph(nn.Module):
@@ -35,7 +35,7 @@ class InferenceGraph(nn.Module):
         """The three outputs from what the networks say, and tensors on the way, by name."""
 
     def seams(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Tensors where one part ends and another begins, by name (``runtime.engines.tensors``)."""
+        """Tensors where one part ends and another begins, by name (``runtime.engines.base``)."""
         return self._run(image)[1]
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from export.models import families, family_of
 from export.models.settings import Recipe
@@ -25,11 +25,11 @@ from runtime.errors import TrainingError
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
-    """The fields that a recipe file sets, ``model`` among them, as TOML gives them.
+    """The fields that a recipe file sets, ``model`` among them.
 
     Raises:
         TrainingError: the file cannot be read, is no TOML, or names a model or field that does not
-            exist.
+            exist, or a value of the wrong type.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -42,41 +42,25 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
         raise TrainingError(
             f"{path}: expected model = {' or '.join(map(repr, names))}, found {model!r}"
         )
-    known = field_names(model)
+    known = get_type_hints(family_of(model).recipe)
     for name in found:
         if name not in known:
             raise TrainingError(
                 f"{path}: expected fields of {model}: {', '.join(known)}; found {name!r}"
             )
-    return found
+    return {name: _typed(path, name, value, known[name]) for name, value in found.items()}
 
 
-def make_recipe(settings: Mapping[str, Any], file: Path | None = None) -> Recipe:
-    """A typed recipe.
+def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """A recipe.
 
     Args:
-        settings: fields by name, ``model`` among them; those left out take their defaults.
-        file: where they come from: its folder is what paths given as text are relative to.
+        settings: typed fields by name, ``model`` among them; those left out take their defaults.
 
     Raises:
-        TrainingError: a value of the wrong type, or out of range.
+        TrainingError: a value out of range.
     """
-    folder = Path() if file is None else file.parent
-
-    def to_path(_kind: type, value: Any) -> Path:
-        if not isinstance(value, str | Path):
-            raise TypeError(f"Expected the path of a file or folder, got {value!r}")
-        # A flag's is a path already, relative to the working directory.
-        return folder / value if isinstance(value, str) else value
-
-    return convert(
-        settings,
-        family_of(settings["model"]).recipe,
-        where="recipe" if file is None else str(file),
-        error=TrainingError,
-        advice="see docs/recipes.md",
-        dec_hook=to_path,
-    )
+    return family_of(settings["model"]).recipe(**settings)
 
 
 def model_names() -> list[str]:
@@ -87,3 +71,16 @@ def model_names() -> list[str]:
 def field_names(model: str) -> list[str]:
     """Settings of a model."""
     return [one.name for one in fields(family_of(model).recipe)]
+
+
+def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    is_path = Path in get_args(kind)
+    typed = convert(
+        value,
+        str if is_path else kind,
+        where=f"{path}: {name}",
+        error=TrainingError,
+        advice=f"choose {' or '.join(map(repr, choices))}" if choices else "see docs/recipes.md",
+    )
+    return path.parent / typed if is_path else typed

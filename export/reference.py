@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from runtime.engines import Engine
+from runtime.engines.base import Engine
 from runtime.errors import ImageError
 from runtime.images.preprocess import load_image
 from runtime.progress import track

@@ -6,8 +6,8 @@
         prediction = inspector.inspect("part.png")
     print(prediction.verdict, prediction.pred_score)
 
-The names below come from the four packages and are imported when they are first used: ``import lineside`` itself loads
-nothing, and changes nothing outside itself.
+The names below come from the four packages and are imported when they are first used:
+``import lineside`` itself loads nothing, and changes nothing outside itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_app.store import open_store as open_store
     from runtime.bundle.folder import Bundle as Bundle
     from runtime.engines.base import Engine as Engine
     from runtime.engines.base import FakeEngine as FakeEngine
@@ -34,6 +35,7 @@ _HOMES = {
     "Prediction": "runtime.prediction",
     "Verdict": "runtime.prediction",
     "open_engine": "runtime.engines.base",
+    "open_store": "edge_app.store",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605  the names above
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from runtime.errors import BundleError
-from runtime.text import readable
+
+
+def readable(text: str) -> str:
+    """Text that can be stored and shown: bytes of a file name that are no UTF-8 are replaced."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -41,14 +45,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON (UTF-8, indented, no NaN) atomically; a file name in it that is no UTF-8 stays readable."""
+    """Write JSON (UTF-8, indented, no NaN) atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, f"{readable(text)}\n".encode())
 
 
 @contextmanager
 def folder(target: Path) -> Iterator[Path]:
-    """Build a folder under a temporary name beside ``target`` and rename it when the block ends without an error.
+    """Build a folder under a temporary name beside ``target``; rename it when all went well.
 
     An existing ``target`` is replaced only at the end, and keeps its permissions; if the block
     fails or is interrupted it stays as it was. Of a link, the folder that it points to is replaced.

@@ -1,4 +1,4 @@
-"""The ``lineside`` command: finds its subcommands through the entry-point group ``lineside.commands``.
+"""The ``lineside`` command; its subcommands come from the entry-point group ``lineside.commands``.
 
 A subcommand is a :class:`click.Command`. Its module must import nothing heavier than click at the
 top, so that ``lineside --help`` stays quick; the work is imported inside the function.
@@ -6,9 +6,11 @@ top, so that ``lineside --help`` stays quick; the work is imported inside the fu
 
 from __future__ import annotations
 
+import copy
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
@@ -63,32 +65,54 @@ class LinesideGroup(click.Group):
         if entry is None:
             return None
         loaded = entry.load()
-        if not isinstance(loaded, click.Command):
+        if not isinstance(loaded, click.Command) or loaded.callback is None:
             raise LinesideError(f"entry point '{entry.value}' of '{cmd_name}' is no click command")
-        return loaded
+        command = copy.copy(loaded)
+        command.params = [*loaded.params, *_output_options(hidden=True)]
+        command.callback = _with_output(loaded.callback)
+        return command
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a subcommand with its log lines and progress on stderr."""
-        level = logging.WARNING if ctx.params["quiet"] else logging.INFO
-        with shown(logging.DEBUG if ctx.params["verbose"] else level, ctx.params["log_format"]):
-            return super().invoke(ctx)
+
+def _output_options(*, hidden: bool = False) -> list[click.Option]:
+    """-v, -q and --log-format; a subcommand takes them too, as people type them there."""
+    return [
+        click.Option(["-v", "--verbose"], is_flag=True, hidden=hidden, help="Say more on stderr."),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            hidden=hidden,
+            help="Say warnings and errors alone on stderr.",
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(LOG_FORMATS),
+            hidden=hidden,
+            help="stderr for people, or for services one JSON object a line.  [default: text]",
+        ),
+    ]
+
+
+def _with_output(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a subcommand with its log lines and progress on stderr."""
+
+    def run(*, verbose: bool, quiet: bool, log_format: str | None, **options: Any) -> Any:
+        before = click.get_current_context().find_root().params
+        level = logging.WARNING if quiet or before["quiet"] else logging.INFO
+        if verbose or before["verbose"]:
+            level = logging.DEBUG
+        with shown(level, log_format or before["log_format"] or LOG_FORMATS[0]):
+            return callback(**options)
+
+    return run
 
 
 @click.group(
     cls=LinesideGroup,
+    params=[*_output_options()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(version("lineside"), prog_name="lineside")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
-@click.option("-q", "--quiet", is_flag=True, help="Say warnings and errors alone on stderr.")
-@click.option(
-    "--log-format",
-    type=click.Choice(LOG_FORMATS),
-    default="text",
-    show_default=True,
-    help="stderr for people, or for services one JSON object a line.",
-)
-def cli(verbose: bool, quiet: bool, log_format: str) -> None:  # noqa: ARG001, FBT001  read above
+def cli(**_: object) -> None:
     """Visual inspection for the side of a production line.
 
     Learn what good parts look like, export the model, run it on a small computer, and find earlier
@@ -103,7 +127,10 @@ def cli(verbose: bool, quiet: bool, log_format: str) -> None:  # noqa: ARG001, F
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 failed, 2 usage, 3 flagged (inspect --fail-on-anomaly)."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 flagged (inspect --fail-on-anomaly), 130 interrupted.
+    """
     # A service manager stops what it started with SIGTERM: end as with Ctrl-C, with everything
     # stored and closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

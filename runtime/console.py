@@ -1,9 +1,10 @@
-"""What a person sees: results on stdout, log lines and progress on stderr. For commands; libraries log and report steps."""
+"""What a person sees: results on stdout, log lines and progress on stderr. For commands alone."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,18 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.atomic import readable
 from runtime.progress import Step, listening
-from runtime.text import readable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+    from runtime.prediction import Prediction
 
 log = logging.getLogger("lineside")
 LOG_FORMATS = ("text", "json")
 # Where stderr is a file or a pipe.
 LINE_EVERY_S = 30.0
 _MIN_WIDTH = 150
+# Of Unicode's category Cc: a terminal obeys them.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def emit_json(value: Any) -> None:
@@ -35,6 +40,20 @@ def emit_json(value: Any) -> None:
 def say(message: str) -> None:
     """One line on stderr, which ``-q`` keeps back."""
     log.info(message)
+
+
+def printable(text: str) -> str:
+    """Text of others for a terminal: a control character in it is shown, not obeyed."""
+    return _CONTROLS.sub("\ufffd", readable(text))
+
+
+def prediction_line(name: str, prediction: Prediction) -> str:
+    """One line about one part."""
+    return (
+        f"{prediction.verdict:<12} raw score {prediction.pred_score:8.3f}  "
+        f"(threshold {prediction.threshold.image_threshold:.3f})  {prediction.latency_ms:6.1f} ms "
+        f" {name}" + (f"  {prediction.reason}" if prediction.reason else "")
+    )
 
 
 def wide_console() -> Console:
@@ -92,7 +111,7 @@ class _Lines(logging.Handler):
             self._screen.write(readable(record.getMessage()))
         except BrokenPipeError:
             raise
-        except Exception:  # noqa: BLE001  as every handler of logging
+        except Exception:
             self.handleError(record)
 
 

@@ -2,24 +2,39 @@
 
 A file's type is a dataclass (or :class:`msgspec.Struct`) whose annotations say what is allowed,
 with ``Annotated[float, msgspec.Meta(ge=0)]`` where the type alone does not. ``__post_init__`` may
-refuse with ``ValueError``.
+refuse with ``ValueError``. An array of numbers is ``runtime.types.Floats``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from runtime.errors import LinesideError
+from runtime.types import Floats
 
 Value = TypeVar("Value")
-_AT = re.compile(r" - at `\$?\.?(?P<where>[^`]*)`$")
-_ENUM = re.compile(r"^Invalid enum value (?P<found>.+)$")
-_GOT = re.compile(r"^Expected (?P<expected>.+?), got (?P<found>.+)$")
+# Beyond this no score, limit or count means anything: such a file was damaged or mistyped.
+PLAUSIBLE = 10**12
+Number = Annotated[float, msgspec.Meta(ge=-PLAUSIBLE, le=PLAUSIBLE)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=PLAUSIBLE)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=PLAUSIBLE)]
+
+_AT = re.compile(r" - at `(?:key` in `)?\$?\.?(?P<where>[^`]*)`$")
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 
 
 def read_json(
@@ -29,6 +44,8 @@ def read_json(
     error: type[LinesideError],
     advice: str,
     version: int | None = None,
+    known_only: bool = False,
+    complete: bool = False,
 ) -> Value:
     """Read a JSON file, see :func:`decode_json`.
 
@@ -39,7 +56,16 @@ def read_json(
         content = path.read_bytes()
     except OSError as problem:
         raise error(f"{path}: expected readable JSON, found {problem}; {advice}") from problem
-    return decode_json(content, kind, where=str(path), error=error, advice=advice, version=version)
+    return decode_json(
+        content,
+        kind,
+        where=str(path),
+        error=error,
+        advice=advice,
+        version=version,
+        known_only=known_only,
+        complete=complete,
+    )
 
 
 def decode_json(
@@ -50,6 +76,8 @@ def decode_json(
     error: type[LinesideError],
     advice: str,
     version: int | None = None,
+    known_only: bool = False,
+    complete: bool = False,
 ) -> Value:
     """A typed value from JSON.
 
@@ -60,69 +88,91 @@ def decode_json(
         error: what to raise.
         advice: what to type next.
         version: what the field ``schema_version`` must say; None where there is none.
+        known_only: refuse fields that the type does not have.
+        complete: refuse a file that lacks fields, even those that have a default.
 
     Raises:
         error: no JSON, another version, or a field that is missing, unknown or of the wrong type.
     """
     try:
-        if version is not None:
-            _check_version(content, version, where, error, advice)
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.ValidationError as problem:
-        raise error(f"{where}: {_sentence(problem, kind)}; {advice}") from problem
-    except (ValueError, RecursionError, OverflowError) as problem:
-        raise error(f"{where}: expected JSON, found {problem}; {advice}") from problem
+        raw = msgspec.json.decode(content)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{where}: expected readable JSON, found {problem}; {advice}") from problem
+    if version is not None:
+        found = raw.pop("schema_version", None) if isinstance(raw, dict) else raw
+        if type(found) is not int or found != version:
+            newer = type(found) is int and isinstance(raw, dict) and found > version
+            todo = "type: pip install --upgrade lineside" if newer else advice
+            raise error(f"{where}: expected schema version {version}, found {found!r:.40}; {todo}")
+    value = convert(raw, kind, where=where, error=error, advice=advice)
+    try:
+        _compare(raw, value, "", known_only, complete)
+    except ValueError as problem:
+        raise error(f"{where}: {problem}; {advice}") from problem
+    return value
 
 
 def convert(
-    value: Any,
-    kind: type[Value],
-    *,
-    where: str,
-    error: type[LinesideError],
-    advice: str,
-    dec_hook: Callable[[type, Any], Any] | None = None,
+    value: Any, kind: type[Value], *, where: str, error: type[LinesideError], advice: str
 ) -> Value:
-    """A typed value from plain ones, as :func:`decode_json`; for TOML and for what another decoder has read.
+    """A typed value from plain ones; for TOML and for what another decoder has read.
 
-    ``dec_hook`` makes what msgspec does not know, such as paths.
+    Raises:
+        error: see :func:`decode_json`.
     """
     try:
-        return msgspec.convert(value, type=kind, dec_hook=dec_hook)
-    except (ValueError, RecursionError, OverflowError) as problem:
-        raise error(f"{where}: {_sentence(problem, kind)}; {advice}") from problem
+        return msgspec.convert(value, type=kind, dec_hook=_array)
+    except (ValueError, TypeError, RecursionError, OverflowError, LinesideError) as problem:
+        raise error(f"{where}: {_sentence(problem)}; {advice}") from problem
 
 
-class _Version(msgspec.Struct):
-    schema_version: Any = None
+def _array(kind: Any, value: Any) -> Floats:
+    """float64 (n,), n from 1 on: what no annotation of msgspec's own says."""
+    try:
+        numbers = msgspec.convert(value, Annotated[list[Number], msgspec.Meta(min_length=1)])
+    except msgspec.ValidationError as problem:
+        # As msgspec's own it would hide where the array is.
+        raise ValueError(_sentence(problem)) from problem
+    return np.array(numbers, dtype=np.float64)
 
 
-def _check_version(
-    content: bytes | str, version: int, where: str, error: type[LinesideError], advice: str
-) -> None:
-    found = msgspec.json.decode(content, type=_Version).schema_version
-    if type(found) is int and found == version:
+def _compare(raw: Any, value: Any, where: str, known_only: bool, complete: bool) -> None:
+    """Refuse what msgspec passes over: fields that the type lacks, or that the file lacks."""
+    if isinstance(value, list | tuple) and isinstance(raw, list):
+        inner = [(f"{where}[{at}]", *pair) for at, pair in enumerate(zip(raw, value, strict=False))]
+    elif isinstance(value, dict):
+        inner = [(f"{where}.{name}", raw[name], one) for name, one in value.items()]
+    elif is_dataclass(value):
+        names = [field.name for field in fields(value) if field.name != "schema_version"]
+        place = f"{where[1:]}: " if where else ""
+        unknown, missing = sorted(raw.keys() - set(names)), set(names) - raw.keys()
+        if known_only and unknown:
+            raise ValueError(
+                f"{place}expected {', '.join(names)} alone, found also {', '.join(unknown)}"
+            )
+        if complete and missing:
+            raise ValueError(f"{place}the field '{min(missing)}' is missing")
+        known = [name for name in names if name in raw]
+        inner = [(f"{where}.{name}", raw[name], getattr(value, name)) for name in known]
+    else:
         return
-    newer = type(found) is int and found > version
-    raise error(
-        f"{where}: expected schema version {version}, found {found!r}; "
-        + ("type: pip install --upgrade lineside" if newer else advice)
-    )
+    for place, one, other in inner:
+        _compare(one, other, place, known_only, complete)
 
 
-def _sentence(problem: Exception, kind: Any) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.input.height`" in our order: where, expected, found."""
+def _sentence(problem: Exception) -> str:
+    """Where, expected, found: from msgspec's "Expected `int`, got `str` - at `$.input.height`"."""
     text = str(problem)
     at = _AT.search(text)
-    place = "" if at is None else at["where"]
-    said = (text if at is None else text[: at.start()]).replace("`", "")
-    got, enum = _GOT.match(said), _ENUM.match(said)
-    if got is not None:
-        said = f"expected {got['expected']}, found {got['found']}"
-    elif enum is not None and (choices := get_args(_hints(kind).get(place))):
-        said = f"expected {' or '.join(map(repr, choices))}, found {enum['found']}"
+    said = text if at is None else text[: at.start()]
+    said = said.replace(", got ", ", found ").replace("Object missing required", "missing the")
+    said = re.sub(r"^Invalid enum value (.*)$", r"expected a known value, found \1", said)
+    said = re.sub(r"^missing the field `(.*)`$", r"the field '\1' is missing", said)
+    said = re.sub(r"`([^`]*)`", lambda found: _in_words(found[1]), said)
+    said = re.sub(r"^Expected", "expected", said).replace(f"{PLAUSIBLE:.1f}", f"{PLAUSIBLE:g}")
+    place = "" if at is None else at["where"].replace("[...]", "[one of its entries]")
     return f"{place}: {said}" if place else said
 
 
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind) if isinstance(kind, type) else {}
+def _in_words(types: str) -> str:
+    return " or ".join(_WORDS.get(one, one) for one in types.split(" | "))

@@ -1,17 +1,18 @@
 """The exception tree. Every message says what was expected, what was found and what to do next.
 
 LinesideError
-├── ImageError            a picture that cannot be decoded or is not one (recorded and skipped in
-batches) ├── DataError             a data set folder that is missing, empty or laid out differently
-├── BundleError           a bundle that is corrupt, incomplete, too new or not a bundle │   ├──
-ThresholdError    thresholds.json is missing, damaged or holds no usable number │   └── HealthError
-health.json is damaged, or a file of the drift test is ├── EngineError           an engine that is
-not installed or a device that is not there ├── ParityError           an engine that computes
-something else than the reference ├── SourceError           a camera, video or folder that cannot be
-watched ├── StoreError            a neighbour store that cannot be opened, reached or written ├──
-TrainingError         training cannot start or cannot go on ├── PageError             the operator's
-page cannot be served └── MissingExtraError     the subcommand needs packages that this installation
-lacks
+  ImageError            a picture that cannot be decoded or is none (in batches: named, skipped)
+  DataError             a data set folder that is missing, empty or laid out differently
+  BundleError           a bundle that is corrupt, incomplete, too new or no bundle
+    ThresholdError      thresholds.json is missing, damaged or holds no usable number
+    HealthError         health.json is damaged, or a file of the drift test is
+  EngineError           an engine that is not installed or a device that is not there
+  ParityError           an engine that computes something else than the reference
+  SourceError           a camera, video or folder that cannot be watched
+  StoreError            a neighbour store that cannot be opened, reached or written
+  TrainingError         training cannot start or cannot go on
+  PageError             the operator's page cannot be served
+  MissingExtraError     the subcommand needs packages that this installation lacks
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import importlib.util
 
 
 class LinesideError(Exception):
-    """Base of all errors that a user can act on; the command line prints it as one line and exits 1."""
+    """Base of all errors that a user can act on; the command line prints one line and exits 1."""
 
 
 class ImageError(LinesideError):

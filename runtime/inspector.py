@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -11,12 +12,12 @@ import numpy as np
 from runtime.atomic import EditedFile
 from runtime.bundle.folder import Bundle
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
-from runtime.engines import Engine, open_engine
+from runtime.engines.base import ANOMALY_MAP, EMBEDDING, OUTPUTS, PRED_SCORE, Engine, open_engine
 from runtime.errors import EngineError
 from runtime.health.baseline import HEALTH_FILE, Health
 from runtime.health.statistics import measure
 from runtime.images.preprocess import decode_rgb, resize
-from runtime.prediction import Prediction, RawOutputs, Verdict
+from runtime.prediction import Prediction, RawOutputs, Times, Verdict
 from runtime.types import UInt8Image
 
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
@@ -30,7 +31,7 @@ class Inspector:
     Args:
         bundle: an open bundle, or the path of one.
         engine: ``openvino`` or ``onnxruntime``, or any open engine, such as
-            :class:`runtime.engines.FakeEngine`; it is closed with the inspector.
+            :class:`lineside.FakeEngine`; it is closed with the inspector.
         precision: a precision that the bundle has, e.g. ``fp32``.
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``; one that is absent is an error that lists
             what there is.
@@ -61,11 +62,7 @@ class Inspector:
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
         try:
             manifest = self.bundle.manifest
-            self.variant = (
-                manifest.variant(engine, precision)
-                if isinstance(engine, str)
-                else manifest.of_precision(precision)
-            )
+            self.variant = manifest.variant(engine if isinstance(engine, str) else None, precision)
             self._threshold = EditedFile(
                 self.bundle.root / THRESHOLDS_FILE,
                 lambda: (
@@ -116,7 +113,7 @@ class Inspector:
 
     @property
     def health(self) -> Health | None:
-        """Which pictures can be judged, and what good parts' pictures look like; None if the bundle does not say."""
+        """Which pictures can be judged, and what good ones look like; None if nobody has said."""
         return self._health.value
 
     @property
@@ -125,7 +122,7 @@ class Inspector:
         return self._health.problem
 
     def refresh_thresholds(self) -> bool:
-        """Take over an edited thresholds.json; costs one look at the file's time when nothing has changed.
+        """Take over an edited thresholds.json; costs one look at its time if nothing has changed.
 
         A damaged file leaves the last good state in force and is named in
         :attr:`threshold_problem`. A packed bundle's cannot be edited: a clean-up of the temporary
@@ -137,7 +134,7 @@ class Inspector:
         return not self.bundle.is_packed and self._threshold.refresh()
 
     def refresh_health(self) -> bool:
-        """The same for health.json and :attr:`health_problem`; a file that was deleted switches the check off."""
+        """The same for health.json and :attr:`health_problem`; without it the check is off."""
         return not self.bundle.is_packed and self._health.refresh()
 
     def infer(self, image_rgb: UInt8Image) -> RawOutputs:
@@ -152,19 +149,18 @@ class Inspector:
         if image_rgb.dtype != np.uint8 or image_rgb.shape != (*self.size_hw, 3):
             raise EngineError(
                 f"image: expected uint8 {(*self.size_hw, 3)}, found {image_rgb.dtype} "
-                f"{image_rgb.shape}; "
-                "use runtime.images.preprocess.resize first"
+                f"{image_rgb.shape}; use runtime.images.preprocess.resize first"
             )
         outputs = self._engine.run({"image": np.ascontiguousarray(image_rgb)[None]})
-        for name in ("pred_score", "anomaly_map", "embedding"):
+        for name in OUTPUTS:
             if not np.isfinite(outputs[name]).all():
                 raise EngineError(
                     f"{name}: expected finite numbers, found others; run: lineside verify BUNDLE"
                 )
         return RawOutputs(
-            pred_score=float(np.asarray(outputs["pred_score"]).reshape(-1)[0]),
-            anomaly_map=np.asarray(outputs["anomaly_map"], dtype=np.float32)[0, 0],
-            embedding=np.asarray(outputs["embedding"], dtype=np.float32)[0],
+            pred_score=float(np.asarray(outputs[PRED_SCORE]).reshape(-1)[0]),
+            anomaly_map=np.asarray(outputs[ANOMALY_MAP], dtype=np.float32)[0, 0],
+            embedding=np.asarray(outputs[EMBEDDING], dtype=np.float32)[0],
         )
 
     def inspect(self, source: Source) -> Prediction:
@@ -176,55 +172,44 @@ class Inspector:
         Raises:
             ImageError: the picture cannot be decoded.
         """
-        start = time.perf_counter()
+        at = [time.perf_counter()]
         image = _decoded(source)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise EngineError(
-                f"image: expected uint8 (H, W, 3), found {image.dtype} {image.shape}; convert it "
-                "first"
-            )
+        at.append(time.perf_counter())
         resized = resize(image, self.size_hw)
+        at.append(time.perf_counter())
         raw = self.infer(resized)
-        health = self.health
-        measured: dict[str, float] | None = None
-        reason = ""
+        at.append(time.perf_counter())
+        # Once: another thread may take over an edit meanwhile.
+        health, threshold = self.health, self.threshold
+        measured, reason = None, ""
         if health is not None and (health.judge or health.drift):
             measured = measure(resized)
             reason = health.reason(
                 measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score
             )
-        return self._judge(resized, raw, measured, reason, start)
-
-    def _judge(
-        self,
-        picture: UInt8Image,
-        raw: RawOutputs,
-        measured: dict[str, float] | None,
-        reason: str,
-        start: float,
-    ) -> Prediction:
-        threshold = self.threshold
         flagged: Verdict = "anomalous" if raw.pred_score > threshold.image_threshold else "good"
+        normalized = threshold.normalized_score(raw.pred_score)
+        at.append(time.perf_counter())
         return Prediction(
             verdict="cannot_judge" if reason else flagged,
             pred_score=raw.pred_score,
-            normalized_score=threshold.normalized_score(raw.pred_score),
+            normalized_score=normalized,
             threshold=threshold,
             anomaly_map=raw.anomaly_map,
             embedding=raw.embedding,
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
-            latency_ms=(time.perf_counter() - start) * 1000.0,
+            times=Times(*(1000.0 * (end - start) for start, end in pairwise(at))),
             engine=self.variant.engine,
             precision=self.variant.precision,
             device=self.device,
             reason=reason,
             statistics=measured,
-            picture=picture,
+            picture=resized,
         )
 
     def close(self) -> None:
-        """Release the engine, and the temporary copy of a bundle that this inspector opened itself."""
+        """Release the engine, and the copy of a packed bundle that this inspector opened."""
         self._engine.close()
         if self._owned is not None:
             self._owned.close()
@@ -242,6 +227,11 @@ class Inspector:
 
 
 def _decoded(source: Source) -> UInt8Image:
-    if isinstance(source, np.ndarray):
-        return source
-    return decode_rgb(Path(source) if isinstance(source, str) else source)
+    if not isinstance(source, np.ndarray):
+        return decode_rgb(Path(source) if isinstance(source, str) else source)
+    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+        raise EngineError(
+            f"image: expected uint8 (H, W, 3), found {source.dtype} {source.shape}; "
+            "convert it first"
+        )
+    return source

@@ -12,7 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class FiniteRange(click.FloatRange):
-    """As click's, but without infinity, and without what is no number and so compares as within any range."""
+    """As click's, but without infinity and NaN, which compares as within any range."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

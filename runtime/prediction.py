@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from runtime import atomic
 from runtime.bundle.thresholds import Threshold
 from runtime.images.heatmap import overlay, upsample_map
+from runtime.types import Embedding, Float32Map, UInt8Image
 
+log = logging.getLogger("lineside")
+
+# A name may have 255 bytes; a temporary one needs some more than the final one.
+_LONGEST_STEM = 200
 Verdict = Literal["good", "anomalous", "cannot_judge"]
 
 
@@ -26,8 +33,25 @@ class RawOutputs:
     """
 
     pred_score: float
-    anomaly_map: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32]
+    anomaly_map: Float32Map
+    embedding: Embedding
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of wall clock that each stage took; together they are the latency.
+
+    Attributes:
+        decode: file to uint8 picture.
+        resize: to the model's size.
+        infer: the graph, score included.
+        judge: statistics of the picture, check against health.json, verdict.
+    """
+
+    decode: float
+    resize: float
+    infer: float
+    judge: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +67,7 @@ class Prediction:
         embedding: float32 (D,), L2-normalised.
         blur_sigma: blur of the heat map, in model-input pixels.
         model_hw: height and width of the model's input.
-        latency_ms: decode to verdict, wall clock.
+        times: what each stage took.
         engine: e.g. ``openvino``.
         precision: e.g. ``fp32``.
         device: e.g. ``CPU``.
@@ -58,23 +82,28 @@ class Prediction:
     pred_score: float
     normalized_score: float
     threshold: Threshold
-    anomaly_map: npt.NDArray[np.float32]
-    embedding: npt.NDArray[np.float32]
+    anomaly_map: Float32Map
+    embedding: Embedding
     blur_sigma: float
     model_hw: tuple[int, int]
-    latency_ms: float
+    times: Times
     engine: str
     precision: str
     device: str
     reason: str = ""
     statistics: dict[str, float] | None = None
-    picture: npt.NDArray[np.uint8] | None = None
+    picture: UInt8Image | None = None
 
-    def heat_map(self) -> npt.NDArray[np.float32]:
+    @property
+    def latency_ms(self) -> float:
+        """Decode to verdict, wall clock."""
+        return self.times.decode + self.times.resize + self.times.infer + self.times.judge
+
+    def heat_map(self) -> Float32Map:
         """Raw anomaly values at the model's input size, float32 (H, W); computed on demand."""
         return upsample_map(self.anomaly_map, self.model_hw, self.blur_sigma)
 
-    def heat_overlay(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def heat_overlay(self, image_rgb: UInt8Image) -> UInt8Image:
         """The part with its heat map over it.
 
         A pixel at the threshold is drawn at half strength or less: the scale ends at the part's
@@ -92,6 +121,27 @@ class Prediction:
         heat = cv2.resize(self.heat_map(), (width, height), interpolation=cv2.INTER_LINEAR)
         high = max(2 * self.threshold.pixel_threshold - low, float(heat.max()))
         return overlay(image_rgb, np.asarray(heat, dtype=np.float32), low, high)
+
+    def save_map(self, folder: Path, stem: str) -> None:
+        """Write the part with its heat map over it as PNG, at the model's size.
+
+        A map that cannot be written is told, no more.
+
+        Args:
+            folder: where to.
+            stem: the file's name without its suffix, cut where it is too long for a disk.
+        """
+        if self.picture is None:
+            return
+        short = stem.encode(errors="surrogateescape")[:_LONGEST_STEM].decode(errors="ignore")
+        target = folder / f"{short}.png"
+        _, data = cv2.imencode(".png", self.heat_overlay(self.picture)[:, :, ::-1])
+        try:
+            atomic.write_bytes(target, data.tobytes())
+        except OSError as error:
+            log.info(
+                f"{target}: expected to write the heat map, but {error.strerror}; check the disk"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``inspect --json``, without arrays."""

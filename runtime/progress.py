@@ -1,7 +1,9 @@
-"""Progress as a callback: libraries tell what they do, a command line shows it. Nobody listens by default.
+"""Progress as a callback: libraries tell what they do, a command line shows it.
 
-with progress.listening(lambda step: print(step.what, step.done, step.total)):
-    lineside.train(...)
+Nobody listens by default::
+
+    with progress.listening(lambda step: print(step.what, step.done, step.total)):
+        inspect_pictures(...)
 """
 
 from __future__ import annotations

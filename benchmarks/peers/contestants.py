@@ -22,7 +22,7 @@ from export.anomalib_engine import to_batch
 from export.convert import to_onnx, to_openvino
 from export.models import family_of
 from runtime.bundle.manifest import EngineName
-from runtime.engines import open_engine
+from runtime.engines.base import open_engine
 from runtime.engines.quiet import ov
 from runtime.images.preprocess import load_image
 from runtime.types import UInt8Image

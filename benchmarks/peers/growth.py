@@ -29,7 +29,7 @@ import json, sys, threading, time
 import numpy as np
 from pathlib import Path
 from runtime.bench.start import peak_rss_mib
-from runtime.engines import open_engine
+from runtime.engines.base import open_engine
 from runtime.engines.base import available_cores
 name, model, picture, cameras, shared, seconds = sys.argv[1:]
 cameras, shared = int(cameras), shared == "shared"

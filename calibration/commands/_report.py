@@ -14,12 +14,12 @@ from calibration.report.neighbors import neighbors
 from calibration.report.page import Chapter, render
 from calibration.report.pictures import gallery
 from runtime import atomic
+from runtime.atomic import readable
 from runtime.bundle.folder import Bundle
 from runtime.console import say
 from runtime.errors import DataError
 from runtime.images.dataset import Category
 from runtime.inspector import Inspector
-from runtime.text import readable
 
 
 def run(bundles: Sequence[Path], options: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.engines.base import FEATURES_PREFIX
 from runtime.engines.quiet import opset13, ov
-from runtime.engines.tensors import FEATURES_PREFIX
 from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError
 

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from calibration.int8.graph_parts import memory_bank, tensor
 from calibration.int8.nearest import nearest_prototypes
 from calibration.int8.reduction import Reduction, reduce_bank
+from runtime.engines.base import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 from runtime.engines.quiet import opset13, ov
-from runtime.engines.tensors import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError
 from runtime.types import Float32
@@ -72,7 +72,7 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     """Replace what a PatchCore graph needs its whole bank for.
 
     Args:
-        whole: graph that names what it reads (:mod:`runtime.engines.tensors`); it is changed.
+        whole: graph that names what it reads (:mod:`runtime.engines.base`); it is changed.
         features: the patches inside it, float32 (1, D, h, w).
 
     Raises:

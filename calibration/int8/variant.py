@@ -30,7 +30,7 @@ from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import record_golden
 from runtime.bundle.manifest import TRAIN_DIGESTS, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
-from runtime.engines import Engine, open_engine
+from runtime.engines.base import Engine, open_engine
 from runtime.engines.quiet import ov
 from runtime.errors import DataError, ImageError, ParityError
 from runtime.images.dataset import list_images

@@ -56,8 +56,7 @@ def command(
     """
     from edge_app.retention import Limits
     from edge_app.store.inventory import held_at
-    from runtime.console import emit_json
-    from runtime.text import printable
+    from runtime.console import emit_json, printable
 
     limits = Limits(max_parts, max_days, max_mib)
     if any(value is not None and not math.isfinite(value) for value in (max_days, max_mib)):

@@ -121,7 +121,7 @@ def _print(found: Found) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from runtime.text import printable
+    from runtime.console import printable
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.indexing import find_parts
+from runtime.atomic import readable
 from runtime.errors import ImageError
 from runtime.images.dataset import Part, list_categories
 from runtime.images.preprocess import decode_rgb
-from runtime.text import readable
 
 MOST = 24
 _THUMBNAIL_SIDE = 200

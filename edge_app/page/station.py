@@ -107,7 +107,12 @@ class Line:
             )
             prediction = self._inspector.inspect(image_rgb)
             if path is None and content != self._last:
-                self._drift.see(self._inspector, prediction)
+                self._drift.see(
+                    self._inspector.health,
+                    self._inspector.variant.key,
+                    prediction.statistics,
+                    prediction.pred_score,
+                )
                 self._last = content
             alarm = self._drift.alarm
         point = make_point(

@@ -104,10 +104,8 @@ def command(**options: Any) -> None:
     from export.models.base import Grid
     from export.plan.choose import Budget
     from export.plan.planning import Question, plan
-    from export.plan.show import plot, table
-    from runtime import atomic
-    from runtime.bench.plot import check_plot_path
-    from runtime.console import emit_json, say
+    from export.plan.show import check_plot_path, plot, table
+    from runtime.console import emit_json, say, wide_console
 
     out: Path = options["out"]
     svg: Path | None = options["plot"]
@@ -123,12 +121,12 @@ def command(**options: Any) -> None:
     )
     found = plan(question, out, options["name"])
     if svg is not None:
-        atomic.write_bytes(svg, plot(found, budget).encode())
+        plot(found, budget, svg)
         say(f"plot written: {svg}")
     if options["as_json"]:
         emit_json(_to_json(found, budget, out))
     else:
-        click.echo(table(found, budget))
+        wide_console().print(table(found, budget))
     sys.exit(_conclude(found, budget, out))
 
 
@@ -177,7 +175,7 @@ def _recipes(options: dict[str, Any]) -> list[Recipe]:
             )
         for one in taking:
             one[name] = value
-    return [make_recipe(one, file) for one in settings]
+    return [make_recipe(one) for one in settings]
 
 
 def _to_json(found: Plan, budget: Budget, out: Path) -> dict[str, Any]:

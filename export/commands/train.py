@@ -89,7 +89,7 @@ def recipe_from(model: str | None, file: Path | None, given: dict[str, Any]) -> 
         raise TrainingError(
             f"{flags}: expected settings of {model}, found one of another model; leave it out"
         )
-    return make_recipe({**settings, **given, "model": model}, file)
+    return make_recipe({**settings, **given, "model": model})
 
 
 def _tell(manifest: Manifest, out: Path) -> None:

@@ -26,10 +26,9 @@ from export.training import require_writable, train
 from runtime import atomic
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, write_thresholds
-from runtime.engines import open_engine
+from runtime.engines.base import open_engine
 from runtime.errors import LinesideError, ParityError, TrainingError
-from runtime.health.baseline import HEALTH_FILE
-from runtime.health.file import read_health
+from runtime.health.baseline import HEALTH_FILE, read_health
 from runtime.images.dataset import Category, load_category
 
 log = logging.getLogger("lineside")
@@ -175,7 +174,7 @@ def _quantise(folder: Path, work: Work) -> None:
     add_int8(folder, good=[*train, *held_out])
     with Bundle.open(folder) as bundle:
         manifest, thresholds = bundle.manifest, bundle.thresholds()
-    variant, size_hw = manifest.of_precision("int8"), work.recipe.size_hw
+    variant, size_hw = manifest.variant("openvino", "int8"), work.recipe.size_hw
     engine = open_engine(variant.engine, folder / variant.path)
     try:
         good = score_engine(engine, load_images(held_out, size_hw), f"{variant.key}: threshold")

@@ -1,4 +1,4 @@
-"""One picture after the other, each stage on the clock."""
+"""One picture after the other, with the times that the inspector itself takes of its stages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.images.heatmap import upsample_map
-from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
 from runtime.progress import track
 
-STAGES = ("decode", "resize", "infer", "post")
+STAGES = ("decode", "resize", "infer", "judge", "post")
 
 
 def _empty() -> array[float]:
@@ -27,50 +25,36 @@ class StageTimes:
     """Milliseconds of every repetition, by stage.
 
     Attributes:
-        decode: file to uint8 picture.
-        resize: to the model's size.
-        infer: the graph, score included.
+        decode: as ``resize``, ``infer`` and ``judge``: see :class:`runtime.prediction.Times`.
         post: up-sampling and smoothing of the heat map, which happens only when somebody looks.
-        total: file to verdict, that is decode, resize and infer.
+        total: file to verdict, without ``post``.
     """
 
     decode: array[float] = field(default_factory=_empty)
     resize: array[float] = field(default_factory=_empty)
     infer: array[float] = field(default_factory=_empty)
+    judge: array[float] = field(default_factory=_empty)
     post: array[float] = field(default_factory=_empty)
     total: array[float] = field(default_factory=_empty)
 
 
-def time_once(inspector: Inspector, picture: Path, times: StageTimes) -> float:
-    """Inspect one picture and append to ``times``.
-
-    Returns:
-        Milliseconds from the file to the verdict.
-    """
+def time_once(inspector: Inspector, picture: Path, times: StageTimes) -> None:
+    """Inspect one picture and append to ``times``."""
+    prediction = inspector.inspect(picture)
     start = time.perf_counter()
-    decoded = decode_rgb(picture)
-    after_decode = time.perf_counter()
-    resized = resize(decoded, inspector.size_hw)
-    after_resize = time.perf_counter()
-    raw = inspector.infer(resized)
-    after_infer = time.perf_counter()
-    upsample_map(
-        raw.anomaly_map, inspector.size_hw, inspector.bundle.manifest.anomaly_map.blur_sigma
-    )
-    end = time.perf_counter()
-    total = (after_infer - start) * 1000.0
-    times.decode.append((after_decode - start) * 1000.0)
-    times.resize.append((after_resize - after_decode) * 1000.0)
-    times.infer.append((after_infer - after_resize) * 1000.0)
-    times.post.append((end - after_infer) * 1000.0)
-    times.total.append(total)
-    return total
+    prediction.heat_map()
+    times.post.append((time.perf_counter() - start) * 1000.0)
+    times.decode.append(prediction.times.decode)
+    times.resize.append(prediction.times.resize)
+    times.infer.append(prediction.times.infer)
+    times.judge.append(prediction.times.judge)
+    times.total.append(prediction.latency_ms)
 
 
 def time_stages(
     inspector: Inspector, picture: Path, repetitions: int, warm_up: int = 10
 ) -> StageTimes:
-    """Time each stage of inspecting one picture, one at a time.
+    """Time inspecting one picture, one at a time.
 
     Args:
         inspector: what to time.
@@ -102,16 +86,22 @@ def summarize(times: StageTimes) -> dict[str, float]:
     }
 
 
-def against_takt(total_ms: Sequence[float], takt_ms: float) -> dict[str, float | bool]:
-    """Whether the line's cycle time is kept: by the 99th percentile, so that one hiccup in a hundred is forgiven.
+@dataclass(frozen=True)
+class Takt:
+    """Whether the line keeps its cycle time, by the 99th percentile: one hiccup in 100 is forgiven.
 
-    Args:
-        total_ms: milliseconds of each part, file to verdict.
-        takt_ms: the line's cycle time.
+    Attributes:
+        takt_ms: the cycle time.
+        keeps_takt: whether it is kept.
+        late_share: share of the parts that took longer.
     """
+
+    takt_ms: float
+    keeps_takt: bool
+    late_share: float
+
+
+def against_takt(total_ms: Sequence[float], takt_ms: float) -> Takt:
+    """Hold the milliseconds of each part, file to verdict, against the line's cycle time."""
     late = int(np.count_nonzero(np.asarray(total_ms) > takt_ms))
-    return {
-        "takt_ms": takt_ms,
-        "keeps_takt": bool(np.percentile(total_ms, 99) <= takt_ms),
-        "late_share": late / len(total_ms),
-    }
+    return Takt(takt_ms, bool(np.percentile(total_ms, 99) <= takt_ms), late / len(total_ms))

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from runtime.errors import EngineError
 
@@ -26,7 +26,9 @@ print(json.dumps({"at": at, "peak_rss_mib": peak_rss_mib()}))
 """
 
 
-def measure_cold_start(bundle: Path, picture: Path, options: dict[str, Any]) -> tuple[float, float]:
+def measure_cold_start(
+    bundle: Path, picture: Path, options: Mapping[str, object]
+) -> tuple[float, float]:
     """Start a fresh interpreter, inspect one picture, stop.
 
     Args:

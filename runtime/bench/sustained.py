@@ -1,4 +1,4 @@
-"""Minutes without a pause: a box that gets hot lowers its clock, and only then the latency is the true one."""
+"""Minutes without a pause: a box that gets hot lowers its clock, and shows its true latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtime.bench.stages import StageTimes, time_once
 from runtime.inspector import Inspector
 from runtime.progress import task
 
-# As many intervals as a plot can show, but none so short that its median means nothing.
+# As many intervals as one looks through, but none so short that its median means nothing.
 MAX_INTERVALS = 60
 MIN_INTERVAL_S = 1.0
 # The first and the last fifth of the run are compared; a tenth slower is more than noise on a quiet
@@ -45,7 +45,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Sustained:
-    """A sustained run: its intervals, all its times, throttle events of the processor (None: not counted here)."""
+    """A sustained run; ``throttle_events`` is None where the processor does not count them."""
 
     intervals: list[Interval]
     times: StageTimes
@@ -54,7 +54,7 @@ class Sustained:
 
     @property
     def drift(self) -> float:
-        """Median of the last fifth over that of the first: 1.25 means a quarter slower at the end."""
+        """Median of the last fifth over that of the first: 1.25 is a quarter slower at the end."""
         return drift_of([interval.p50_ms for interval in self.intervals])
 
     def to_json(self) -> dict[str, Any]:
@@ -125,13 +125,13 @@ def _interval(total_ms: Sequence[float], at_s: float) -> Interval:
 
 
 def clock_mhz(cpus: Path = _CPUS) -> float | None:
-    """Mean clock of the cores in MHz, as Linux reports it; None where it does not (virtual machines)."""
+    """Mean clock of the cores in MHz, as Linux reports it; None where it does not."""
     found = _numbers(cpus, "cpufreq/scaling_cur_freq")
     return float(np.mean(found)) / 1000.0 if found else None
 
 
 def throttle_events(cpus: Path = _CPUS) -> int | None:
-    """How often the cores were slowed down for heat since they were switched on; None where it is not counted."""
+    """How often heat has slowed the cores down since they were switched on; None: not counted."""
     found = _numbers(cpus, "thermal_throttle/core_throttle_count")
     return sum(found) if found else None
 

@@ -1,4 +1,4 @@
-"""Opening a bundle: a folder or one ``.lineside`` zip of it, every file checked before anything is used."""
+"""Opening a bundle, a folder or one ``.lineside`` zip of it: every file is checked before use."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Any
 
 from runtime import atomic
 from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
-from runtime.errors import BundleError
-from runtime.health.baseline import HEALTH_FILE, Health
-from runtime.health.file import read_health
+from runtime.errors import BundleError, HealthError
+from runtime.health.baseline import HEALTH_FILE, Health, Limit, read_health, write_health
 
 MANIFEST_FILE = "bundle.json"
 ARCHIVE_SUFFIX = ".lineside"
@@ -63,8 +64,7 @@ class Bundle:
             found = "a folder without bundle.json" if path.is_dir() else "nothing there"
             raise BundleError(
                 f"{path}: expected a bundle (a folder with bundle.json, or a .lineside file), "
-                f"found {found}; "
-                "make one with: lineside train --out BUNDLE"
+                f"found {found}; make one with: lineside train --out BUNDLE"
             )
         return cls(path, path, _verified_manifest(path))
 
@@ -122,7 +122,9 @@ class Bundle:
 
 
 def is_unrecorded(name: str) -> bool:
-    """Whether a file may be in a bundle without being recorded; what an editor or a power cut left of such a file is never read.
+    """Whether a file may be in a bundle without being recorded.
+
+    What an editor or a power cut left of such a file is never read.
 
     Args:
         name: relative to the bundle, with forward slashes.
@@ -140,6 +142,49 @@ def file_record(path: Path) -> FileRecord:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return FileRecord(path.stat().st_size, digest.hexdigest())
+
+
+def edit_health(path: Path, *, limits: Mapping[str, Limit] | None = None, **changes: Any) -> Health:
+    """Read health.json of a bundle, and change it where anything is given.
+
+    Args:
+        path: a bundle; a packed one can be read alone.
+        limits: new ones, by name of the statistic; the others stay.
+        **changes: fields of :class:`Health`.
+
+    Returns:
+        What is in force now.
+
+    Raises:
+        HealthError: there is no health.json, it is damaged or cannot be written.
+        BundleError: a packed bundle is to be changed.
+    """
+    if (limits or changes) and path.is_file():
+        raise BundleError(
+            f"{path}: expected a bundle folder, found a packed one, which cannot be changed in "
+            "place; unpack it first with: python -m zipfile -e BUNDLE FOLDER"
+        )
+    with Bundle.open(path) as bundle:
+        health = bundle.health()
+        if health is None:
+            raise HealthError(
+                f"{path}: expected {HEALTH_FILE}, found none, so every picture is judged and no "
+                "drift is looked for; make it with: lineside calibrate BUNDLE --good DIR"
+            )
+        if limits:
+            changes["limits"] = {**health.limits, **limits}
+            changes["refused_rate"] = None
+            changes["note"] = "limits set by hand; they promise nothing"
+        if not changes:
+            return health
+        file = bundle.root / HEALTH_FILE
+        try:
+            write_health(file, dataclasses.replace(health, **changes))
+        except OSError as error:
+            raise HealthError(
+                f"{file}: expected to write it, but {error.strerror}; the old state stays in force"
+            ) from error
+        return read_health(file)
 
 
 def pack_archive(folder: Path, archive: Path) -> None:
@@ -199,8 +244,8 @@ def safe_member(name: str) -> PurePosixPath:
 
 def _verified_manifest(root: Path) -> Manifest:
     try:
-        text = (root / MANIFEST_FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = (root / MANIFEST_FILE).read_bytes()
+    except OSError as error:
         raise BundleError(
             f"{root / MANIFEST_FILE}: expected readable JSON, found {error}; copy the bundle again"
         ) from error
@@ -276,14 +321,14 @@ def _no_archive(path: Path, error: Exception) -> BundleError:
 
 
 def collect_records(root: Path) -> dict[str, FileRecord]:
-    """Size and hash of every file that a manifest must list, by name with forward slashes, sorted."""
+    """Size and hash of every file that a manifest must list, by name, sorted."""
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     names = ((path.relative_to(root).as_posix(), path) for path in paths)
     return {name: file_record(path) for name, path in names if not is_unrecorded(name)}
 
 
 def seal(root: Path, manifest: Manifest) -> Manifest:
-    """Hash all files below ``root`` and write bundle.json; the bundle is then complete and is opened once to prove it.
+    """Hash all files below ``root``, write bundle.json, and open the bundle once to prove it.
 
     Args:
         root: folder with the model files, ``golden/`` and thresholds.json already in place.

@@ -1,8 +1,12 @@
-"""golden/: a few images with the reference's outputs, replayed on the box's own device before the first part."""
+"""golden/: a few images with the reference's outputs, replayed on the box's own device.
+
+So a device that computes something else is found before the first part.
+"""
 
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,122 +15,23 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from runtime.bundle.folder import Bundle
-from runtime.errors import BundleError, ImageError
+from runtime.bundle.manifest import Variant
+from runtime.engines.base import empty_model_cache
+from runtime.errors import BundleError, ImageError, MissingExtraError
 from runtime.images.heatmap import upsample_map
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.types import UInt8Image
+from runtime.types import Float32, Float32Map, Floats, UInt8Image
+
+log = logging.getLogger("lineside")
 
 GOLDEN_FOLDER = "golden"
 REFERENCE_FILE = "reference.npz"
 # Beside it, what a variant said itself that was let in by a gate, not by its nearness to anomalib's
 # model.
 OWN_FILE = "{engine}-{precision}.npz"
-
-
-def write_golden(
-    root: Path, images: Sequence[UInt8Image], reference: Compared, score_range: float
-) -> None:
-    """Write the golden images and the reference outputs.
-
-    Args:
-        root: bundle folder being built.
-        images: uint8 (H, W, 3) RGB at the model's size.
-        reference: anomalib's scores, maps and threshold for these images.
-        score_range: range of the reference scores over the whole certificate set.
-    """
-    folder = root / GOLDEN_FOLDER
-    folder.mkdir()
-    for index, image in enumerate(images):
-        done, data = cv2.imencode(".png", image[:, :, ::-1])
-        if not done:
-            raise BundleError(
-                f"{folder}: expected golden image {index} to be written as PNG, it was not; try "
-                "again"
-            )
-        (folder / f"{index}.png").write_bytes(data.tobytes())
-    _write(folder / REFERENCE_FILE, reference, score_range)
-
-
-def record_golden(bundle: Bundle, inspector: Inspector, threshold: float) -> Parity:
-    """Keep what a variant says now as the reference that :func:`replay_golden` holds it to, in place of anomalib's results.
-
-    Args:
-        bundle: open bundle; its folder is written to, so seal it again.
-        inspector: of the same bundle, of the variant to record.
-        threshold: raw, of this variant.
-
-    Returns:
-        How far what it says is from anomalib's results.
-    """
-    folder = bundle.root / GOLDEN_FOLDER
-    reference, images, score_range = _load(folder, REFERENCE_FILE)
-    found = _infer(inspector, images, threshold)
-    _write(folder / _own_file(inspector), found, score_range)
-    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
-
-
-def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
-    """Run the golden images through an inspector and compare with the reference: anomalib's, or what the variant recorded.
-
-    Args:
-        bundle: open bundle.
-        inspector: of the same bundle, on the engine and device to check.
-
-    Raises:
-        BundleError: the golden folder is missing or unreadable.
-    """
-    folder = bundle.root / GOLDEN_FOLDER
-    own = _own_file(inspector)
-    reference, images, score_range = _load(
-        folder, own if (folder / own).is_file() else REFERENCE_FILE
-    )
-    # An operator may move the threshold; parity is about the scores that export fixed.
-    found = _infer(inspector, images, reference.threshold)
-    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
-
-
-def _own_file(inspector: Inspector) -> str:
-    return OWN_FILE.format(engine=inspector.variant.engine, precision=inspector.variant.precision)
-
-
-def _infer(inspector: Inspector, images: Sequence[UInt8Image], threshold: float) -> Compared:
-    found = [inspector.infer(image) for image in images]
-    return Compared(
-        np.array([raw.pred_score for raw in found]), [raw.anomaly_map for raw in found], threshold
-    )
-
-
-def _write(path: Path, said: Compared, score_range: float) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        scores=said.scores,
-        maps=np.stack(list(said.maps)),
-        threshold=np.float64(said.threshold),
-        score_range=np.float64(score_range),
-    )
-    path.write_bytes(buffer.getvalue())
-
-
-def _load(folder: Path, name: str) -> tuple[Compared, list[UInt8Image], float]:
-    """A reference, the images that it is about, and the range of scores that differences relate to."""
-    try:
-        with np.load(folder / name, allow_pickle=False) as stored:
-            scores, maps = stored["scores"], stored["maps"]
-            threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
-        images = [decode_rgb(folder / f"{index}.png") for index in range(len(scores))]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, ImageError) as error:
-        raise BundleError(
-            f"{folder}: expected golden images with a reference, found {error}; copy the bundle "
-            "again"
-        ) from error
-    return Compared(scores.astype(np.float64), list(maps), threshold), images, score_range
-
-
 # Largest difference of a raw score, relative to the range of the reference scores, by precision.
 # INT8 has passed a gate of its own (verdicts, ranks, AUROC) and is held to what it said then; it
 # rounds, and processors differ in which way.
@@ -184,9 +89,169 @@ class Compared:
         threshold: the raw threshold that belongs to these scores.
     """
 
-    scores: npt.NDArray[np.float64]
-    maps: Sequence[npt.NDArray[np.float32]]
+    scores: Floats
+    maps: Sequence[Float32Map]
     threshold: float
+
+
+def write_golden(
+    root: Path, images: Sequence[UInt8Image], reference: Compared, score_range: float
+) -> None:
+    """Write the golden images and the reference outputs.
+
+    Args:
+        root: bundle folder being built.
+        images: uint8 (H, W, 3) RGB at the model's size.
+        reference: anomalib's scores, maps and threshold for these images.
+        score_range: range of the reference scores over the whole certificate set.
+    """
+    folder = root / GOLDEN_FOLDER
+    folder.mkdir()
+    for index, image in enumerate(images):
+        done, data = cv2.imencode(".png", image[:, :, ::-1])
+        if not done:
+            raise BundleError(
+                f"{folder}: expected golden image {index} to be written as PNG, it was not; try "
+                "again"
+            )
+        (folder / f"{index}.png").write_bytes(data.tobytes())
+    _write(folder / REFERENCE_FILE, reference, score_range)
+
+
+def record_golden(bundle: Bundle, inspector: Inspector, threshold: float) -> Parity:
+    """Keep what a variant says now as its reference, in place of anomalib's results.
+
+    Args:
+        bundle: open bundle; its folder is written to, so seal it again.
+        inspector: of the same bundle, of the variant to record.
+        threshold: raw, of this variant.
+
+    Returns:
+        How far what it says is from anomalib's results.
+    """
+    folder = bundle.root / GOLDEN_FOLDER
+    reference, images, score_range = _load(folder, REFERENCE_FILE)
+    found = _infer(inspector, images, threshold)
+    _write(folder / _own_file(inspector), found, score_range)
+    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
+
+
+def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
+    """Run the golden images and compare with the reference: anomalib's, or what was recorded.
+
+    Args:
+        bundle: open bundle.
+        inspector: of the same bundle, on the engine and device to check.
+
+    Raises:
+        BundleError: the golden folder is missing or unreadable.
+    """
+    folder = bundle.root / GOLDEN_FOLDER
+    own = _own_file(inspector)
+    reference, images, score_range = _load(
+        folder, own if (folder / own).is_file() else REFERENCE_FILE
+    )
+    # An operator may move the threshold; parity is about the scores that export fixed.
+    found = _infer(inspector, images, reference.threshold)
+    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
+
+
+def verify(
+    path: Path | str, engine: str | None = None, precision: str | None = None, device: str = "CPU"
+) -> list[Parity]:
+    """Check every file of a bundle and replay its golden images on this machine.
+
+    Args:
+        path: of a bundle.
+        engine: only this one; None takes all that are installed and have the device.
+        precision: only this one, or None for all.
+        device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``.
+
+    Returns:
+        How far each variant is from its reference, within bounds or not.
+
+    Raises:
+        BundleError: the bundle is unusable, or has no such variant.
+        EngineError: the device is not there.
+        MissingExtraError: the engine that was asked for is not installed.
+    """
+    with Bundle.open(Path(path)) as bundle:
+        chosen = bundle.manifest.variants_matching(engine, precision)
+        if engine is None and device not in ("CPU", "AUTO"):
+            # ONNX Runtime has no such device here; who asks for it by name is told so.
+            chosen = tuple(one for one in chosen if one.engine == "openvino")
+        found: list[Parity] = []
+        for variant in chosen:
+            try:
+                found.append(_replayed(bundle, variant, device))
+            except MissingExtraError as error:
+                if engine is not None:
+                    raise
+                log.info(f"skipped {variant.key}: {error}")
+    if not found:
+        raise BundleError(
+            f"{path}: expected an installed engine for "
+            f"{', '.join(one.key for one in chosen) or device}, found none; "
+            "type: pip install 'lineside[onnxruntime]'"
+        )
+    return found
+
+
+def _replayed(bundle: Bundle, variant: Variant, device: str) -> Parity:
+    def once() -> Parity:
+        with Inspector(
+            bundle, engine=variant.engine, precision=variant.precision, device=device
+        ) as inspector:
+            return replay_golden(bundle, inspector)
+
+    found = once()
+    if found.holds or variant.engine != "openvino" or not empty_model_cache():
+        return found
+    # The bundle's files are checked whenever it is opened; what was compiled from them and kept is
+    # not.
+    log.info(
+        f"{variant.key}: out of bounds; trying once more with the model compiled anew, for the "
+        "cached one may be damaged"
+    )
+    return once()
+
+
+def _own_file(inspector: Inspector) -> str:
+    return OWN_FILE.format(engine=inspector.variant.engine, precision=inspector.variant.precision)
+
+
+def _infer(inspector: Inspector, images: Sequence[UInt8Image], threshold: float) -> Compared:
+    found = [inspector.infer(image) for image in images]
+    return Compared(
+        np.array([raw.pred_score for raw in found]), [raw.anomaly_map for raw in found], threshold
+    )
+
+
+def _write(path: Path, said: Compared, score_range: float) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        scores=said.scores,
+        maps=np.stack(list(said.maps)),
+        threshold=np.float64(said.threshold),
+        score_range=np.float64(score_range),
+    )
+    path.write_bytes(buffer.getvalue())
+
+
+def _load(folder: Path, name: str) -> tuple[Compared, list[UInt8Image], float]:
+    """A reference, its images, and the range of scores that differences relate to."""
+    try:
+        with np.load(folder / name, allow_pickle=False) as stored:
+            scores, maps = stored["scores"], stored["maps"]
+            threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
+        images = [decode_rgb(folder / f"{index}.png") for index in range(len(scores))]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, ImageError) as error:
+        raise BundleError(
+            f"{folder}: expected golden images with a reference, found {error}; copy the bundle "
+            "again"
+        ) from error
+    return Compared(scores.astype(np.float64), list(maps), threshold), images, score_range
 
 
 def compare(
@@ -229,9 +294,7 @@ def compare(
     )
 
 
-def _difference(
-    reference: npt.NDArray[np.float32], found: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def _difference(reference: Float32Map, found: Float32Map) -> Float32:
     if found.shape != reference.shape:
         found = upsample_map(found, (reference.shape[0], reference.shape[1]), 0.0)
     return np.asarray(np.abs(reference - found).ravel(), dtype=np.float32)

@@ -6,11 +6,12 @@ read strictly: an unknown schema version or a missing field is an error that say
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
+
+from runtime.decode import Count, Positive, decode_json
 from runtime.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -24,12 +25,12 @@ ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the graph's ``image`` input takes: uint8 (1, height, width, 3), RGB, resized by ``resize``."""
+    """What the graph's input ``image`` takes: uint8 (1, height, width, 3), see ``resize``."""
 
-    height: int
-    width: int
-    color_order: str = "RGB"
-    resize: str = "area"
+    height: Positive
+    width: Positive
+    color_order: Literal["RGB"] = "RGB"
+    resize: Literal["area"] = "area"
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -39,22 +40,22 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """Shapes of the outputs: ``anomaly_map`` (1, 1, map_height, map_width) and ``embedding`` (1, embedding_length)."""
+    """Shapes of ``anomaly_map`` (1, 1, map_height, map_width), ``embedding`` (1, its length)."""
 
-    map_height: int
-    map_width: int
-    embedding_length: int
+    map_height: Positive
+    map_width: Positive
+    embedding_length: Positive
 
 
 @dataclass(frozen=True)
 class MapSpec:
-    """How the runtime turns the map at feature resolution into a heat map: bilinear up-sampling, then Gaussian blur.
+    """How the map at feature resolution becomes a heat map: bilinear up-sampling, Gaussian blur.
 
     Attributes:
         blur_sigma: standard deviation of the Gaussian in input pixels; 0 for none.
     """
 
-    blur_sigma: float
+    blur_sigma: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Variant:
 class FileRecord:
     """Size in bytes and sha256 (hex) of one file of the bundle."""
 
-    size: int
+    size: Count
     sha256: str
 
 
@@ -113,43 +114,38 @@ class Manifest:
     certificate: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
-    def variant(self, engine: str, precision: str) -> Variant:
-        """Find a variant.
+    def variants_matching(
+        self, engine: str | None = None, precision: str | None = None
+    ) -> tuple[Variant, ...]:
+        """Variants of an engine and a precision, in the bundle's order; None matches every one.
 
         Raises:
-            BundleError: the bundle has none for this engine and precision; the message lists those
-                it has.
+            BundleError: none matches; the message lists those there are.
         """
-        for candidate in self.variants:
-            if (candidate.engine, candidate.precision) == (engine, precision):
-                return candidate
-        have = ", ".join(v.key for v in self.variants)
-        raise BundleError(
-            f"bundle '{self.name}': expected the variant {engine}/{precision}, found {have}; "
-            "choose one of these with --engine and --precision"
+        chosen = tuple(
+            one
+            for one in self.variants
+            if engine in (None, one.engine) and precision in (None, one.precision)
         )
+        if not chosen:
+            have = ", ".join(one.key for one in self.variants)
+            raise BundleError(
+                f"bundle '{self.name}': expected the variant {engine or 'any'}/"
+                f"{precision or 'any'}, found {have}; "
+                "choose one of these with --engine and --precision"
+            )
+        return chosen
 
-    def of_precision(self, precision: str) -> Variant:
-        """The first variant of a precision, whatever its engine.
-
-        Raises:
-            BundleError: there is none.
-        """
-        for candidate in self.variants:
-            if candidate.precision == precision:
-                return candidate
-        have = ", ".join(v.key for v in self.variants)
-        raise BundleError(
-            f"bundle '{self.name}': expected a variant in {precision}, found {have}; "
-            "choose one of these with --precision"
-        )
+    def variant(self, engine: str | None, precision: str | None) -> Variant:
+        """The first of :meth:`variants_matching`."""
+        return self.variants_matching(engine, precision)[0]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON value of the manifest."""
         return asdict(self)
 
 
-def parse_manifest(text: str) -> Manifest:
+def parse_manifest(text: str | bytes) -> Manifest:
     """Read bundle.json.
 
     Args:
@@ -159,88 +155,19 @@ def parse_manifest(text: str) -> Manifest:
         BundleError: no JSON, another schema version, or a field that is missing or of the wrong
             type.
     """
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"bundle.json: expected JSON, found {error}; export or copy the bundle again"
-        ) from error
-    if not isinstance(raw, dict):
-        raise BundleError(
-            "bundle.json: expected a JSON object, found something else; export or copy the bundle "
-            "again"
-        )
-    version = raw.get("schema_version")
-    if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        advice = "type: pip install --upgrade lineside" if newer else "export the bundle again"
-        raise BundleError(
-            f"bundle.json: expected schema version {SCHEMA_VERSION}, found {version!r}; {advice}"
-        )
-    try:
-        return _build(raw)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BundleError(
-            f"bundle.json: a field is missing or of the wrong type ({type(error).__name__}: "
-            f"{error}); "
-            "export or copy the bundle again"
-        ) from error
-
-
-def _build(raw: dict[str, Any]) -> Manifest:
-    inputs, outputs = raw["input"], raw["outputs"]
-    variants = tuple(_variant(item) for item in raw["variants"])
-    files = {
-        str(name): FileRecord(int(record["size"]), str(record["sha256"]))
-        for name, record in raw["files"].items()
-    }
-    missing = [variant.path for variant in variants if variant.path not in files]
-    if missing or not variants:
-        raise ValueError(f"variants without a file record: {missing or 'no variant at all'}")
-    return Manifest(
-        name=str(raw["name"]),
-        model=str(raw["model"]),
-        category=str(raw["category"]),
-        input=InputSpec(
-            _positive(inputs["height"]),
-            _positive(inputs["width"]),
-            _known(inputs["color_order"], "RGB"),
-            _known(inputs["resize"], "area"),
-        ),
-        outputs=OutputSpec(
-            *(_positive(outputs[k]) for k in ("map_height", "map_width", "embedding_length"))
-        ),
-        anomaly_map=MapSpec(_blur(raw["anomaly_map"]["blur_sigma"])),
-        variants=variants,
-        files=files,
-        recipe=dict(raw.get("recipe", {})),
-        provenance=dict(raw.get("provenance", {})),
-        metrics=dict(raw.get("metrics", {})),
-        certificate=dict(raw.get("certificate", {})),
+    found = decode_json(
+        text,
+        Manifest,
+        where="bundle.json",
+        error=BundleError,
+        advice="export or copy the bundle again",
+        version=SCHEMA_VERSION,
+        complete=True,
     )
-
-
-def _variant(raw: dict[str, Any]) -> Variant:
-    engine = raw["engine"]
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}")
-    return Variant(engine, str(raw["precision"]), str(raw["path"]))
-
-
-def _positive(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"expected a positive whole number, found {value!r}")
-    return value
-
-
-def _known(value: Any, only: str) -> str:
-    if value != only:
-        raise ValueError(f"expected {only!r}, found {value!r}")
-    return only
-
-
-def _blur(value: Any) -> float:
-    sigma = float(value)
-    if not (math.isfinite(sigma) and sigma >= 0):
-        raise ValueError(f"expected a blur of 0 or more, found {value!r}")
-    return sigma
+    missing = [one.path for one in found.variants if one.path not in found.files]
+    if missing or not found.variants:
+        raise BundleError(
+            "bundle.json: expected variants whose files are listed, found "
+            f"{', '.join(missing) or 'no variant at all'}; export or copy the bundle again"
+        )
+    return found

@@ -5,18 +5,21 @@ A part is anomalous when its raw ``pred_score`` is strictly greater than ``image
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from runtime import atomic
+from runtime.decode import PLAUSIBLE, Count, Number, read_json
 from runtime.errors import ThresholdError
 
 THRESHOLDS_FILE = "thresholds.json"
 THRESHOLDS_VERSION = 1
+_Whole = Annotated[int, msgspec.Meta(ge=-PLAUSIBLE, le=PLAUSIBLE)]
 
 
 @dataclass(frozen=True)
@@ -36,30 +39,32 @@ class Threshold:
         set_at: UTC time, ISO 8601.
     """
 
-    image_threshold: float
-    pixel_threshold: float
-    median_good_score: float
+    image_threshold: Number
+    pixel_threshold: Number
+    median_good_score: Number
     method: str
-    n_good: int
-    max_false_rejects: float | None = None
-    confidence: float | None = None
+    n_good: Count
+    max_false_rejects: Number | None = None
+    confidence: Number | None = None
     note: str = ""
     set_at: str = ""
 
     def __post_init__(self) -> None:
         for name in ("image_threshold", "pixel_threshold", "median_good_score"):
             value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not math.isfinite(value)
-            ):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
                 raise ThresholdError(
-                    f"{name}: expected a finite number, found {value!r}; set it again"
+                    f"{name}: expected a finite number, found {value!r:.40}; set it again"
+                )
+            if abs(value) > PLAUSIBLE:
+                raise ThresholdError(
+                    f"{name}: expected a plausible number, at most {PLAUSIBLE:g}, "
+                    f"found {value:g}; set it again"
                 )
 
     def normalized_score(self, raw_score: float) -> float:
-        """Map a raw score to [0, 1]: a typical good part 0, the threshold 0.5, as far beyond it again 1."""
+        """Map a raw score to [0, 1]: a typical good part 0, the threshold 0.5, as far beyond 1."""
         span = max(self.image_threshold - self.median_good_score, 1e-12)
         return min(max(0.5 + 0.5 * (raw_score - self.image_threshold) / span, 0.0), 1.0)
 
@@ -75,7 +80,7 @@ class Thresholds:
     """
 
     variants: dict[str, Threshold]
-    history: tuple[dict[str, Any], ...] = field(default_factory=tuple)
+    history: tuple[dict[str, bool | _Whole | Number | str | None], ...] = ()
 
     def of(self, variant_key: str) -> Threshold:
         """Threshold of a variant.
@@ -107,37 +112,20 @@ class Thresholds:
         return Thresholds({**self.variants, variant_key: stamped}, history)
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant}, which is no number")
-
-
 def read_thresholds(path: Path) -> Thresholds:
     """Read thresholds.json.
 
     Raises:
-        ThresholdError: missing, no JSON, another version, or a value that is not a finite number.
+        ThresholdError: missing, no JSON, another version, or a value that is no plausible number.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ThresholdError(
-            f"{path}: expected readable JSON, found {error}; set thresholds again with: lineside "
-            "calibrate"
-        ) from error
-    if not isinstance(raw, dict) or raw.get("schema_version") != THRESHOLDS_VERSION:
-        found = raw.get("schema_version") if isinstance(raw, dict) else type(raw).__name__
-        raise ThresholdError(
-            f"{path}: expected schema version {THRESHOLDS_VERSION}, found {found!r}; calibrate "
-            "again"
-        )
-    try:
-        variants = {str(key): Threshold(**value) for key, value in raw["variants"].items()}
-        history = tuple(dict(entry) for entry in raw.get("history", []))
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ThresholdError(
-            f"{path}: a field is missing or of the wrong type ({error}); calibrate again"
-        ) from error
-    return Thresholds(variants, history)
+    return read_json(
+        path,
+        Thresholds,
+        error=ThresholdError,
+        advice="set thresholds again with: lineside calibrate",
+        version=THRESHOLDS_VERSION,
+        known_only=True,
+    )
 
 
 def write_thresholds(path: Path, thresholds: Thresholds) -> None:

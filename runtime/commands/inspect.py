@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
+from runtime.console import emit_json, prediction_line, say
 from runtime.options import engine_options, json_option
 
 
@@ -42,10 +44,32 @@ def command(
       lineside inspect tile-patchcore parts/tile/test/crack --save-maps maps
       lineside inspect tile-patchcore photo.png --json
     """
-    from runtime.commands._inspect import run
+    from runtime.errors import ImageError
+    from runtime.images.dataset import collect_images
+    from runtime.pipeline import inspect_pictures
 
-    counts = run(bundle, paths, engine, save_maps=save_maps, as_json=as_json)
-    if counts.unreadable:
+    pictures = collect_images(paths)
+    if save_maps is not None:
+        save_maps.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    for index, (path, found) in enumerate(inspect_pictures(bundle, pictures, **engine)):
+        if isinstance(found, ImageError):
+            counts["unreadable"] += 1
+            say(f"skipped: {found}")
+            continue
+        counts[found.verdict] += 1
+        if as_json:
+            emit_json({"path": str(path), **found.to_json()})
+        else:
+            click.echo(prediction_line(str(path), found))
+        if save_maps is not None:
+            found.save_map(save_maps, f"{index:05d}_{path.stem}")
+    if not as_json and len(pictures) > 1:
+        say(
+            f"{len(pictures)} pictures: {counts['anomalous']} anomalous, "
+            f"{counts['cannot_judge']} cannot be judged, {counts['unreadable']} unreadable"
+        )
+    if counts["unreadable"]:
         sys.exit(1)
-    if fail_on_anomaly and (counts.anomalous or counts.cannot_judge):
+    if fail_on_anomaly and (counts["anomalous"] or counts["cannot_judge"]):
         sys.exit(3)

@@ -11,7 +11,7 @@ import click
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def command(bundle: Path, out: Path) -> None:
-    """Pack a bundle into one file, to carry it to a box; every command takes the file as it takes the folder.
+    """Pack a bundle into one file, to carry it to a box; every command takes it like the folder.
 
     The bundle is verified first. Thresholds cannot be edited inside the file: unpack it on the box
     with any zip program.

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from runtime.console import emit_json
 from runtime.options import json_option
+
+if TYPE_CHECKING:
+    from runtime.bundle.golden import Parity
 
 
 @click.command()
@@ -32,6 +37,31 @@ def command(
       lineside verify tile-patchcore
       lineside verify tile-patchcore --device GPU --engine openvino --json
     """
-    from runtime.commands._verify import run
+    from runtime.bundle.golden import verify
+    from runtime.errors import ParityError
 
-    run(bundle, engine, precision, device, as_json=as_json)
+    results = verify(bundle, engine, precision, device)
+    for parity in results:
+        if as_json:
+            emit_json(parity.to_json())
+        else:
+            click.echo(_line(parity))
+    failed = next((parity for parity in results if not parity.holds), None)
+    if failed is not None:
+        raise ParityError(
+            f"{bundle}: expected scores and maps within {failed.bound:g} of their range and no "
+            f"verdict flip on {device}, found {failed.max_score_difference:.2e}, "
+            f"{failed.p99_map_difference:.2e} and {failed.verdict_flips} flips with "
+            f"{failed.variant}; do not inspect with this device: use --device CPU, or update its "
+            "driver"
+        )
+
+
+def _line(parity: Parity) -> str:
+    return (
+        f"{'ok' if parity.holds else 'FAILED':<7}{parity.variant} on {parity.device}: "
+        f"{parity.images} golden images, score difference max {parity.max_score_difference:.1e} "
+        f"p99 {parity.p99_score_difference:.1e} of the range (allowed {parity.bound:g}), "
+        f"map difference max {parity.max_map_difference:.1e} p99 "
+        f"{parity.p99_map_difference:.1e}, {parity.verdict_flips} verdict flips"
+    )

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.console import emit_json, prediction_line, say
 from runtime.options import engine_options, json_option
+
+if TYPE_CHECKING:
+    from runtime.health.drift import Alarm
+    from runtime.prediction import Prediction
+    from runtime.sources import Arrival
+    from runtime.sources.watching import Watched
 
 
 @click.command()
@@ -42,7 +52,7 @@ def command(
     as_json: bool,
     **engine: Any,
 ) -> None:
-    """Inspect parts as they come: pictures that appear in a folder, a video file, a camera or an RTSP URL.
+    """Inspect parts as they come: from a folder that fills up, a video, a camera or an RTSP URL.
 
     Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts
     never lag behind the line. An edited threshold is in force at the next part. Ctrl-C ends it with
@@ -60,21 +70,60 @@ def command(
       lineside watch tile-patchcore 0 1 2 --threads 4
       lineside watch tile-patchcore rtsp://camera/stream --save-maps flagged
     """
-    from runtime.commands._watch import run
+    from runtime.errors import ImageError
+    from runtime.sources import shown
+    from runtime.sources.watching import watch
 
     if drift_state is not None and len(sources) > 1:
         raise click.UsageError(
             "--drift-state: expected one SOURCE, found several; each needs a file of its own"
         )
-    counts = run(
-        bundle,
-        sources,
-        engine,
-        existing=not new_only,
-        once=once,
-        save_maps=save_maps,
-        drift_state=drift_state,
-        as_json=as_json,
+    if save_maps is not None:
+        save_maps.mkdir(parents=True, exist_ok=True)
+    # Maps of an earlier run stay.
+    started = time.strftime("%Y%m%d-%H%M%S")
+    counts: Counter[str] = Counter()
+    drifts: dict[str, Alarm | None] = {}
+    found = watch(
+        bundle, sources, existing=not new_only, once=once, drift_state=drift_state, **engine
     )
+    try:
+        # Closing it stops the sources and keeps what the drift test has learnt.
+        with closing(found):
+            for seen in found:
+                if isinstance(seen.found, ImageError):
+                    say(f"skipped: {seen.found}")
+                    counts["unreadable"] += 1
+                    continue
+                counts[seen.found.verdict] += 1
+                drifts[seen.source] = seen.drift
+                # First of all the verdict: the line waits for it.
+                _print(seen, seen.found, as_json=as_json)
+                if save_maps is not None and seen.found.verdict == "anomalous":
+                    stem = f"{started}_{sum(counts.values()) - 1:06d}_{_stem(seen.part)}"
+                    seen.found.save_map(save_maps, stem)
+    except KeyboardInterrupt:
+        pass
+    total = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    say(f"{', '.join(map(shown, sources))}: {total or 'no part'}")
+    for alarm in drifts.values():
+        if alarm is not None:
+            say(alarm.sentence())
     if once and counts["unreadable"]:
         sys.exit(1)
+
+
+def _print(seen: Watched, prediction: Prediction, *, as_json: bool) -> None:
+    if as_json:
+        drift = None if seen.drift is None else seen.drift.to_json()
+        emit_json({"path": seen.part.name, **prediction.to_json(), "drift": drift})
+    else:
+        click.echo(prediction_line(seen.part.name, prediction))
+
+
+def _stem(part: Arrival) -> str:
+    """The file's name without its suffix, or that of what was watched with the frame's number."""
+    if isinstance(part.source, Path):
+        return part.source.stem
+    name, _, frame = part.name.rpartition("#")
+    return f"{Path(name).stem or 'part'}-{frame}"

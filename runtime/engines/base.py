@@ -1,11 +1,11 @@
-"""What an engine is."""
+"""What an engine is: arrays in, arrays out, by the names of the graph's tensors."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,29 @@ import platformdirs
 
 from runtime.bundle.manifest import EngineName
 
+CACHE_VARIABLE = "LINESIDE_CACHE_DIR"
+# What a graph gives out, and where inside it one part can take another's place.
+PRED_SCORE = "pred_score"
+ANOMALY_MAP = "anomaly_map"
+EMBEDDING = "embedding"
+OUTPUTS = (PRED_SCORE, ANOMALY_MAP, EMBEDDING)
+# What the networks say, before distances are computed from it: "features0", ...
+FEATURES_PREFIX = "features"
+# PatchCore's few most anomalous patches, float32 (n, D) around the bank's mean, the most anomalous
+# one first.
+TOP_PATCHES = "top_patches"
+# |y|^2 - 2xy of those patches x and all prototypes y, float32 (n, K).
+TOP_PARTIALS = "top_partials"
+# Row of the prototype nearest to each, (n,).
+TOP_PROTOTYPES = "top_prototypes"
+# Rows of the prototypes nearest to the first one's, for the paper's re-weighting, (neighbours,).
+SUPPORT = "support"
+
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 class Engine(Protocol):
-    """A compiled graph. Results never share memory with the engine: they survive the next call. Safe under threads."""
+    """A compiled graph, safe under threads. Results are copies: they survive the next call."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -37,6 +55,15 @@ class Engine(Protocol):
         """Release the compiled model."""
 
 
+class EngineOptions(TypedDict, total=False):
+    """What the options --engine, --precision, --device and --threads say, see ``Inspector``."""
+
+    engine: str | Engine
+    precision: str
+    device: str
+    threads: int | None
+
+
 def available_cores() -> int:
     """CPU cores that this process may use: a container's share, not the machine's."""
     try:
@@ -52,7 +79,7 @@ def open_engine(
     threads: int | None = None,
     streams: int = 1,
 ) -> Engine:
-    """Load a model on an engine. The engine's library is imported here, so that the other one need not be installed.
+    """Load a model on an engine; its library is imported here, so the other need not be installed.
 
     Args:
         name: ``openvino`` or ``onnxruntime``.
@@ -74,15 +101,12 @@ def open_engine(
     return OnnxRuntimeEngine(model_path, device, threads, streams)
 
 
-ENVIRONMENT_VARIABLE = "LINESIDE_CACHE_DIR"
-
-
 def model_cache_dir() -> Path | None:
-    """Folder for OpenVINO's compiled models, or None where none can be written (read-only boxes still work).
+    """Folder for OpenVINO's compiled models, or None where none can be written.
 
     ``LINESIDE_CACHE_DIR`` chooses another place; set to an empty string it turns the cache off.
     """
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    chosen = os.environ.get(CACHE_VARIABLE)
     if chosen == "":
         return None
     root = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.engines.base import Arrays, model_cache_dir
 from runtime.engines.quiet import ov
-from runtime.engines.winograd import may_have_such, with_fewer_products
+from runtime.engines.winograd import is_switched_on, may_have_such, with_fewer_products
 from runtime.errors import EngineError
 
 # The binding sets up a table when it wraps an array for the first time, and lets go of the
@@ -62,8 +62,7 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise EngineError(
                 f"{model_path}: OpenVINO could not compile the model for {device}: "
-                f"{_first_line(error)}; "
-                "try --device CPU, or check the device's driver"
+                f"{_first_line(error)}; try --device CPU, or check the device's driver"
             ) from error
         self._device = device
         # A request serves one call at a time, so every thread has its own.
@@ -113,11 +112,8 @@ def available_devices() -> list[str]:
 
 
 def _compile(core: ov.Core, path: str, device: str, config: dict[str, Any]) -> ov.CompiledModel:
-    if (
-        device == "CPU"
-        and config["INFERENCE_PRECISION_HINT"] == "f32"
-        and may_have_such(Path(path))
-    ):
+    exact = device == "CPU" and config["INFERENCE_PRECISION_HINT"] == "f32"
+    if exact and is_switched_on() and may_have_such(Path(path)):
         model = core.read_model(path)
         if with_fewer_products(model):
             return core.compile_model(model, device, config)
@@ -137,8 +133,7 @@ def _require_device(core: ov.Core, device: str) -> None:
         return
     raise EngineError(
         f"device {device}: expected one that this machine has, found {', '.join(found) or 'none'} "
-        "(and AUTO); "
-        "choose one of these with --device, or install the device's driver"
+        "(and AUTO); choose one of these with --device, or install the device's driver"
     )
 
 

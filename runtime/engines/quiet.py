@@ -1,7 +1,7 @@
 """OpenVINO without its reporter: import ``ov`` and ``opset13`` from here.
 
-As soon as it is imported, OpenVINO tells its makers over the network, from a process of its own that
-complains on stderr where there is none; NNCF does so too. A box beside a line does not talk to
+As soon as it is imported, OpenVINO tells its makers over the network, from a process of its own
+that complains on stderr where there is none; NNCF does so too. A box beside a line does not talk to
 strangers. Without the package that does the talking both use silent stand-ins of their own.
 """
 

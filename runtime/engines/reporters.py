@@ -1,4 +1,4 @@
-"""What keeps libraries from reporting their use over the network, see :mod:`runtime.engines.quiet`."""
+"""Keeps libraries from reporting their use over the network, see :mod:`runtime.engines.quiet`."""
 
 from __future__ import annotations
 

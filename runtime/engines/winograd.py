@@ -2,21 +2,26 @@
 
 A kernel of r rows takes 4 r products for four rows of its output; four rows and r + 3 sums of input
 rows can be had with r + 3. So a convolution with r = 4 needs 7/16 of the products, one with r = 3
-half. What is added is cheap, and all of it is what engines are good
-at: the sums of rows are depthwise convolutions, each of the r + 3 products is an ordinary
-    convolution with a kernel of one
-row, and their results are added up in four ways.
+half. What is added is cheap, and engines are good at it: the sums of rows are depthwise
+convolutions, each of the r + 3 products is an ordinary convolution with a kernel of one row, and
+their results are added up in four ways.
 
 Along the columns nothing changes. Doing the same there would save more products, at ten times the
 rounding error and with twice the additions.
 
+Owner: whoever maintains ``runtime``. It brings EfficientAD in fp32 in two thirds of the time, a
+convolution of 256 to 768 channels in 43 ms instead of 89 (docs/speed.md). ``LINESIDE_WINOGRAD=off``
+in the environment switches it off. Whoever lets a newer OpenVINO into pyproject.toml runs
+``lineside bench`` on an EfficientAD bundle with and without it: when OpenVINO's own convolutions
+are as fast, delete this module and its call in ``runtime/engines/openvino.py``.
+
 Source: S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, Fast
-    Algorithms for Convolutional
-Neural Networks, CVPR 2016.
+Algorithms for Convolutional Neural Networks, CVPR 2016.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +31,7 @@ import numpy as np
 from runtime.engines.quiet import opset13, ov
 from runtime.types import Float32, Float64
 
+SWITCH = "LINESIDE_WINOGRAD"
 ROWS = 4
 KERNEL_ROWS = (3, 4)
 # With fewer channels in or out the additions take as long as the products that are saved.
@@ -77,8 +83,13 @@ def transforms(kernel_rows: int, rows: int = ROWS) -> Transforms:
     return Transforms(outputs, kernel * scale, inputs / scale)
 
 
+def is_switched_on() -> bool:
+    """Whether the environment variable ``LINESIDE_WINOGRAD`` does not say ``off``."""
+    return os.environ.get(SWITCH, "").lower() != "off"
+
+
 def may_have_such(path: Path) -> bool:
-    """Whether a model can hold a convolution that :func:`with_fewer_products` replaces, without reading its weights.
+    """Whether a model can hold what :func:`with_fewer_products` replaces; reads no weights.
 
     Args:
         path: a model file; of any but an .xml the answer is yes.
@@ -160,7 +171,7 @@ def _replace(node: ov.Node) -> None:
 
 
 def _interleaved(rows: list[ov.Node], shape: ov.Shape) -> ov.Node:
-    """Rows in their order, and as many as there are. With the channels last, as the engine keeps them, this copies whole rows."""
+    """Rows in their order; with the channels last, as the engine has it, whole rows are copied."""
     batch, channels, height, width = (int(size) for size in shape)
     apart = [
         opset13.unsqueeze(opset13.transpose(row, _constant(0, 2, 3, 1)), _constant(2))
@@ -181,7 +192,7 @@ def _constant(*values: int) -> ov.Node:
 
 
 def _rows(node: ov.Node, bias: Float32 | None) -> list[ov.Node]:
-    """Every fourth row of a convolution's output, from its first row on, from its second on, and so forth.
+    """Every fourth row of a convolution's output: from the first on, from the second on, and so on.
 
     Returns:
         Four tensors (N, O, ceil(h / 4), w).

@@ -1,1 +1,1 @@
-"""Camera health: may this picture be judged, and do the good parts still look like the calibrated ones?"""
+"""Camera health: may this picture be judged, and do good parts still look as calibrated?"""

@@ -1,24 +1,43 @@
-"""What good parts' pictures look like, and from where on a picture cannot be judged: the content of health.json."""
+"""health.json: what good parts' pictures look like, and from where on one cannot be judged.
+
+It is written at export and by calibration, may be edited on the box, and is read strictly.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
+
+from runtime import atomic
+from runtime.decode import PLAUSIBLE, Count, Number, Positive, Share, read_json
+from runtime.errors import HealthError
 from runtime.health.statistics import STATISTICS
 from runtime.types import Floats
 
+HEALTH_VERSION = 1
 HEALTH_FILE = "health.json"
 PARTS_BETWEEN_FALSE_ALARMS = 100_000
 TOLERATED_SHARE = 0.05
+_ADVICE = (
+    "make it anew with: lineside calibrate BUNDLE --good DIR, "
+    "or delete it to go on without the check of pictures"
+)
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Where a number stops being believable; None for no limit on that side."""
 
-    low: float | None = None
-    high: float | None = None
+    low: Number | None
+    high: Number | None
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"expected low before high, found {self.low:g} and {self.high:g}")
 
     def holds(self, value: float) -> bool:
         """Whether the value lies within, the limits included."""
@@ -36,8 +55,8 @@ class PictureSize:
     """
 
     aspect: Limit
-    min_height: int
-    min_width: int
+    min_height: Positive
+    min_width: Positive
 
 
 @dataclass(frozen=True)
@@ -65,17 +84,28 @@ class Health:
 
     limits: dict[str, Limit]
     size: PictureSize | None
-    score_limits: dict[str, float]
+    score_limits: dict[str, Number]
     values: dict[str, Floats]
     scores: dict[str, Floats]
-    n_good: int
-    refused_rate: float | None = None
+    n_good: Count
+    refused_rate: Share | None = None
     judge: bool = True
     drift: bool = True
-    parts_between_false_alarms: int = PARTS_BETWEEN_FALSE_ALARMS
-    tolerated_share: float = TOLERATED_SHARE
+    parts_between_false_alarms: Annotated[int, msgspec.Meta(ge=100, le=PLAUSIBLE)] = (
+        PARTS_BETWEEN_FALSE_ALARMS
+    )
+    tolerated_share: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = TOLERATED_SHARE
     note: str = ""
     set_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        for name in (*self.limits, *self.values):
+            if name not in STATISTICS:
+                raise ValueError(f"expected the statistics {', '.join(STATISTICS)}, found {name!r}")
+        for name, limit in self.limits.items():
+            STATISTICS[name].check(one for one in (limit.low, limit.high) if one is not None)
+        for name, values in self.values.items():
+            STATISTICS[name].check(values)
 
     def reason(
         self,
@@ -121,14 +151,13 @@ class Health:
             expected = " to ".join(f"{limit:.3g}" for limit in (low, high) if limit is not None)
             return [
                 f"wrong shape of picture: {width}x{height} pixels, width / height "
-                f"{width / height:.3g}, "
-                f"{expected} expected"
+                f"{width / height:.3g}, {expected} expected"
             ]
         return []
 
 
 def keep_settings(new: Health, old: Health | None) -> Health:
-    """A new baseline with the old one's switches, and its scores and score limits of variants that the new one lacks."""
+    """A new baseline with the old one's switches, and its scores of variants that it lacks."""
     if old is None:
         return new
     return replace(
@@ -142,9 +171,71 @@ def keep_settings(new: Health, old: Health | None) -> Health:
     )
 
 
+def read_health(path: Path) -> Health:
+    """Read health.json.
+
+    Raises:
+        HealthError: unreadable, no JSON, another version, a field missing, unknown or of the wrong
+            type, or a value that makes no sense.
+    """
+    return read_json(
+        path,
+        Health,
+        error=HealthError,
+        advice=_ADVICE,
+        version=HEALTH_VERSION,
+        known_only=True,
+        complete=True,
+    )
+
+
+def write_health(path: Path, health: Health) -> None:
+    """Write health.json atomically; the last good state survives a crash or a full disk.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    fields: dict[str, Any] = {
+        "schema_version": HEALTH_VERSION,
+        "judge": health.judge,
+        "drift": health.drift,
+        "parts_between_false_alarms": health.parts_between_false_alarms,
+        "tolerated_share": health.tolerated_share,
+        "limits": {name: _pair(limit) for name, limit in health.limits.items()},
+        "size": None
+        if health.size is None
+        else {**asdict(health.size), "aspect": _pair(health.size.aspect)},
+        "score_limits": {key: _short(most) for key, most in sorted(health.score_limits.items())},
+        "n_good": health.n_good,
+        "refused_rate": health.refused_rate,
+        "note": health.note,
+        "set_at": health.set_at,
+        "scores": {key: [*map(_short, found)] for key, found in sorted(health.scores.items())},
+        "values": {
+            name: [round(float(one), 4) for one in found] for name, found in health.values.items()
+        },
+    }
+    # One field a line: short enough to read, and to edit by hand.
+    lines = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(one, ensure_ascii=False, allow_nan=False)}"
+        for name, one in fields.items()
+    )
+    atomic.write_bytes(path, f"{{\n{lines}\n}}\n".encode())
+
+
+def _short(score: float) -> float:
+    return float(f"{score:.6g}")
+
+
+def _pair(limit: Limit) -> list[float | None]:
+    return [None if one is None else round(one, 4) for one in (limit.low, limit.high)]
+
+
 def _told(name: str, value: float, limit: Limit) -> str:
     statistic = STATISTICS[name]
     if limit.low is not None and value < limit.low:
-        return f"{statistic.below}: {name} {statistic.shown(value)}, at least {statistic.shown(limit.low)} expected"
-    high = limit.high if limit.high is not None else value
-    return f"{statistic.above}: {name} {statistic.shown(value)}, at most {statistic.shown(high)} expected"
+        wrong, bound = statistic.below, f"at least {statistic.shown(limit.low)}"
+    else:
+        high = value if limit.high is None else limit.high
+        wrong, bound = statistic.above, f"at most {statistic.shown(high)}"
+    return f"{wrong}: {name} {statistic.shown(value)}, {bound} expected"

@@ -1,4 +1,4 @@
-"""Do the good parts still look like the calibrated ones? The sequential test over raw scores and picture statistics."""
+"""Do the good parts still look as calibrated? A test over raw scores and picture statistics."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from runtime.decode import Count
 from runtime.health.baseline import Health
-from runtime.health.martingale import SIDES, Ranks, ShiryaevRoberts, bets
+from runtime.health.martingale import Ranks, ShiryaevRoberts, Side, bets
 from runtime.health.statistics import STATISTICS
 from runtime.types import Floats
 
@@ -33,18 +34,17 @@ class Alarm:
     """
 
     statistic: str
-    side: str
-    since_part: int
-    noticed_part: int
+    side: Side
+    since_part: Count
+    noticed_part: Count
 
     def sentence(self) -> str:
         """The alarm in one sentence for people."""
-        what = _words(self.statistic, self.side)
         return (
             f"drift: since about part {self.since_part} the pictures no longer look like the "
-            f"calibrated good parts: {what} "
-            f"(noticed at part {self.noticed_part}); check the camera, the light and the "
-            "material, or calibrate again"
+            f"calibrated good parts: {_words(self.statistic, self.side)} (noticed at part "
+            f"{self.noticed_part}); check the camera, the light and the material, "
+            "or calibrate again"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -145,16 +145,13 @@ class DriftMonitor:
 
 
 def _rounded(name: str, value: float) -> float:
-    """To four digits, a grid that no data has chosen: the collection stays small over months, and the ranks stay exact."""
+    """To a grid that no data has chosen: for months the collection stays small, the ranks exact."""
     return float(f"{value:.4g}") if name == RAW_SCORE else round(value, 3)
 
 
-def _words(statistic: str, side: str) -> str:
+def _words(statistic: str, side: Side) -> str:
+    change = "lower" if side == "low" else "higher"
     if statistic == RAW_SCORE:
-        return "raw score higher" if side == SIDES[1] else "raw score lower"
+        return f"raw score {change}"
     known = STATISTICS[statistic]
-    return (
-        f"{known.below} ({statistic} lower)"
-        if side == SIDES[0]
-        else f"{known.above} ({statistic} higher)"
-    )
+    return f"{known.below if side == 'low' else known.above} ({statistic} {change})"

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -30,11 +31,12 @@ from runtime.types import Floats
 # a weak one by the last.
 SHARES = (0.05, 0.15, 0.5)
 STAKE = 0.5
-SIDES = ("low", "high")
+Side = Literal["low", "high"]
+SIDES: tuple[Side, Side] = ("low", "high")
 
 
 class Ranks:
-    """A growing collection of values that tells a new one's rank among all of them; equal values are stored once."""
+    """A growing collection that tells a new value's rank in it; equal values are stored once."""
 
     def __init__(self, counts: Iterable[tuple[float, int]] = ()) -> None:
         pairs = sorted(counts)
@@ -124,7 +126,7 @@ class ShiryaevRoberts:
         self.sums = np.minimum((1.0 + self.sums) * worth, 1e200)
         return float(self.sums.mean())
 
-    def strongest(self) -> tuple[int, str, int]:
+    def strongest(self) -> tuple[int, Side, int]:
         """Which number changed most, to which side, and since about which part (from 1)."""
         number, side, share = np.unravel_index(int(np.argmax(self.sums)), self.sums.shape)
         return int(number), SIDES[int(side)], int(self.starts[number, side, share])

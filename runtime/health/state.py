@@ -1,36 +1,58 @@
-"""The drift test of a running line: made anew when the baseline changes, kept over a restart if a file is named."""
+"""The drift test of a running line: made anew when the baseline changes, kept over a restart."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 
 from runtime import atomic
+from runtime.decode import Count, Number, Positive, read_json
 from runtime.errors import HealthError
 from runtime.health.baseline import Health
 from runtime.health.drift import Alarm, DriftMonitor
-from runtime.health.martingale import SIDES, Ranks
-from runtime.inspector import Inspector
-from runtime.prediction import Prediction
+from runtime.health.martingale import Ranks
 
 log = logging.getLogger("lineside")
 
-STATE_VERSION = 1
 # A crash loses at most what the test has learnt in this time; the file may have a megabyte, and
 # small boxes have flash.
 SAVE_EVERY_S = 60.0
+_Worth = Annotated[float, msgspec.Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class DriftState:
+    """The file of a drift test: what it has learnt.
+
+    Attributes:
+        baseline: :func:`fingerprint` of what it compares with.
+        parts: number of parts seen.
+        alarm: in force, or None.
+        recent: see :class:`DriftMonitor`.
+        ranks: values with how often each was seen, by name of the number.
+        sums: see :class:`runtime.health.martingale.ShiryaevRoberts`, as ``page`` and ``starts``.
+    """
+
+    drift_state_version: Literal[1]
+    baseline: str
+    parts: Count
+    alarm: Alarm | None
+    recent: list[Number]
+    ranks: dict[str, list[tuple[Number, Positive]]]
+    sums: list[list[list[_Worth]]]
+    page: list[list[list[_Worth]]]
+    starts: list[list[list[Count]]]
 
 
 class DriftWatch:
-    """Feeds a stream of predictions to the drift test.
+    """Feeds a stream of parts to the drift test.
 
     Args:
         state: file that keeps what the test has learnt over a restart; None for memory alone.
@@ -52,49 +74,55 @@ class DriftWatch:
         """The alarm in force, or None."""
         return None if self._monitor is None else self._monitor.alarm
 
-    def see(self, inspector: Inspector, prediction: Prediction) -> Alarm | None:
+    def see(
+        self,
+        health: Health | None,
+        variant_key: str,
+        statistics: dict[str, float] | None,
+        raw_score: float,
+    ) -> Alarm | None:
         """Take in a part, and save now and then; not safe to call from several threads at once.
 
         Args:
-            inspector: whose baseline is in force.
-            prediction: of the part.
+            health: the baseline in force.
+            variant_key: ``engine/precision``.
+            statistics: of the part's picture; None where they were not taken.
+            raw_score: of the part.
 
         Returns:
-            The alarm in force after it; None where the bundle has no baseline or its drift test is
+            The alarm in force after it; None where there is no baseline or its drift test is
             switched off.
 
         Raises:
             HealthError: the file of the state is damaged, or no such file.
         """
-        self.begin(inspector)
-        if self._monitor is None or prediction.statistics is None:
+        self.begin(health, variant_key)
+        if self._monitor is None or statistics is None:
             return None
-        alarm = self._monitor.update(prediction.statistics, prediction.pred_score)
+        alarm = self._monitor.update(statistics, raw_score)
         if time.monotonic() - self._saved_at >= SAVE_EVERY_S:
             self.save()
         return alarm
 
-    def begin(self, inspector: Inspector) -> None:
-        """Make the test ready for the baseline in force, or drop it where there is none or it is switched off.
+    def begin(self, health: Health | None, variant_key: str) -> None:
+        """Make the test ready for the baseline in force; drop it where there is none or it is off.
 
         Raises:
             HealthError: the file of the state is damaged, or no such file.
         """
-        health = inspector.health
         if health is None or not health.drift:
             self._monitor = None
         elif self._monitor is None or health is not self._health:
-            self._monitor = self._renewed(health, inspector.variant.key)
+            self._monitor = self._renewed(health, variant_key)
         self._health = health
 
     def save(self) -> None:
-        """Write the state; a file that cannot be written is told and costs nothing but the memory of this run."""
+        """Write the state; one that cannot be written is told and costs this run's memory alone."""
         if self._state is None or self._monitor is None:
             return
+        self._saved_at = time.monotonic()
         try:
-            self._saved_at = time.monotonic()
-            text = json.dumps(state_of(self._monitor), separators=(",", ":"), allow_nan=False)
-            atomic.write_bytes(self._state, text.encode())
+            atomic.write_bytes(self._state, msgspec.json.encode(state_of(self._monitor)))
         except OSError as error:
             log.info(
                 f"{self._state}: expected to write it, but {error.strerror}; check the disk and "
@@ -103,9 +131,8 @@ class DriftWatch:
 
     def _renewed(self, health: Health, variant_key: str) -> DriftMonitor:
         known = self._monitor
-        if known is not None and fingerprint(health, variant_key) == fingerprint(
-            known.health, variant_key
-        ):
+        now = fingerprint(health, variant_key)
+        if known is not None and now == fingerprint(known.health, variant_key):
             # Only a setting was edited: what the test has learnt stays.
             known.health = health
             return known
@@ -125,19 +152,19 @@ def fingerprint(health: Health, variant_key: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def state_of(monitor: DriftMonitor) -> dict[str, Any]:
-    """What the test has learnt, as JSON."""
-    return {
-        "drift_state_version": STATE_VERSION,
-        "baseline": fingerprint(monitor.health, monitor.variant_key),
-        "parts": monitor.parts,
-        "alarm": None if monitor.alarm is None else asdict(monitor.alarm),
-        "recent": list(monitor.recent),
-        "ranks": {name: ranks.counts() for name, ranks in monitor.ranks.items()},
-        "sums": monitor.bets.sums.tolist(),
-        "page": monitor.bets.page.tolist(),
-        "starts": monitor.bets.starts.tolist(),
-    }
+def state_of(monitor: DriftMonitor) -> DriftState:
+    """What the test has learnt."""
+    return DriftState(
+        drift_state_version=1,
+        baseline=fingerprint(monitor.health, monitor.variant_key),
+        parts=monitor.parts,
+        alarm=monitor.alarm,
+        recent=list(monitor.recent),
+        ranks={name: ranks.counts() for name, ranks in monitor.ranks.items()},
+        sums=monitor.bets.sums.tolist(),
+        page=monitor.bets.page.tolist(),
+        starts=monitor.bets.starts.tolist(),
+    )
 
 
 def read_state(path: Path, health: Health, variant_key: str) -> DriftMonitor | None:
@@ -154,67 +181,30 @@ def read_state(path: Path, health: Health, variant_key: str) -> DriftMonitor | N
     Raises:
         HealthError: unreadable or damaged.
     """
+    advice = "expected the state of a drift test; name another file, or delete it to begin anew"
+    state = read_json(path, DriftState, error=HealthError, advice=advice)
+    if state.baseline != fingerprint(health, variant_key):
+        return None
+    monitor = DriftMonitor(health, variant_key)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if _version(raw) and raw["baseline"] != fingerprint(health, variant_key):
-            return None
-        monitor = DriftMonitor(health, variant_key)
-        _fill(monitor, raw)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise HealthError(
-            f"{path}: expected the state of a drift test, found something else "
-            f"({type(error).__name__}: {error}); "
-            "name another file, or delete it to begin anew"
-        ) from error
+        _fill(monitor, state)
+    except ValueError as error:
+        raise HealthError(f"{path}: {error}; {advice}") from error
     return monitor
 
 
-def _fill(monitor: DriftMonitor, raw: dict[str, Any]) -> None:
-    if list(raw["ranks"]) != list(monitor.ranks):
-        raise ValueError("other numbers than the baseline's")
-    ranks = {
-        name: Ranks([_counted(*pair) for pair in pairs]) for name, pairs in raw["ranks"].items()
-    }
-    alarm = None if raw["alarm"] is None else Alarm(**raw["alarm"])
-    if alarm is not None and (alarm.statistic not in ranks or alarm.side not in SIDES):
-        raise ValueError(f"an alarm of {alarm.statistic!r}")
+def _fill(monitor: DriftMonitor, state: DriftState) -> None:
+    names = list(monitor.ranks)
+    if list(state.ranks) != names:
+        raise ValueError(f"ranks: expected {', '.join(names)}, found {', '.join(state.ranks)}")
+    if state.alarm is not None and state.alarm.statistic not in names:
+        raise ValueError(f"alarm: expected one of {', '.join(names)}, found another")
     for name in ("sums", "page", "starts"):
         ours = getattr(monitor.bets, name)
-        found = np.array(raw[name], dtype=ours.dtype)
-        if found.shape != ours.shape or not np.isfinite(found).all() or (found < 0).any():
-            raise ValueError(f"{name}: expected {ours.shape} finite numbers from 0 on")
+        found = np.array(getattr(state, name), dtype=ours.dtype)
+        if found.shape != ours.shape:
+            raise ValueError(f"{name}: expected {ours.shape} numbers, found {found.shape}")
         setattr(monitor.bets, name, found)
-    recent = [_finite(one) for one in raw["recent"]]
-    if not isinstance(raw["parts"], int) or raw["parts"] < 0:
-        raise ValueError(f"parts: {raw['parts']!r}")
-    monitor.bets.parts, monitor.alarm = raw["parts"], alarm
-    monitor.ranks.update(ranks)
-    monitor.recent.extend(recent)
-
-
-def _version(raw: dict[str, Any]) -> int:
-    version = raw["drift_state_version"]
-    if version != STATE_VERSION:
-        raise ValueError(f"version {version!r}")
-    return STATE_VERSION
-
-
-def _counted(value: Any, count: Any) -> tuple[float, int]:
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"a count of {count!r}")
-    return _finite(value), count
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"expected a finite number, found {value!r}")
-    return number
+    monitor.bets.parts, monitor.alarm = state.parts, state.alarm
+    monitor.ranks.update({name: Ranks(counts) for name, counts in state.ranks.items()})
+    monitor.recent.extend(state.recent)

@@ -1,4 +1,4 @@
-"""Simple numbers about a picture that say whether the camera does its work: focus, exposure, contrast, colour, place.
+"""Simple numbers about a picture that say whether the camera does its work.
 
 All are taken from the picture at the model's size, in well under a millisecond. Those that a lamp
 or an aperture changes by a factor are on a scale of doublings ("stops"), so that the same step
@@ -8,12 +8,14 @@ means the same change at any brightness.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 
+from runtime.decode import PLAUSIBLE
 from runtime.types import UInt8Image
 
 # The part's place is looked for in a picture of this many pixels a side.
@@ -22,8 +24,8 @@ PLACE_SIDE = 64
 _WHITE, _ALL = math.log2(256.0), math.log2(101.0)
 WHITE_FROM = 251
 BLACK_TO = 4
-
-Scale = Literal["plain", "doublings"]
+# A factor of 2 to the 64th.
+MOST_DOUBLINGS = 64.0
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,31 @@ class Statistic:
         below: what is wrong when it is lower than good parts have it.
         above: the same for higher.
         unit: of :meth:`shown`.
-        scale: ``doublings`` for log2(1 + value).
-        extreme: the highest value that a picture can have, infinity where there is none.
         room: a limit is at least this far from the typical good part, however alike the good parts
             are.
-        judged_below: whether a picture far below cannot be judged; else it counts for drift alone.
-        judged_above: the same for far above.
+        judged: on which side of the limits a picture cannot be judged.
+        scale: ``doublings`` for log2(1 + value).
+        extreme: the highest value that a picture can have, infinity where there is none.
     """
 
     name: str
     below: str
     above: str
     unit: str
-    scale: Scale
-    extreme: float
     room: float
-    judged_below: bool
-    judged_above: bool
+    judged: Literal["below", "above", "both", ""] = ""
+    scale: Literal["plain", "doublings"] = "plain"
+    extreme: float = math.inf
+
+    @property
+    def judged_below(self) -> bool:
+        """Whether a picture far below cannot be judged; else it counts for drift alone."""
+        return self.judged in ("below", "both")
+
+    @property
+    def judged_above(self) -> bool:
+        """The same for far above."""
+        return self.judged in ("above", "both")
 
     def shown(self, value: float) -> str:
         """The value as people read it, e.g. ``"112 grey levels"``."""
@@ -62,93 +72,61 @@ class Statistic:
         """The value behind a number as people read it.
 
         Raises:
-            ValueError: not finite, or negative where only a factor makes sense.
+            ValueError: not finite, implausible, or negative where only a factor makes sense.
         """
         if not math.isfinite(shown) or (self.scale == "doublings" and shown < 0):
             raise ValueError(str(shown))
-        return math.log2(1.0 + shown) if self.scale == "doublings" else shown
+        value = math.log2(1.0 + shown) if self.scale == "doublings" else shown
+        self.check([value])
+        return value
+
+    def check(self, values: Iterable[float]) -> None:
+        """Refuse what no picture can have, and no person means.
+
+        Raises:
+            ValueError: a value beyond it.
+        """
+        most = MOST_DOUBLINGS if self.scale == "doublings" else PLAUSIBLE
+        for value in values:
+            if abs(value) > most:
+                raise ValueError(f"{self.name}: expected at most {most:g}, found {value:g}")
 
 
+_LOG: Literal["doublings"] = "doublings"
 # A defect may well be dark, bright, sharp-edged or out of place: only what no defect does to a
 # whole picture is refused.
 STATISTICS = {
     one.name: one
     for one in (
+        Statistic("brightness", "too dark", "too bright", "grey levels", 0.5, "both", _LOG, _WHITE),
         Statistic(
-            "brightness",
-            "too dark",
-            "too bright",
-            "grey levels",
-            "doublings",
-            _WHITE,
-            0.5,
-            True,
-            True,
-        ),
-        Statistic(
-            "contrast",
-            "hardly any contrast",
-            "more contrast",
-            "grey levels",
-            "doublings",
-            math.inf,
-            0.7,
-            True,
-            False,
+            "contrast", "hardly any contrast", "more contrast", "grey levels", 0.7, "below", _LOG
         ),
         Statistic(
             "white_share",
             "less of it saturated",
             "overexposed",
             "% white",
-            "doublings",
-            _ALL,
             2.0,
-            False,
-            True,
+            "above",
+            _LOG,
+            _ALL,
         ),
         Statistic(
             "black_share",
             "less of it black",
             "too much of it black",
             "% black",
-            "doublings",
-            _ALL,
             4.0,
-            False,
-            True,
+            "above",
+            _LOG,
+            _ALL,
         ),
-        Statistic(
-            "focus", "out of focus", "sharper or noisier", "", "plain", math.inf, 1.5, True, False
-        ),
-        Statistic(
-            "red_cast", "too little red", "too much red", "%", "plain", math.inf, 8.0, True, True
-        ),
-        Statistic(
-            "blue_cast", "too little blue", "too much blue", "%", "plain", math.inf, 8.0, True, True
-        ),
-        Statistic(
-            "centre_x",
-            "shifted to the left",
-            "shifted to the right",
-            "% of the width",
-            "plain",
-            math.inf,
-            2.0,
-            False,
-            False,
-        ),
-        Statistic(
-            "centre_y",
-            "shifted upwards",
-            "shifted downwards",
-            "% of the height",
-            "plain",
-            math.inf,
-            2.0,
-            False,
-            False,
-        ),
+        Statistic("focus", "out of focus", "sharper or noisier", "", 1.5, "below"),
+        Statistic("red_cast", "too little red", "too much red", "%", 8.0, "both"),
+        Statistic("blue_cast", "too little blue", "too much blue", "%", 8.0, "both"),
+        Statistic("centre_x", "shifted to the left", "shifted to the right", "% of the width", 2.0),
+        Statistic("centre_y", "shifted upwards", "shifted downwards", "% of the height", 2.0),
     )
 }
 
@@ -165,7 +143,7 @@ def measure(image_rgb: UInt8Image) -> dict[str, float]:
       own contrast out.
     * ``red_cast``, ``blue_cast``: mean of red, of blue, minus mean of green, in percent of the mean
       grey level.
-    * ``centre_x``, ``centre_y``: see :func:`centre`.
+    * ``centre_x``, ``centre_y``: see :func:`center`.
 
     Args:
         image_rgb: uint8 (H, W, 3), RGB, at the model's size.
@@ -193,16 +171,16 @@ def measure(image_rgb: UInt8Image) -> dict[str, float]:
 
 
 def center(gray: UInt8Image) -> tuple[float, float]:
-    """Centre of gravity of what differs from the picture's border, in percent of the side from the middle.
+    """Centre of gravity of what differs from the picture's border, in percent of the side.
 
     A part on an even ground moves it by as much as it moves itself; a texture that fills the
     picture has it near the middle.
 
     Args:
-        grey: uint8 (H, W).
+        gray: uint8 (H, W).
 
     Returns:
-        Rightwards and downwards, each in [-50, 50]; 0 for an even picture.
+        Rightwards and downwards from the middle, each in [-50, 50]; 0 for an even picture.
     """
     small = cv2.resize(gray, (PLACE_SIDE, PLACE_SIDE), interpolation=cv2.INTER_AREA).astype(
         np.float32

@@ -7,15 +7,18 @@ folders directly under ROOT, or just a folder of pictures of good parts. A mask 
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from runtime.errors import DataError
 from runtime.images.preprocess import IMAGE_SUFFIXES
+from runtime.types import Mask
 
 GOOD = "good"
 
@@ -56,7 +59,7 @@ class Category:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All pictures below a folder, sorted, hidden files left out.
+    """All pictures below a folder, sorted; hidden ones are left out, linked folders followed.
 
     Raises:
         DataError: the folder is missing or holds no picture.
@@ -65,19 +68,58 @@ def list_images(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder}: expected a folder of pictures, found {_what(folder)}; check the path"
         )
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(piece.startswith(".") for piece in path.relative_to(folder).parts)
-    )
+    found = sorted(Path(entry.path) for entry in pictures_below(folder))
     if not found:
         raise DataError(
             f"{folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none; put "
             "the photographs there"
         )
     return found
+
+
+def collect_images(paths: Sequence[Path]) -> list[Path]:
+    """Files as given, folders opened.
+
+    Raises:
+        DataError: a folder is missing or empty.
+    """
+    return [found for path in paths for found in ([path] if path.is_file() else list_images(path))]
+
+
+def pictures_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Pictures in a folder and all below it, in no order; what is hidden is left out.
+
+    Linked folders are followed, each folder once. One below that cannot be read is passed over.
+
+    Raises:
+        OSError: the folder itself cannot be read.
+    """
+    waiting, seen = deque([os.fspath(folder)]), set[tuple[int, int]]()
+    while waiting:
+        place = waiting.popleft()
+        try:
+            status = Path(place).stat()
+            entries = list(os.scandir(place))
+        except OSError:
+            if not seen:
+                raise
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                # Links last, so that a folder is known by its own name.
+                (waiting.append if entry.is_symlink() else waiting.appendleft)(entry.path)
+            elif _suffix(entry.name) in IMAGE_SUFFIXES and entry.is_file():
+                yield entry
+
+
+def _suffix(name: str) -> str:
+    # Of many thousands of names five times a second: pathlib takes too long for that.
+    return name[name.rfind(".") :].lower()
 
 
 def list_categories(root: Path) -> list[str]:
@@ -143,7 +185,7 @@ def is_good(name: str) -> bool:
     return name.casefold() == GOOD
 
 
-def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def load_mask(part: Part, size_hw: tuple[int, int]) -> Mask:
     """Ground truth of a part at the model's size.
 
     A pixel is defective if it is brighter than half of what its depth allows, or, in a mask that
@@ -181,7 +223,7 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def _part_name(folder: Path) -> str:
-    """What a plain folder of good parts shows: its name, or that of the folder above where it says no more than "good"."""
+    """What a folder of good parts shows: its name, or where that says only "good" the one above."""
     path = folder.absolute()
     while (is_good(path.name) or path.name == "train") and path.parent.name:
         path = path.parent

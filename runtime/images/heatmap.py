@@ -11,10 +11,11 @@ from runtime.types import Float32Map, UInt8Image
 def upsample_map(
     anomaly_map: Float32Map, size_hw: tuple[int, int], blur_sigma: float
 ) -> Float32Map:
-    """Bring an anomaly map to image size as anomalib does: bilinear (half-pixel centres), then Gaussian blur.
+    """Bring an anomaly map to image size as anomalib does: bilinear, then Gaussian blur.
 
     Args:
-        anomaly_map: float32 (h, w), raw values at feature resolution.
+        anomaly_map: float32 (h, w), raw values at feature resolution; pixels meet at half-pixel
+            centres.
         size_hw: target height and width.
         blur_sigma: standard deviation of the blur in target pixels; 0 for none. The kernel spans
             four deviations to each side with reflected borders, as in anomalib's

@@ -1,4 +1,4 @@
-"""From a file to the uint8 tensor that reaches the network: the one preprocessing of training and edge alike.
+"""From a file to the uint8 tensor that reaches the network, in training and on the edge alike.
 
 Peers resize with antialiasing in training and without it in the exported graph, so their exported
 scores differ. Here both sides call :func:`load_image`, and the graph's input is the very tensor
@@ -49,7 +49,7 @@ def load_image(source: Path | bytes, size_hw: tuple[int, int]) -> UInt8Image:
 
 
 def decode_rgb(source: Path | bytes) -> UInt8Image:
-    """Decode a picture: EXIF orientation applied, grey and CMYK turned to RGB, alpha dropped, 16 bit scaled to 8.
+    """Decode a picture: EXIF orientation applied, grey and CMYK to RGB, alpha dropped, 16 bit to 8.
 
     Args:
         source: path of a file, or its bytes.
@@ -76,8 +76,7 @@ def decode_rgb(source: Path | bytes) -> UInt8Image:
     if decoded is None:
         raise ImageError(
             f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that "
-            "cannot be decoded; "
-            "check that the file is whole and of one of these types"
+            "cannot be decoded; check that the file is whole and of one of these types"
         )
     image_bgr = _to_eight_bit(decoded)
     height, width = image_bgr.shape[:2]
@@ -91,7 +90,7 @@ def decode_rgb(source: Path | bytes) -> UInt8Image:
 
 
 def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
-    """Resize by pixel-area averaging (no aliasing when shrinking); bilinear along an axis that grows.
+    """Resize by pixel-area averaging, which does not alias; bilinear along an axis that grows.
 
     Args:
         image_rgb: uint8 (H, W, 3).
@@ -130,13 +129,12 @@ def _check_pixels(name: str, width: int, height: int) -> None:
     if width > 0 and height > 0 and width * height > MAX_PIXELS:
         raise ImageError(
             f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, found "
-            f"{width}x{height}; "
-            "crop the picture to the part or shrink it first"
+            f"{width}x{height}; crop the picture to the part or shrink it first"
         )
 
 
 def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end marker; the decoder would fill the rest with grey and say nothing.
+    """Whether a JPEG or PNG lacks its end; the decoder would fill the rest with grey, silently.
 
     What follows the end, as the film of a "motion photo" does, is nobody's business.
     """
@@ -148,7 +146,7 @@ def _is_truncated(data: bytes) -> bool:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Walk the markers (ITU-T T.81, B.1.1): segments tell their length, entropy-coded data runs to the next marker."""
+    """Walk the markers (T.81, B.1.1): a segment tells its length, coded data runs to the next."""
     place = 2
     while found := _JPEG_MARKER.search(data, place):
         if found[0] == b"\xff\xd9":

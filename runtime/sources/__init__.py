@@ -1,4 +1,4 @@
-"""Where parts come from while the line runs: a folder that fills up, a video file, a camera or a stream."""
+"""Where parts come from while the line runs: a folder, a video, a camera or a stream."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.errors import SourceError
-from runtime.sources.arrival import Arrival, shown
 from runtime.sources.camera import every_frame, newest_frames, open_capture
-from runtime.sources.folder import pictures_of
+from runtime.sources.pictures import Arrival, pictures_of, shown
 
 __all__ = ["Arrival", "arrivals", "shown"]
 

@@ -1,4 +1,4 @@
-"""A camera or stream: a line does not wait, so the newest frame is inspected and older ones are dropped, never queued."""
+"""A camera or stream: a line does not wait, so older frames are dropped, never queued."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.sources.arrival import Arrival, shown
+from runtime.sources.pictures import Arrival, shown
 from runtime.types import UInt8Image
 
 log = logging.getLogger("lineside")
@@ -62,7 +62,7 @@ class _Newest:
         self._thread.start()
 
     def take(self) -> Arrival | None:
-        """The newest frame not taken yet, waiting for one if need be; None when there is none to come.
+        """The newest frame not taken yet, after waiting for one; None when there is none to come.
 
         Raises:
             Exception: whatever ended the reading.
@@ -76,7 +76,7 @@ class _Newest:
             return frame
 
     def close(self) -> None:
-        """Stop reading; the thread releases the camera, which is never done while it is being read."""
+        """Stop reading; the thread releases the camera when it no longer reads it."""
         self._closed.set()
         self._thread.join(timeout=_PATIENCE_S)
 
@@ -164,7 +164,7 @@ def _rgb(frame: npt.NDArray[np.uint8]) -> UInt8Image:
 
 
 def frame_count(capture: cv2.VideoCapture) -> int:
-    """Number of frames that a recording says it has; 0 for a camera or stream, which does not know."""
+    """Number of frames that a recording says it has; 0 for a camera or stream."""
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     # A stream answers with a negative number as large as there is.
     return int(count) if 0 < count < 1e9 else 0

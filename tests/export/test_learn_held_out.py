@@ -19,8 +19,7 @@ from export.training import train
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import GOLDEN_FOLDER
 from runtime.bundle.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
-from runtime.health.baseline import HEALTH_FILE
-from runtime.health.file import read_health
+from runtime.health.baseline import HEALTH_FILE, read_health
 from runtime.images.dataset import Category, load_category
 from runtime.images.preprocess import load_image
 from runtime.types import UInt8Image

@@ -40,9 +40,10 @@ def test_a_new_model_has_its_options_and_the_others_refuse_them(
     where = ("--data", tmp_path, "--out", tmp_path / "out")
     refused = lineside("train", "--model", "patchcore", *where, "--least", 1).line()
     assert "--least: expected settings of patchcore" in refused
-    assert "--least: expected more than 0" in lineside(
-        "train", "--model", "pixels", *where, "--least", 0
-    ).line()
+    assert (
+        "--least: expected more than 0"
+        in lineside("train", "--model", "pixels", *where, "--least", 0).line()
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from export.commands.plan import numbers
 from export.data.photographs import read_photographs
@@ -92,7 +94,10 @@ def test_the_best_fits_and_none_that_fits_is_better(found: list[Measured], budge
 
 def test_the_table_marks_the_front_and_what_was_written() -> None:
     found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000), one(0.94, 30.0, engine="onnxruntime")]
-    text = table(Plan(Exam("labelled", [b""] * 6, [b""] * 20), found, found[0]), Budget(10.0))
+    plan = Plan(Exam("labelled", [b""] * 6, [b""] * 20), found, found[0])
+    console = Console(width=150, file=io.StringIO())
+    console.print(table(plan, Budget(10.0)))
+    text = console.file.getvalue().rstrip()
     head, *rows, legend = text.splitlines()
     assert head.split() == [
         "model",
@@ -115,12 +120,11 @@ def test_the_table_marks_the_front_and_what_was_written() -> None:
 
 
 @pytest.mark.parametrize("best", [True, False])
-def test_the_plot_names_the_front(best: bool) -> None:
+def test_the_plot_names_the_front(best: bool, tmp_path: Path) -> None:
     found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000)]
-    drawn = plot(
-        Plan(Exam("synthetic", [b""], [b""]), found, found[1] if best else None), Budget(10.0, None)
-    )
-    texts = [element.text for element in ElementTree.fromstring(drawn).iter()]
+    exam, file = Exam("synthetic", [b""], [b""]), tmp_path / "plan.svg"
+    plot(Plan(exam, found, found[1] if best else None), Budget(10.0, None), file)
+    texts = [element.text for element in ElementTree.parse(file).iter()]
     assert {"256/500 fp32", "256/2000 fp32", "budget 10 ms (p95)"} <= set(texts)
     assert ("written" in texts) is best
 

@@ -18,7 +18,7 @@ from export.inference_graph import InferenceGraph, Uint8Input
 from export.models.base import Grid, ModelFamily
 from export.models.settings import Recipe, require, setting
 from export.reference import Scored, load_images
-from runtime.engines.tensors import ANOMALY_MAP, EMBEDDING, PRED_SCORE
+from runtime.engines.base import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 Said = namedtuple("Said", "pred_score anomaly_map")
 

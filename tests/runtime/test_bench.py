@@ -1,4 +1,5 @@
-"""lineside bench: figures against an independent reckoning, the takt's verdict, a sustained run and its drift."""
+"""lineside bench: figures against an independent reckoning, the takt's verdict, a sustained run and
+its drift."""
 
 from __future__ import annotations
 
@@ -7,26 +8,22 @@ import re
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from array import array
+from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
-from runtime.bench.plot import latency_plot
-from runtime.bench.stages import StageTimes, against_takt, summarize, time_stages
-from runtime.bench.sustained import (
-    Interval,
-    Sustained,
-    clock_mhz,
-    drift_of,
-    run_sustained,
-    throttle_events,
-)
+from runtime.bench import measure
+from runtime.bench.stages import StageTimes, Takt, against_takt, summarize, time_stages
+from runtime.bench.sustained import clock_mhz, drift_of, run_sustained, throttle_events
+from runtime.health.baseline import Health
 from runtime.inspector import Inspector
+from runtime.prediction import Prediction
+from tests.cli import COMMAND, lineside
 from tests.runtime.tiny import write_bundle
+from tests.runtime.unwell import write_healthy_bundle
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +31,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
-def command(bundle: Path, *options: object) -> list[str]:
-    return [sys.executable, "-P", "-m", "lineside", "bench", str(bundle), *map(str, options)]
-
-
-def run(bundle: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(bundle, *options), capture_output=True, text=True, check=False, timeout=120
-    )
-
-
 def times_of(total: list[float]) -> StageTimes:
-    ones = [array("d", [1.0] * len(total)) for _ in range(4)]
+    ones = [array("d", [1.0] * len(total)) for _ in range(5)]
     return StageTimes(*ones, array("d", total))
 
 
@@ -61,33 +48,46 @@ def test_the_summary_is_that_of_the_statistics_module() -> None:
     assert found["images_per_second"] == pytest.approx(1000 / 6.0)
 
 
-def test_the_stages_make_up_the_whole_and_the_heat_map_stands_apart(bundle: Path) -> None:
+def test_the_stages_are_those_of_the_inspector_and_the_heat_map_stands_apart(bundle: Path) -> None:
     with Inspector(bundle) as inspector:
         times = time_stages(inspector, bundle / "golden" / "0.png", 15)
     assert len(times.total) == len(times.post) == 15
     for index, total in enumerate(times.total):
-        parts = times.decode[index] + times.resize[index] + times.infer[index]
-        assert total == pytest.approx(parts, abs=1e-6)
-        assert times.post[index] > 0
+        parts = [getattr(times, stage)[index] for stage in ("decode", "resize", "infer", "judge")]
+        assert total == pytest.approx(sum(parts), abs=1e-6)
+        assert min(*parts, times.post[index]) > 0
+
+
+def test_the_takt_is_that_of_the_real_path_with_the_check_of_pictures_in_it(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    healthy = write_healthy_bundle(tmp_path / "healthy")
+    picture = bundle / "golden" / "0.png"
+
+    def slowly(self: Health, *arguments: object) -> str:
+        time.sleep(0.02)
+        return ""
+
+    monkeypatch.setattr(Health, "reason", slowly)
+    with Inspector(healthy) as inspector:
+        prediction = inspector.inspect(picture)
+        times = time_stages(inspector, picture, 5)
+    assert prediction.times.judge >= 20 > prediction.times.infer
+    assert prediction.latency_ms >= 20
+    assert summarize(times)["judge_p50_ms"] >= 20
+    assert not against_takt(times.total, 20.0).keeps_takt
 
 
 def test_the_takt_is_judged_by_the_99th_percentile() -> None:
     quick, slow = [10.0] * 995, [60.0] * 5
-    assert against_takt(quick + slow, 50.0) == {
-        "takt_ms": 50.0,
-        "keeps_takt": True,
-        "late_share": 0.005,
-    }
+    assert against_takt(quick + slow, 50.0) == Takt(50.0, keeps_takt=True, late_share=0.005)
     found = against_takt(quick + 4 * slow, 50.0)
-    assert found["keeps_takt"] is False
-    assert found["late_share"] == pytest.approx(20 / 1015)
+    assert found.keeps_takt is False
+    assert found.late_share == pytest.approx(20 / 1015)
 
 
 def test_a_takt_that_is_not_kept_fails_and_is_said(bundle: Path) -> None:
-    kept = run(bundle, "--repetitions", 20, "--takt-ms", 5000)
-    assert kept.returncode == 0, kept.stderr
-    assert "takt 5000 ms: PASS" in kept.stdout
-    missed = run(bundle, "--repetitions", 20, "--takt-ms", 0.001)
+    missed = lineside("bench", bundle, "--repetitions", 20, "--takt-ms", 0.001)
     assert missed.returncode == 1
     assert "takt 0.001 ms: FAIL" in missed.stdout
     assert "100.00% of the parts late" in missed.stdout
@@ -108,16 +108,18 @@ def test_drift_compares_the_ends(medians: list[float], drift: float) -> None:
 
 
 class Hot:
-    """An inspector whose box gets hot: real inferences, each followed by a longer and longer pause."""
+    """An inspector whose box gets hot: real inferences, each followed by a longer and longer
+    pause."""
 
     def __init__(self, inspector: Inspector, per_call_s: float) -> None:
         self.inner, self.step, self.calls = inspector, per_call_s, 0
-        self.size_hw, self.bundle = inspector.size_hw, inspector.bundle
 
-    def infer(self, image: object) -> object:
+    def inspect(self, picture: Path) -> Prediction:
         self.calls += 1
-        time.sleep(0.002 + self.step * self.calls)
-        return self.inner.infer(image)  # type: ignore[arg-type]
+        pause = 0.002 + self.step * self.calls
+        time.sleep(pause)
+        found = self.inner.inspect(picture)
+        return replace(found, times=replace(found.times, infer=found.times.infer + 1e3 * pause))
 
 
 @pytest.mark.slow
@@ -152,31 +154,26 @@ def test_clocks_and_throttle_events_are_read_where_linux_has_them(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_sustained_run_and_its_plot(bundle: Path, tmp_path: Path) -> None:
-    plot = tmp_path / "latency.svg"
-    done = run(
-        bundle, "--repetitions", 20, "--minutes", 0.05, "--takt-ms", 5000, "--plot", plot, "--json"
-    )
+def test_a_sustained_run_is_told_and_decides_about_the_takt(bundle: Path) -> None:
+    done = lineside("bench", bundle, "--repetitions", 20, "--minutes", 0.05, "--takt-ms", 5000)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    sustained = found["sustained"]
-    assert sustained["seconds"] >= 3
+    assert "takt 5000 ms: PASS" in done.stdout
+    assert re.search(r"sustained 3 s, \d+ parts: (steady|THROTTLES)", done.stdout)
+    report = measure(bundle, repetitions=5, minutes=0.02, takt_ms=1e-6)
+    assert report.takt is not None
+    assert report.sustained is not None
+    assert report.takt.late_share == 1.0
+    sustained = report.to_json()["sustained"]
+    assert sustained["seconds"] >= 1
     assert sustained["images"] == sum(interval["images"] for interval in sustained["intervals"])
     assert sustained["interrupted"] is False
     assert {"drift", "throttled", "throttle_events"} <= sustained.keys()
-    text = "".join(ElementTree.parse(plot).getroot().itertext())
-    assert "tile-tiny" in text
-    drawn = re.search(r"p50 (\d+\.\d\d) ms", text)
-    # JSON keeps three decimals: rounding those once more need not give the two drawn here.
-    assert drawn is not None and float(drawn[1]) == pytest.approx(found["p50_ms"], abs=0.0056)
-    assert "takt 5000 ms" in text
-    assert f"{sustained['images']} parts" in text
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_sustained_run_with_what_was_measured(bundle: Path) -> None:
     process = subprocess.Popen(
-        command(bundle, "--repetitions", 5, "--minutes", 10, "--json"),
+        [*COMMAND, "bench", bundle, "--repetitions", "5", "--minutes", "10", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -194,31 +191,11 @@ def test_ctrl_c_ends_a_sustained_run_with_what_was_measured(bundle: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("latency.png", "ends in .svg"), ("nowhere/latency.svg", "mkdir -p")]
-)
-def test_a_plot_that_cannot_be_written_is_said_before_measuring(
-    bundle: Path, tmp_path: Path, name: str, message: str
-) -> None:
-    done = run(bundle, "--plot", tmp_path / name)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert done.stdout == ""
-
-
-def test_a_run_of_one_interval_can_be_drawn() -> None:
-    times = times_of([4.0, 5.0])
-    drawn = latency_plot(
-        "one", times, None, Sustained([Interval(1.0, 2, 4.5, 5.0, None)], times, None, True)
-    )
-    assert ElementTree.fromstring(drawn).tag.endswith("svg")
-
-
-@pytest.mark.parametrize(
     "options", [("--takt-ms", "inf"), ("--takt-ms", "nan"), ("--minutes", "nan")]
 )
 def test_what_is_no_finite_number_is_refused_before_measuring(
     bundle: Path, options: tuple[str, str]
 ) -> None:
-    done = run(bundle, *options, "--json")
+    done = lineside("bench", bundle, *options, "--json")
     assert done.returncode == 2
     assert "expected a finite number" in done.stderr

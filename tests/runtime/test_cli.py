@@ -1,4 +1,5 @@
-"""The command line as a user meets it: in a process of its own, by its exit code, stdout and stderr."""
+"""The command line as a user meets it: in a process of its own, by its exit code, stdout and
+stderr."""
 
 from __future__ import annotations
 

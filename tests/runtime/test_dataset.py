@@ -220,3 +220,17 @@ def test_an_unreadable_mask_is_named(tmp_path: Path, data: bytes | None) -> None
         mask.write_bytes(data)
     with pytest.raises(DataError, match=r"m\.png"):
         load_mask(Part(tmp_path / "p.png", "crack", mask), (8, 8))
+
+
+def test_linked_folders_are_followed_each_once(tmp_path: Path) -> None:
+    here, share = tmp_path / "parts", tmp_path / "share"
+    for folder, count in ((here, 3), (share, 7)):
+        folder.mkdir()
+        for index in range(count):
+            (folder / f"{index}.png").write_bytes(b"")
+    for link, target in (("mounted", share), ("again", share), ("nowhere", tmp_path / "gone")):
+        (here / link).symlink_to(target)
+    (share / "round").symlink_to(here)
+    found = list_images(here)
+    assert found == sorted(found)
+    assert len({path.resolve() for path in found}) == len(found) == 10

@@ -30,8 +30,8 @@ def part(rng: Draw, brightness: float = 0.0, score: float = 0.0) -> tuple[dict[s
     ) + score
 
 
-@settings(max_examples=60, deadline=None)
-@given(values=st.lists(st.integers(-3, 3), min_size=1, max_size=40), tie=st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+@given(values=st.lists(st.integers(-3, 3), min_size=1, max_size=20), tie=st.floats(0, 1))
 def test_a_rank_is_the_share_of_lower_values_and_of_ties(values: list[int], tie: float) -> None:
     ranks = Ranks()
     for count, value in enumerate(values, 1):
@@ -96,7 +96,8 @@ def test_the_sum_is_over_all_starts_and_the_start_is_where_the_product_is_larges
 
 
 def test_the_promised_rate_of_false_alarms_is_kept_by_exact_bets() -> None:
-    """With uniform ranks and nothing tolerated: at most n / c of the streams alarm within n parts, and not none."""
+    """With uniform ranks and nothing tolerated: at most n / c of the streams alarm within n parts,
+    and not none."""
     rng = np.random.default_rng(5)
     limit, parts, streams = 200.0, 60, 600
     alarms = 0

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.engines import Engine, open_engine
-from runtime.engines.base import model_cache_dir
+from runtime.engines.base import Engine, model_cache_dir, open_engine
 from runtime.engines.openvino import available_devices
 from runtime.errors import EngineError
 from tests.edge_app.tiny_bundle import CELLS, LENGTH, SIDE

@@ -1,4 +1,5 @@
-"""health.json and the drift test's state: what is written comes back, and whatever else a file holds is refused."""
+"""health.json and the drift test's state: what is written comes back, and whatever else a file
+holds is refused."""
 
 from __future__ import annotations
 
@@ -8,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import HealthError
-from runtime.health.baseline import HEALTH_FILE, Health
+from runtime.health.baseline import HEALTH_FILE, Health, read_health, write_health
 from runtime.health.drift import DriftMonitor
-from runtime.health.file import read_health, write_health
 from runtime.health.state import fingerprint, read_state, state_of
 from runtime.health.statistics import STATISTICS, measure
 from tests.runtime.tiny import random_image, reference
@@ -83,21 +84,26 @@ def test_one_field_a_line_for_whoever_edits_it(health: Health, tmp_path: Path) -
         ("schema_version", True, "schema version 1, found True"),
         ("judge", 1, "judge: expected true or false"),
         ("drift", "off", "drift: expected true or false"),
-        ("parts_between_false_alarms", 0, "a whole number from 100 on"),
+        ("parts_between_false_alarms", 0, "a whole number >= 100"),
+        ("parts_between_false_alarms", 10**40, "a whole number"),
         ("parts_between_false_alarms", 1e6, "a whole number"),
-        ("tolerated_share", 0.9, "from 0 to 0.5"),
-        ("tolerated_share", -0.1, "from 0 to 0.5"),
+        ("tolerated_share", 0.9, "tolerated_share: expected a number <= 0.5"),
+        ("tolerated_share", -0.1, "tolerated_share: expected a number >= 0"),
         ("limits", {"focus": [3, 2]}, "low before high"),
-        ("limits", {"focus": [3]}, r"expected \[low, high\]"),
-        ("limits", {"focus": ["a", None]}, "limits.focus: expected a finite number"),
+        ("limits", {"focus": [3]}, r"limits.*: expected a list of at least length 2"),
+        ("limits", {"focus": ["a", None]}, "limits.*: expected a number or null, found text"),
         ("limits", {"sharpness": [None, None]}, "found 'sharpness'"),
         ("limits", [], "limits: expected an object"),
-        ("size", {"aspect": [1, 1]}, "expected aspect, min_height and min_width"),
-        ("score_limits", {KEY: True}, "expected a finite number"),
-        ("scores", {KEY: []}, "a list of numbers"),
-        ("values", {"focus": [1.0, None]}, "values.focus: expected a finite number"),
-        ("n_good", -1, "a whole number from 0 on"),
+        ("size", {"aspect": [1, 1]}, "size: the field .min_height. is missing"),
+        ("score_limits", {KEY: True}, "expected a number, found true or false"),
+        ("scores", {KEY: []}, "scores.*: expected a list of length >= 1"),
+        ("values", {"focus": [1.0, None]}, "values.*: expected a number, found null"),
+        ("n_good", -1, "n_good: expected a whole number >= 0"),
         ("note", 3, "note: expected text"),
+        # As many doublings as overflow a number, and a score beyond any.
+        ("limits", {"brightness": [1500, None]}, "brightness: expected at most 64, found 1500"),
+        ("values", {"contrast": [1e4, 3.0]}, "contrast: expected at most 64"),
+        ("score_limits", {KEY: 1e13}, r"a number <= 1e\+12"),
         ("surprise", 1, "found also surprise"),
     ],
 )
@@ -109,10 +115,11 @@ def test_a_file_edited_into_nonsense_says_where(
     (tmp_path / HEALTH_FILE).write_text(json.dumps(raw))
     with pytest.raises(HealthError, match=problem) as found:
         read_health(tmp_path / HEALTH_FILE)
-    assert "lineside calibrate BUNDLE --good DIR" in str(found.value)
+    todo = "--upgrade lineside" if value == 2 else "lineside calibrate BUNDLE --good DIR"
+    assert todo in str(found.value)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1e1500"])
 def test_numbers_that_are_none(health: Health, tmp_path: Path, number: str) -> None:
     text = json.dumps({**written(health, tmp_path), "tolerated_share": "here"})
     (tmp_path / HEALTH_FILE).write_text(text.replace('"here"', number))
@@ -183,11 +190,15 @@ def learned(health: Health, gain: float, parts: int = 60) -> DriftMonitor:
     return monitor
 
 
+def stored(monitor: DriftMonitor) -> str:
+    return msgspec.json.encode(state_of(monitor)).decode()
+
+
 @pytest.mark.parametrize("gain", [1.0, 0.9])
 def test_the_state_goes_on_where_it_was(health: Health, tmp_path: Path, gain: float) -> None:
     monitor = learned(health, gain)
     assert (monitor.alarm is not None) == (gain < 1)
-    (tmp_path / "state.json").write_text(json.dumps(state_of(monitor)))
+    (tmp_path / "state.json").write_text(stored(monitor))
     found = read_state(tmp_path / "state.json", health, KEY)
     assert found is not None
     assert (found.parts, found.alarm) == (monitor.parts, monitor.alarm)
@@ -199,7 +210,7 @@ def test_the_state_goes_on_where_it_was(health: Health, tmp_path: Path, gain: fl
 
 
 def test_the_state_of_another_baseline_is_not_used(health: Health, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text(json.dumps(state_of(learned(health, 1.0))))
+    (tmp_path / "state.json").write_text(stored(learned(health, 1.0)))
     other = replace(health, scores={KEY: np.array([1.0, 2.0])})
     assert read_state(tmp_path / "state.json", other, KEY) is None
     assert read_state(tmp_path / "state.json", health, "onnxruntime/fp32") is None
@@ -215,7 +226,7 @@ def test_the_state_of_another_baseline_is_not_used(health: Health, tmp_path: Pat
 def test_a_damaged_state_is_refused_or_works(
     health: Health, tmp_path: Path, data: st.DataObject
 ) -> None:
-    raw = copy.deepcopy(json.loads(json.dumps(state_of(learned(health, 0.9, parts=45)))))
+    raw = copy.deepcopy(json.loads(stored(learned(health, 0.9, parts=45))))
     place: Any = raw
     while True:
         key = data.draw(

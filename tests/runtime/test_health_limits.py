@@ -32,7 +32,8 @@ def is_refused(limits: dict[str, Limit], values: dict[str, np.ndarray]) -> np.nd
 def test_without_its_margins_the_limits_refuse_as_often_as_promised(
     n_good: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Factor 1 and no room: what is left is the bare conformal promise, 1 / (m + 1) over many draws."""
+    """Factor 1 and no room: what is left is the bare conformal promise, 1 / (m + 1) over many
+    draws."""
     monkeypatch.setattr(build, "FACTOR", 1.0)
     monkeypatch.setattr(
         build,
@@ -50,7 +51,8 @@ def test_without_its_margins_the_limits_refuse_as_often_as_promised(
 
 
 def test_with_its_margins_they_refuse_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heavy tails and a picture without a brightest white: a factor of 2 then saves some three quarters."""
+    """Heavy tails and a picture without a brightest white: a factor of 2 then saves some three
+    quarters."""
     monkeypatch.setattr(
         build, "STATISTICS", {name: replace(STATISTICS[name], extreme=np.inf) for name in JUDGED}
     )

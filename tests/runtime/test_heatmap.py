@@ -1,4 +1,5 @@
-"""The heat map against torch and anomalib, which it must agree with, and what a person sees of it."""
+"""The heat map against torch and anomalib, which it must agree with, and what a person sees of
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From a picture to a verdict: the tiny bundle against NumPy, the real models against themselves on the other engine."""
+"""From a picture to a verdict: the tiny bundle against NumPy, the real models against themselves on
+the other engine."""
 
 from __future__ import annotations
 

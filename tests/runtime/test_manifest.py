@@ -1,4 +1,5 @@
-"""bundle.json as text: any JSON either parses or is refused as a bundle error, and what parses is what was written."""
+"""bundle.json as text: any JSON either parses or is refused as a bundle error, and what parses is
+what was written."""
 
 from __future__ import annotations
 
@@ -76,7 +77,7 @@ def test_what_was_written_is_read() -> None:
     assert parse_manifest(json.dumps(manifest.to_json())) == manifest
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(JSON)
 def test_arbitrary_json_is_no_manifest(value: Any) -> None:
     with pytest.raises(BundleError):
@@ -90,7 +91,7 @@ def test_arbitrary_text_is_no_manifest(text: str) -> None:
         parse_manifest(text)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(places(WHOLE)), JSON)
 def test_a_manifest_with_one_value_replaced_parses_or_is_refused(
     place: tuple[Any, ...], value: Any
@@ -158,7 +159,7 @@ def test_an_unknown_engine_is_refused(engine: Any) -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "256", True, None])
 @pytest.mark.parametrize("place", [("input", "height"), ("outputs", "embedding_length")])
 def test_sizes_are_positive_whole_numbers(place: tuple[str, str], value: Any) -> None:
-    with pytest.raises(BundleError, match="positive whole number"):
+    with pytest.raises(BundleError, match="expected a whole number"):
         parse_manifest(json.dumps(replaced(place, value)))
 
 

@@ -1,4 +1,5 @@
-"""Opening a bundle: whatever was changed, added, lost or smuggled in is named before anything is used."""
+"""Opening a bundle: whatever was changed, added, lost or smuggled in is named before anything is
+used."""
 
 from __future__ import annotations
 

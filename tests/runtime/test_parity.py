@@ -1,4 +1,5 @@
-"""The figures of the certificate, and golden images that catch an engine computing something else."""
+"""The figures of the certificate, and golden images that catch an engine computing something
+else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Each statistic of a picture against an independent computation, and what a camera's faults do to it."""
+"""Each statistic of a picture against an independent computation, and what a camera's faults do to
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Many parts at once: the same results in the same order, bounded work in flight, errors in their place."""
+"""Many parts at once: the same results in the same order, bounded work in flight, errors in their
+place."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ def test_several_sources_keep_their_own_order_and_a_slow_one_does_not_stop_a_qui
 
 
 def test_a_camera_has_one_frame_in_flight() -> None:
-    """While the consumer holds a frame's result, no next frame is taken: it would be old by the time it is looked at."""
+    """While the consumer holds a frame's result, no next frame is taken: it would be old by the
+    time it is looked at."""
     taken = 0
 
     def camera() -> Iterator[int]:

@@ -47,7 +47,8 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and holds almost no pixels: a few bytes that would cost gigabytes."""
+    """A PNG that declares a size and holds almost no pixels: a few bytes that would cost
+    gigabytes."""
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
         (b"IDAT", zlib.compress(b"\0" * 64)),

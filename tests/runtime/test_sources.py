@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sources import Arrival, arrivals, folder, shown
+from runtime.sources import Arrival, arrivals, pictures, shown
 from runtime.sources.camera import newest_frames, read_rgb
 from tests.runtime.tiny import random_image
 
@@ -70,7 +70,8 @@ def write_picture(path: Path, seed: int = 0) -> None:
 
 @contextmanager
 def mjpeg_server(frames_at_first: int) -> Iterator[str]:
-    """A camera on the network whose first connection breaks off after so many frames; later ones last."""
+    """A camera on the network whose first connection breaks off after so many frames; later ones
+    last."""
     connections = []
 
     class Camera(BaseHTTPRequestHandler):
@@ -83,7 +84,10 @@ def mjpeg_server(frames_at_first: int) -> Iterator[str]:
             data = cv2.imencode(".jpg", np.full((64, 64, 3), 100, np.uint8))[1].tobytes()
             try:
                 for _ in range(left):
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    head = (
+                        "--frame\r\nContent-Type: image/jpeg\r\n"
+                        f"Content-Length: {len(data)}\r\n\r\n"
+                    )
                     self.wfile.write(head.encode() + data + b"\r\n")
                     time.sleep(0.01)
             except OSError:
@@ -104,15 +108,16 @@ def mjpeg_server(frames_at_first: int) -> Iterator[str]:
 
 
 def test_a_camera_that_goes_away_is_told_and_watched_again(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    caplog.set_level("INFO", "lineside")
     with mjpeg_server(frames_at_first=30) as url, watching(url) as found:
         found.wait_for(35)
         numbers = [int(name.rpartition("#")[2]) for name in found.names]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] >= 30
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.index("no frames any more") < told.index("frames again")
     assert "secret" not in told
     assert all("secret" not in part.name for part in found.parts)
@@ -187,7 +192,7 @@ def test_what_ends_the_reading_of_a_camera_is_raised_where_it_is_watched() -> No
 
 
 def test_a_recording_that_breaks_off_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
@@ -195,16 +200,17 @@ def test_a_recording_that_breaks_off_is_told(
         writer.write(np.full((64, 64, 3), level, np.uint8))
     writer.release()
     assert len(list(arrivals(str(whole), threading.Event()))) == 40
-    assert "warning" not in capsys.readouterr().err
+    assert "warning" not in caplog.text
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert len(list(arrivals(str(cut), threading.Event()))) < 40
-    assert "cut.avi: expected 40 frames, found " in capsys.readouterr().err
+    assert "cut.avi: expected 40 frames, found " in caplog.text
 
 
 def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lineside")
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     for index in range(3):
@@ -222,7 +228,7 @@ def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
         found.wait_for(4)
         time.sleep(0.5)
     assert found.names == ["0.png", "1.png", "2.png", "new.png"]
-    told = capsys.readouterr().err
+    told = caplog.text
     assert told.index("cannot be read; trying again") < told.index("can be read again")
 
 
@@ -255,6 +261,27 @@ def test_a_picture_written_anew_under_its_old_name_is_a_new_part(tmp_path: Path)
     assert found.names == ["latest.png", "latest.png"]
 
 
+def test_a_folder_is_watched_in_depth(tmp_path: Path) -> None:
+    """A camera that starts a folder a day, one of which lies on another disk; links may go
+    round."""
+    incoming, elsewhere = tmp_path / "incoming", tmp_path / "elsewhere"
+    for name in (incoming / "monday", incoming / ".trash", elsewhere):
+        name.mkdir(parents=True)
+    write_picture(incoming / "monday" / "0.png", 0)
+    write_picture(incoming / ".trash" / "hidden.png", 0)
+    write_picture(elsewhere / "1.png", 1)
+    (incoming / "archive").symlink_to(elsewhere)
+    (elsewhere / "round").symlink_to(incoming)
+    with watching(incoming) as found:
+        found.wait_for(2)
+        (incoming / "tuesday" / "early").mkdir(parents=True)
+        write_picture(incoming / "tuesday" / "early" / "2.png", 2)
+        found.wait_for(3)
+    assert [part.name for part in found.parts] == [
+        str(incoming / name) for name in ("archive/1.png", "monday/0.png", "tuesday/early/2.png")
+    ]
+
+
 def test_only_new_pictures(tmp_path: Path) -> None:
     write_picture(tmp_path / "old.png")
     (tmp_path / "notes.txt").write_text("no picture")
@@ -267,10 +294,10 @@ def test_only_new_pictures(tmp_path: Path) -> None:
 
 def test_what_is_gone_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
-    known = folder._Known()
+    monkeypatch.setattr(pictures.time, "monotonic", lambda: now[0])
+    known = pictures._Known()
     for day in range(5):
-        now[0] = day * 2.0 * folder.FORGET_S
+        now[0] = day * 2.0 * pictures.FORGET_S
         there = {f"{day}-{index}.png": (1, day) for index in range(100)}
         known.add(known.new_among(there))
         assert known.new_among(there) == {}

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,14 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.commands import _watch
-from runtime.errors import SourceError
+from runtime.commands import watch as watch_command
+from runtime.errors import ImageError, SourceError
 from runtime.inspector import Inspector
-from runtime.sources import Arrival, arrivals
-from runtime.sources.watching import streams_for
+from runtime.prediction import Prediction
+from runtime.sources import arrivals
+from runtime.sources import watching as sources_watching
+from tests.cli import COMMAND, Done, lineside
 from tests.runtime.tiny import random_image, write_bundle
-
-ENGINE = {"engine": "openvino", "precision": "fp32", "device": "CPU", "threads": None}
 
 
 @pytest.fixture
@@ -36,16 +35,7 @@ def write_picture(path: Path, seed: int = 0) -> None:
 
 
 def watch(bundle: Path, *sources: Path | str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "lineside",
-        "watch",
-        str(bundle),
-        *map(str, sources),
-        "--json",
-    ]
+    command = [*COMMAND, "watch", str(bundle), *map(str, sources), "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -124,9 +114,7 @@ def test_every_frame_of_a_video_in_order(bundle: Path, tmp_path: Path) -> None:
     ]
     levels = [float(np.mean(np.asarray(arrival.source))) for arrival in found]
     assert levels == sorted(levels)
-    process = watch(bundle, path)
-    out, _ = process.communicate(timeout=60)
-    assert len(out.splitlines()) == 10
+    assert len(lineside("watch", bundle, path).stdout.splitlines()) == 10
 
 
 def write_video(path: Path, levels: range) -> Path:
@@ -167,11 +155,9 @@ def test_several_sources_on_one_model(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_one_source_that_is_not_there_is_named(bundle: Path, tmp_path: Path) -> None:
-    process = watch(bundle, write_video(tmp_path / "left.avi", range(3)), tmp_path / "nowhere")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert out == ""
-    assert f"{tmp_path / 'nowhere'}: expected a folder" in err
+    video = write_video(tmp_path / "left.avi", range(3))
+    done = lineside("watch", bundle, video, tmp_path / "nowhere")
+    assert f"{tmp_path / 'nowhere'}: expected a folder" in done.line()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +180,7 @@ def test_streams_go_with_the_kind_of_source(
     found = [
         str(tmp_path / source) if source in ("video", "folder") else source for source in sources
     ]
-    assert streams_for(found, engine, once=once) == streams
+    assert sources_watching.streams_for(found, engine, once=once) == streams
 
 
 @pytest.mark.parametrize("source", ["nowhere", "77", "rtsp://127.0.0.1:9/none"])
@@ -217,19 +203,10 @@ def flagged(bundle: Path) -> None:
     (bundle / "thresholds.json").write_text(json.dumps(thresholds))
 
 
-def watch_to_the_end(bundle: Path, source: Path, maps: Path) -> list[str]:
-    found = _watch.run(
-        bundle,
-        [str(source)],
-        ENGINE,
-        existing=True,
-        once=True,
-        save_maps=maps,
-        drift_state=None,
-        as_json=False,
-    )
-    assert set(found) == {"anomalous"}
-    return sorted(path.name for path in maps.iterdir())
+def maps_of(bundle: Path, source: Path, maps: Path) -> tuple[list[str], Done]:
+    done = lineside("watch", bundle, source, "--once", "--save-maps", maps)
+    assert done.returncode == 0, done.stderr
+    return sorted(path.name for path in maps.iterdir()), done
 
 
 def test_maps_of_an_earlier_run_stay_and_are_named_by_frame(
@@ -238,8 +215,8 @@ def test_maps_of_an_earlier_run_stay_and_are_named_by_frame(
     flagged(bundle)
     video = write_video(tmp_path / "line.avi", range(0, 75, 25))
     for hour in range(2):
-        monkeypatch.setattr(_watch.time, "strftime", lambda _, hour=hour: f"20261127-1{hour}0000")
-        names = watch_to_the_end(bundle, video, tmp_path / "maps")
+        monkeypatch.setattr(time, "strftime", lambda _, hour=hour: f"20261127-1{hour}0000")
+        names, _ = maps_of(bundle, video, tmp_path / "maps")
     assert names == [
         f"20261127-1{hour}0000_{index:06d}_line-{index}.png"
         for hour in range(2)
@@ -248,10 +225,7 @@ def test_maps_of_an_earlier_run_stay_and_are_named_by_frame(
 
 
 def test_a_map_shows_the_part_that_was_judged_wherever_its_file_is_by_then(
-    bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flagged(bundle)
     folder = tmp_path / "incoming"
@@ -260,25 +234,22 @@ def test_a_map_shows_the_part_that_was_judged_wherever_its_file_is_by_then(
     long = "x" * 251 + ".png"
     for seed, name in enumerate(("0.png", long)):
         write_picture(folder / name, seed)
-    report = _watch._report
+    line = watch_command.prediction_line
 
-    def sorted_out(part: Arrival, *arguments: object, **options: bool) -> None:
+    def sorted_out(name: str, prediction: Prediction) -> str:
         """The sorter takes the file away as soon as it has the verdict."""
-        Path(part.name).unlink()
-        report(part, *arguments, **options)
+        Path(name).unlink()
+        return line(name, prediction)
 
-    monkeypatch.setattr(_watch, "_report", sorted_out)
-    names = watch_to_the_end(bundle, folder, tmp_path / "maps")
+    monkeypatch.setattr(watch_command, "prediction_line", sorted_out)
+    names, done = maps_of(bundle, folder, tmp_path / "maps")
     assert len(names) == 2
     assert all(cv2.imread(str(tmp_path / "maps" / name)) is not None for name in names)
-    assert capsys.readouterr().out.count("anomalous") == 2
+    assert done.stdout.count("anomalous") == 2
 
 
 def test_a_map_that_cannot_be_written_costs_no_verdict(
-    bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flagged(bundle)
     video = write_video(tmp_path / "line.avi", range(0, 75, 25))
@@ -286,28 +257,34 @@ def test_a_map_that_cannot_be_written_costs_no_verdict(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("runtime.commands._inspect.atomic.write_bytes", full)
-    assert watch_to_the_end(bundle, video, tmp_path / "maps") == []
-    told = capsys.readouterr()
-    assert told.out.count("anomalous") == 3
-    assert told.err.count("expected to write the heat map, but No space left on device") == 3
+    monkeypatch.setattr("runtime.atomic.write_bytes", full)
+    names, done = maps_of(bundle, video, tmp_path / "maps")
+    assert names == []
+    assert done.stdout.count("anomalous") == 3
+    assert done.stderr.count("expected to write the heat map, but No space left on device") == 3
 
 
 def test_a_folder_read_once_fails_like_inspect_where_a_picture_cannot_be_read(
     bundle: Path, tmp_path: Path
 ) -> None:
-    write_picture(tmp_path / "0.png")
-    (tmp_path / "1.png").write_bytes(b"no picture")
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "lineside",
-        "watch",
-        str(bundle),
-        str(tmp_path),
-        "--once",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    write_picture(folder / "0.png")
+    (folder / "1.png").write_bytes(b"no picture")
+    done = lineside("watch", bundle, folder, "--once")
     assert done.returncode == 1
     assert "1 unreadable" in done.stderr
+
+
+def test_the_library_yields_every_part_and_stops_when_closed(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    for seed in range(3):
+        write_picture(folder / f"{seed}.png", seed)
+    (folder / "3.png").write_bytes(b"no picture")
+    found = list(sources_watching.watch(bundle, [str(folder)], once=True))
+    assert [Path(one.part.name).name for one in found] == ["0.png", "1.png", "2.png", "3.png"]
+    assert [isinstance(one.found, ImageError) for one in found] == [False, False, False, True]
+    endless = sources_watching.watch(bundle, [str(folder)])
+    assert next(endless).part.name == str(folder / "0.png")
+    endless.close()

@@ -1,4 +1,5 @@
-"""What the edge box gets: the wheel in an environment of its own, with the base dependencies and nothing else."""
+"""What the edge box gets: the wheel in an environment of its own, with the base dependencies and
+nothing else."""
 
 from __future__ import annotations
 
@@ -112,7 +113,10 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None
 
 
 def test_nothing_heavy_comes_with_the_base_install(box: Path, tmp_path: Path) -> None:
-    code = f"import importlib.util as u, json; print(json.dumps([m for m in {HEAVY!r} if u.find_spec(m)]))"
+    code = (
+        "import importlib.util as u, json; "
+        f"print(json.dumps([m for m in {HEAVY!r} if u.find_spec(m)]))"
+    )
     done = run(box / "python", "-c", code, cwd=tmp_path)
     assert json.loads(done.stdout) == []
 

@@ -144,7 +144,8 @@ def test_a_file_tells_whether_it_is_worth_reading(
 
 
 def test_a_result_that_is_read_twice_keeps_both_readers() -> None:
-    """The addition after it may take no bias along, for somebody else reads the convolution without it."""
+    """The addition after it may take no bias along, for somebody else reads the convolution without
+    it."""
     rng = np.random.default_rng(0)
     weights, bias = parts(rng, 3)
     picture = rng.normal(size=(1, CHANNELS, 9, 9))
@@ -197,3 +198,6 @@ def test_the_engine_computes_so_and_its_cache_gives_the_same(
     assert not np.array_equal(first, plain), "the engine computed the convolution as it was"
     assert np.array_equal(first, again)
     assert len(list((tmp_path / "cache" / "openvino").glob("*.blob"))) == 1
+    monkeypatch.setenv("LINESIDE_WINOGRAD", "off")
+    switched_off = OpenVINOEngine(path).run({"picture": picture.astype(np.float32)})["found"]
+    assert np.array_equal(switched_off, plain)

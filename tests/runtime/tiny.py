@@ -1,4 +1,5 @@
-"""The tiny bundle on both engines, with golden images whose reference is computed by NumPy, not by an engine."""
+"""The tiny bundle on both engines, with golden images whose reference is computed by NumPy, not by
+an engine."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def reference(image_rgb: UInt8Image) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def random_image(seed: int, strength: int = 128) -> UInt8Image:
-    """Random cells around mid grey with a little noise; a larger ``strength`` gives a larger score."""
+    """Random cells around mid grey with a little noise; a larger ``strength`` gives a larger
+    score."""
     rng = np.random.default_rng(seed)
     cells = rng.integers(128 - strength, 128 + strength, (CELLS, CELLS, 3))
     noise = rng.integers(-3, 4, (SIDE, SIDE, 3))
@@ -91,7 +93,8 @@ def write_onnx(path: Path) -> None:
 
 
 def write_bundle(folder: Path) -> Path:
-    """A sealed bundle with both engines and four golden images: two good parts and two anomalous ones."""
+    """A sealed bundle with both engines and four golden images: two good parts and two anomalous
+    ones."""
     write_tiny_bundle(folder)
     write_onnx(folder / ONNX_PATH)
     images = [
@@ -112,5 +115,6 @@ def write_bundle(folder: Path) -> Path:
 
 
 def reseal(folder: Path) -> None:
-    """Record the files as they are now: what a deliberate change looks like, with every hash right."""
+    """Record the files as they are now: what a deliberate change looks like, with every hash
+    right."""
     seal(folder, parse_manifest((folder / MANIFEST_FILE).read_text(encoding="utf-8")))

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 
 from calibration.health import BaselineBuilder
-from runtime.health.baseline import HEALTH_FILE, Health
-from runtime.health.file import write_health
+from runtime.health.baseline import HEALTH_FILE, Health, write_health
 from runtime.types import UInt8Image
 from tests.runtime.tiny import ENGINES, random_image, reference, write_bundle
 

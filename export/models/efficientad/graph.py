@@ -26,7 +26,7 @@ from export.inference_graph import (
     good_scores_buffer,
 )
 from export.models.efficientad.model import SmoothedEfficientAdModel
-from runtime.engines.tensors import ANOMALY_MAP, EMBEDDING, PRED_SCORE
+from runtime.engines.base import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 _PAD = 4
 

@@ -25,7 +25,7 @@ from export.inference_graph import (
     good_scores_buffer,
 )
 from export.projection import Projection, stack
-from runtime.engines.tensors import (
+from runtime.engines.base import (
     ANOMALY_MAP,
     EMBEDDING,
     PRED_SCORE,

@@ -1,17 +1,18 @@
-"""A folder that fills up."""
+"""A folder that fills up, and what a part is called on its way to the inspector."""
 
 from __future__ import annotations
 
 import logging
-import os
+import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import SourceError
-from runtime.images.preprocess import IMAGE_SUFFIXES
-from runtime.sources.arrival import Arrival
+from runtime.images.dataset import pictures_below
+from runtime.inspector import Source
 
 log = logging.getLogger("lineside")
 
@@ -19,18 +20,40 @@ POLL_S = 0.2
 # A picture that is gone is remembered as long, so that a share which was away is not inspected
 # anew, and no longer, so that a year of parts needs no more memory than a day of them.
 FORGET_S = 24 * 3600.0
+_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
+
+# Size in bytes and time of writing in ns, by path.
+Stamps = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One part to inspect.
+
+    Attributes:
+        name: the file's path, or ``SOURCE#frame``, without a password.
+        source: what :meth:`runtime.inspector.Inspector.inspect` takes.
+    """
+
+    name: str
+    source: Source
+
+
+def shown(source: str) -> str:
+    """A source as it may be printed and logged: a URL without its user name and password."""
+    return _LOGIN.sub("", source)
 
 
 def pictures_of(
     folder: Path, stop: threading.Event, *, existing: bool, once: bool
 ) -> Iterator[Arrival]:
-    """Pictures in a folder, sorted by name, then those that appear or are written anew.
+    """Pictures in a folder and all below it, sorted, then those that appear or are written anew.
 
     A file that is still being written is left until its size and time stay the same from one look
     to the next. A folder that cannot be read is told and looked at again.
 
     Args:
-        folder: its sub-folders and hidden files are left aside.
+        folder: its hidden files are left aside; a sub-folder may appear later.
         stop: set it to end the iteration.
         existing: whether pictures that are there already count.
         once: end after the pictures that are there.
@@ -52,7 +75,7 @@ def pictures_of(
 def _arriving(
     folder: Path, known: _Known, stop: threading.Event, *, once: bool
 ) -> Iterator[Arrival]:
-    growing: dict[str, tuple[int, int]] = {}
+    growing: Stamps = {}
     away = False
     while not stop.is_set():
         start = time.monotonic()
@@ -65,11 +88,11 @@ def _arriving(
         if present is not None:
             new = known.new_among(present)
             # One look is enough where nobody is writing.
-            ready = [name for name in new if once or growing.get(name) == new[name]]
-            growing = {name: stamp for name, stamp in new.items() if name not in ready}
-            for name in sorted(ready):
-                known.add({name: new[name]})
-                yield Arrival(str(folder / name), folder / name)
+            ready = [path for path in new if once or growing.get(path) == new[path]]
+            growing = {path: stamp for path, stamp in new.items() if path not in ready}
+            for path in sorted(ready):
+                known.add({path: new[path]})
+                yield Arrival(path, Path(path))
                 if stop.is_set():
                     return
         if once:
@@ -85,36 +108,31 @@ class _Known:
         self._written: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
 
-    def add(self, pictures: dict[str, tuple[int, int]]) -> None:
-        self._written |= {name: written for name, (_, written) in pictures.items()}
+    def add(self, pictures: Stamps) -> None:
+        self._written |= {path: written for path, (_, written) in pictures.items()}
 
-    def new_among(self, present: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-        """Those that were never handed on, or were written since; forgets what has been gone for long."""
+    def new_among(self, present: Stamps) -> Stamps:
+        """Those never handed on, or written since; forgets what has been gone for long."""
         now = time.monotonic()
         gone = self._written.keys() - present.keys()
-        self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
-        for name in [name for name, since in self._gone_since.items() if now - since > FORGET_S]:
-            del self._written[name], self._gone_since[name]
+        self._gone_since = {path: self._gone_since.get(path, now) for path in gone}
+        for path in [path for path, since in self._gone_since.items() if now - since > FORGET_S]:
+            del self._written[path], self._gone_since[path]
         return {
-            name: stamp for name, stamp in present.items() if self._written.get(name) != stamp[1]
+            path: stamp for path, stamp in present.items() if self._written.get(path) != stamp[1]
         }
 
 
-def _look(folder: Path) -> dict[str, tuple[int, int]] | None:
-    """Size and time (ns) of each picture by name, or None where the folder cannot be read."""
-    found: dict[str, tuple[int, int]] = {}
+def _look(folder: Path) -> Stamps | None:
+    """The pictures that are there, or None where the folder cannot be read."""
+    found: Stamps = {}
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                stem, dot, suffix = entry.name.rpartition(".")
-                if not stem or stem.startswith(".") or dot + suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                try:
-                    if entry.is_file():
-                        status = entry.stat()
-                        found[entry.name] = (status.st_size, status.st_mtime_ns)
-                except OSError:
-                    continue  # gone again
+        for entry in pictures_below(folder):
+            try:
+                status = entry.stat()
+            except OSError:
+                continue  # gone again
+            found[entry.path] = (status.st_size, status.st_mtime_ns)
     except OSError:
         return None
     return found
