@@ -1,8 +1,7 @@
-"""What a recipe is worth: image AUROC, pixel AUROC and AUPRO as mean and spread over seeds, through the exported bundle.
+"""What a recipe is worth: image AUROC, pixel AUROC and AUPRO of its bundle over several seeds.
 
-    python -m benchmarks.accuracy --data parts                                        the defaults
-    of both models python -m benchmarks.accuracy --data ROOT --category mtd --recipe patchcore
-    --recipe paper --recipe mine.toml --seeds 3
+    python -m benchmarks.accuracy --data parts      (the defaults of both models)
+    python -m benchmarks.accuracy --data ROOT --category mtd --recipe paper --recipe mine.toml
 
 ``--recipe`` names one of the recipes below, which differ from the default in one choice each, or a
 TOML file (docs/recipes.md). Training, export and figures are those of ``lineside train`` and
@@ -62,19 +61,8 @@ def run(*arguments: object) -> str:
 def measure(recipe: Path, data: Path, category: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train, export and evaluate once."""
     bundle = folder / "bundle"
-    run(
-        "train",
-        "--recipe",
-        recipe,
-        "--data",
-        data,
-        "--category",
-        category,
-        "--seed",
-        seed,
-        "--out",
-        bundle,
-    )
+    learn = ("--recipe", recipe, "--data", data, "--category", category, "--seed", seed)
+    run("train", *learn, "--out", bundle)
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     row = json.loads(run("evaluate", bundle, "--data", data, "--json").splitlines()[0])
     return {

@@ -1,4 +1,4 @@
-"""Which descriptor finds parts with the same defect: the bundle's own beside two others, leave-one-out.
+"""Which descriptor finds parts with the same defect, leave-one-out: the bundle's beside others.
 
     python -m benchmarks.descriptors tile-patchcore --data parts
 
@@ -7,7 +7,7 @@ the same without the dimension that carries the judgement, and global average po
 over groups of queries: the share of defective parts among the five nearest, the share with the
 query's own kind of defect (for a good part: of good ones), and the mean average precision of that
 kind. Groups: flagged parts, flagged parts that are defective (the others are false alarms, whose
-neighbours may well be good), all defective ones, and good parts that were let pass.
+neighbors may well be good), all defective ones, and good parts that were let pass.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from calibration.evaluation import find_category
 from export.backbone import make_extractor, normalization_of
 from export.layers import DEFAULT_BACKBONE, default_layers
-from runtime.images.dataset import GOOD, load_category
+from runtime.images.dataset import GOOD
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
 from runtime.progress import track
@@ -44,8 +45,7 @@ def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:
     """Compare descriptors."""
     for bundle in bundles:
         with Inspector(bundle) as inspector:
-            name = inspector.bundle.manifest.category
-            category = load_category(data, name if (data / name).is_dir() else None)
+            category = find_category(data, inspector.bundle.manifest.category, None)
             found = [inspector.inspect(part.path) for part in track(category.test, str(bundle))]
             size_hw = inspector.size_hw
         kinds = np.array([part.defect_type for part in category.test])
@@ -84,7 +84,7 @@ def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:
 def measure(
     vectors: Vectors, kinds: npt.NDArray[np.str_], chosen: npt.NDArray[np.bool_]
 ) -> dict[str, float]:
-    """Leave-one-out figures over the chosen queries: share defective and share of the same kind in the top 5, and mAP."""
+    """Figures over the chosen queries: share defective and of the same kind in the top 5, mAP."""
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
     order = np.argsort(-similarity, axis=1)[:, :-1]
@@ -100,7 +100,7 @@ def measure(
 
 
 def pooled(paths: list[Path], size_hw: tuple[int, int]) -> Vectors:
-    """Global average pooling of the default backbone's features, L2-normalised: the usual recipe."""
+    """Global average pooling of the default backbone's features, L2-normalized."""
     layers = default_layers(DEFAULT_BACKBONE)
     extractor, normalization = (
         make_extractor(DEFAULT_BACKBONE, layers, None),

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from calibration.evaluate import find_category
+from calibration.evaluation import find_category
 from runtime.errors import LinesideError
 from runtime.health.baseline import Health
 from runtime.health.drift import DriftMonitor

@@ -1,4 +1,4 @@
-"""Promised against observed false rejects: many random splits of good parts into "calibration" and "the line".
+"""Promised against observed false rejects, over random splits of good parts in two.
 
     python benchmarks/false_rejects.py BUNDLE --good DIR --splits 2000
     python benchmarks/false_rejects.py scores.txt --splits 2000
@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import betabinom
 
-from calibration.guarantee import Promise, promise
 from calibration.scoring import learned_digests, score_pictures
+from calibration.threshold_rules import Promise, promise
 from runtime.errors import LinesideError
 from runtime.inspector import Inspector
 from runtime.types import Floats
@@ -38,8 +38,7 @@ def good_scores(source: Path, good: Path | None) -> Floats:
         return np.atleast_1d(np.loadtxt(source, dtype=np.float64))
     with Inspector(source) as inspector:
         learned = learned_digests(inspector.bundle)
-        scored = score_pictures([inspector], good, "scoring good parts", learned)
-        return scored.by_variant[inspector.variant.key].scores
+        return score_pictures([inspector], good, "scoring good parts", learned).reference[1]
 
 
 def observed_rates(scores: Floats, promised: Promise, splits: int, seed: int) -> Floats:
@@ -54,7 +53,7 @@ def observed_rates(scores: Floats, promised: Promise, splits: int, seed: int) ->
 
 
 def expected_above(promised: Promise, rest: int) -> float:
-    """Share of splits whose observed rate exceeds the promised one, for continuous exchangeable scores."""
+    """Share of splits that exceed the promise, for continuous exchangeable scores."""
     allowed = math.floor(promised.max_false_rejects * rest + 1e-9)
     rank = promised.rank
     return float(betabinom.sf(allowed, rest, promised.n_good - rank + 1, rank))

@@ -1,4 +1,4 @@
-"""What to inspect for a box on a part: pieces of several sizes around the defect, and the whole part, as queries.
+"""What to inspect for a box on a part: pieces of several sizes around it, or the whole part.
 
     python -m benchmarks.regions tile-patchcore --data parts
 
@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 import edge_app.region
+from calibration.evaluation import find_category
 from edge_app.region import Region
-from runtime.images.dataset import GOOD, Part, load_category
+from runtime.images.dataset import GOOD, Part
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
 from runtime.progress import track
@@ -39,8 +40,7 @@ SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 def main(bundle: Path, data: Path, every: int) -> None:
     """Compare sizes of the inspected piece."""
     with Inspector(bundle) as inspector:
-        name = inspector.bundle.manifest.category
-        parts = load_category(data, name if (data / name).is_dir() else None).test
+        parts = find_category(data, inspector.bundle.manifest.category, None).test
         stored = np.stack(
             [inspector.inspect(part.path).embedding for part in track(parts, "parts")]
         )
@@ -60,9 +60,9 @@ def main(bundle: Path, data: Path, every: int) -> None:
                 rows.append(((top != GOOD).mean(), (top == kinds[index]).mean(), nearer))
             defective, same, nearer = zip(*rows, strict=True)
             click.echo(
-                f"{bundle.name}  at least {share:.2f} of the part  n={len(rows)}  defective@5 "
-                f"{np.mean(defective):.3f}  "
-                f"same_kind@5 {np.mean(same):.3f}  nearer than itself {np.median(nearer):.0f}"
+                f"{bundle.name}  at least {share:.2f} of the part  n={len(rows)}  "
+                f"defective@5 {np.mean(defective):.3f}  same_kind@5 {np.mean(same):.3f}  "
+                f"nearer than itself {np.median(nearer):.0f}"
             )
 
 

@@ -1,4 +1,4 @@
-"""How hard the sample data is: a per-pixel mean and deviation model, which any real detector must clearly beat.
+"""How hard the sample data is: a per-pixel mean and deviation model, which any model must beat.
 
     python -m benchmarks.weak_baseline --data parts
 
@@ -16,8 +16,8 @@ import click
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
+from calibration.metrics import image_auroc
 from runtime.images.dataset import list_categories, load_category
 from runtime.images.preprocess import load_image
 
@@ -51,7 +51,7 @@ def weak_auroc(root: Path, name: str) -> float:
         )
         for part in category.test
     ]
-    return float(roc_auc_score([part.is_anomalous for part in category.test], scores))
+    return image_auroc([part.is_anomalous for part in category.test], scores)
 
 
 def _load(path: Path) -> npt.NDArray[np.float32]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.scoring import ScoredPictures
+from calibration.scoring import Pictures, Scored, named
 from calibration.thresholds_file import last_from_good_parts
 from runtime.bundle.thresholds import Threshold, Thresholds
 from runtime.console import percent
@@ -51,35 +50,26 @@ def suspects(good_scores: npt.ArrayLike) -> list[int]:
 
 
 def look_like_another_part(good_scores: npt.ArrayLike, recorded: Threshold) -> bool:
-    """Whether most of the "good" parts would be rejected by the threshold that is recorded now.
-
-    Args:
-        good_scores: raw scores (n,).
-        recorded: the threshold in force.
-    """
-    return float(np.median(np.asarray(good_scores, dtype=np.float64))) > recorded.image_threshold
+    """Whether a threshold that good parts set before would reject most of these (n,)."""
+    return float(np.median(np.asarray(good_scores))) > recorded.image_threshold
 
 
 def look_trained_on(good_scores: npt.ArrayLike, recorded: Threshold) -> bool:
-    """Whether the scores are so low that these may be the pictures that the model has learnt by heart.
+    """Whether scores are so low that training may have seen these pictures.
 
     PatchCore keeps patches of its training pictures, so these score lower than any new part; a
-    threshold set on them would reject most good parts.
-
-    Args:
-        good_scores: raw scores (n,).
-        recorded: the threshold in force.
+    threshold set on them would reject most good parts. ``recorded`` was set by good parts before.
     """
     span = recorded.image_threshold - recorded.median_good_score
-    middle = float(np.median(np.asarray(good_scores, dtype=np.float64)))
+    middle = float(np.median(np.asarray(good_scores)))
     return span > 0.0 and middle < recorded.median_good_score - 0.5 * span
 
 
-def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, force: bool) -> None:
-    """Warn on stderr about what weakens a calibration, and refuse what makes it worthless.
+def check_good(pictures: Pictures, good: Scored, recorded: Thresholds, *, force: bool) -> None:
+    """Warn about what weakens a calibration, and refuse what makes it worthless.
 
     Args:
-        folder: where the good parts are, for messages.
+        pictures: where the good parts are, for messages.
         good: the scored good parts.
         recorded: thresholds before the calibration.
         force: go on although the pictures look like another part.
@@ -97,65 +87,51 @@ def check_good(folder: Path, good: ScoredPictures, recorded: Thresholds, *, forc
     if len(good.paths) < MIN_GOOD_IMAGES:
         log.warning(
             f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found "
-            f"{len(good.paths)}; the threshold will "
-            "be rough, add more"
+            f"{len(good.paths)}; the threshold will be rough, add more"
         )
     if force:
         return
-    refuse_another_part(folder, good, recorded)
-    key, found = next(iter(good.by_variant.items()))
+    refuse_another_part(pictures, good, recorded)
+    key, scores = good.reference
     old = last_from_good_parts(recorded, key)
-    if old is not None and look_trained_on(found.scores, old):
+    if old is not None and look_trained_on(scores, old):
         log.warning(
-            f"warning: these pictures score far lower (median {np.median(found.scores):.4g}) than "
-            "the good parts that set "
-            f"the threshold before ({old.median_good_score:.4g}); if the model was trained on "
-            "them, the threshold is too low: "
-            "use pictures that training has not seen"
+            f"warning: these pictures score far lower (median {np.median(scores):.4g}) than the "
+            f"good parts that set the threshold before ({old.median_good_score:.4g}); if the model "
+            "was trained on them, the threshold is too low: use pictures that training has not seen"
         )
 
 
-def refuse_another_part(folder: Path, good: ScoredPictures, recorded: Thresholds) -> None:
-    """Refuse pictures of which the threshold in force would reject most.
-
-    Args:
-        folder: where the good parts are, for the message.
-        good: the scored good parts.
-        recorded: thresholds before the calibration.
-
-    Raises:
-        DataError: the pictures look like another part.
-    """
-    key, found = next(iter(good.by_variant.items()))
+def refuse_another_part(pictures: Pictures, good: Scored, recorded: Thresholds) -> None:
+    """The refusal of :func:`check_good`: the last threshold from good parts would reject most."""
+    key, scores = good.reference
     old = last_from_good_parts(recorded, key)
-    if old is not None and look_like_another_part(found.scores, old):
-        rejected = float((found.scores > old.image_threshold).mean())
+    if old is not None and look_like_another_part(scores, old):
         raise DataError(
-            f"{folder}: expected good parts of the kind that the model knows, but "
-            f"{percent(rejected)} of them "
-            f"score above the threshold that good parts set before ({old.image_threshold:.4g}, "
-            "typical score here "
-            f"{np.median(found.scores):.4g}); check the folder, the camera and the light, and "
-            "train again if the part "
-            "has changed. If these pictures are right, add --force"
+            f"{named(pictures)}: expected good parts of the kind that the model knows, but "
+            f"{percent(float((scores > old.image_threshold).mean()))} of them score above the "
+            f"threshold that good parts set before ({old.image_threshold:.4g}, typical score here "
+            f"{np.median(scores):.4g}); check the folder, the camera and the light, and train "
+            "again if the part has changed. If these pictures are right, add --force"
         )
 
 
-def refuse_good_as_bad(good: ScoredPictures, bad: ScoredPictures, learned: Collection[str]) -> None:
-    """Refuse a picture that is to be good and bad at once, which would set the threshold anywhere.
+def refuse_good_as_bad(good: Scored, bad: Scored, learned: Collection[str]) -> None:
+    """Refuse a picture that is to be good and bad at once: it would set the threshold anywhere.
 
     Args:
         good: the scored good parts.
         bad: the scored bad parts.
-        learnt: digests of the pictures that training has seen as good ones.
+        learned: digests of the pictures that training has seen as good ones.
 
     Raises:
         DataError: the bad parts hold such a picture.
     """
     by_digest = dict(zip(good.digests, good.paths, strict=True))
     both = [
-        f"{path} "
-        f"({'as ' + str(by_digest[digest]) if digest in by_digest else 'which training has learned as good'})"
+        f"{path} (as {by_digest[digest]})"
+        if digest in by_digest
+        else f"{path} (which training has learned as good)"
         for path, digest in zip(bad.paths, bad.digests, strict=True)
         if digest in by_digest or digest in learned
     ]
@@ -163,7 +139,6 @@ def refuse_good_as_bad(good: ScoredPictures, bad: ScoredPictures, learned: Colle
         more = f" and {len(both) - 3} more" if len(both) > 3 else ""
         raise DataError(
             f"--bad: expected pictures of bad parts alone, found {len(both)} that are among the "
-            "good ones: "
-            f"{', '.join(both[:3])}{more}; take them out of one of the two, and train again "
-            "without bad parts"
+            f"good ones: {', '.join(both[:3])}{more}; take them out of one of the two, and train "
+            "again without bad parts"
         )

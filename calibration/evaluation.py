@@ -1,28 +1,50 @@
-"""What an evaluation found, and averages of several."""
+"""What a bundle does on labeled test parts, through the same Inspector as on the line."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.guarantee import upper_bound
-from calibration.intervals import Interval, auroc_interval
-from calibration.metrics import Confusion, F1Max, confusion_at, f1_max, image_auroc
+from calibration.metrics import (
+    Confusion,
+    F1Max,
+    Interval,
+    auroc_interval,
+    confusion_at,
+    f1_max,
+    image_auroc,
+)
+from calibration.pixel_metrics import PixelScores
+from calibration.scoring import digest_of, learned_digests
+from calibration.threshold_rules import upper_bound
+from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.thresholds import Threshold
-from runtime.images.dataset import Part
+from runtime.errors import DataError, ImageError
+from runtime.images.dataset import Category, Part, list_categories, load_category, load_mask
+from runtime.inspector import Inspector
+from runtime.prediction import Prediction
+from runtime.progress import track
 from runtime.types import Floats, Labels
+
+log = logging.getLogger("lineside")
+
+# The metrics that an average over categories is taken of, and the counts that are summed.
+AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro")
+COUNTED = ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge")
+ERRORS = ("false_rejects", "misses")
 
 
 @dataclass(frozen=True)
 class DefectResult:
-    """One defect type against all good parts: number of parts, AUROC, and misses at the threshold in force."""
+    """One defect type against all good parts, with misses at the threshold in force."""
 
     defect_type: str
     n_anomalous: int
@@ -32,7 +54,7 @@ class DefectResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a bundle's variant does on labelled test parts.
+    """What a bundle's variant does on labeled test parts.
 
     Attributes:
         manifest: of the bundle.
@@ -54,7 +76,7 @@ class Evaluation:
         n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
         p50_latency_ms: decode to verdict.
         embeddings: descriptors of the parts, float32 (n, D), each of length 1.
-        n_learnt: parts whose pictures training or calibration has learnt, exact repeats alone; the
+        n_learned: parts whose pictures training or calibration has learnt, exact repeats alone; the
             figures are too good then.
     """
 
@@ -168,20 +190,116 @@ class Evaluation:
             ),
             "miss_rate_high": _rate_high(confusion.misses, int((judged & self.labels).sum())),
             "defects": [
-                {
-                    "defect_type": one.defect_type,
-                    "n_anomalous": one.n_anomalous,
-                    "image_auroc": defined(one.image_auroc),
-                    "misses": one.misses,
-                }
-                for one in self.by_defect()
+                {**asdict(one), "image_auroc": defined(one.image_auroc)} for one in self.by_defect()
             ],
             "p50_latency_ms": round(self.p50_latency_ms, 3),
         }
 
 
-# The metrics that an average over categories is taken of.
-AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro")
+def evaluate_bundle(
+    path: Path, data: Path, category: str | None = None, **engine: Any
+) -> Evaluation:
+    """Open a bundle, find its test parts and evaluate it.
+
+    Args:
+        path: a bundle folder or ``.lineside`` file.
+        data: MVTec-style root or one category's folder.
+        category: the category below ``data``; see :func:`find_category`.
+        engine: keyword arguments of :class:`runtime.inspector.Inspector`.
+
+    Raises:
+        BundleError: no bundle, or not this variant.
+        DataError: no such category, or no labeled test parts that can be read.
+    """
+    with Bundle.open(path) as bundle:
+        found = find_category(data, bundle.manifest.category, category)
+        with Inspector(bundle, **engine) as inspector:
+            return evaluate(inspector, found)
+
+
+def find_category(root: Path, bundle_category: str, asked: str | None) -> Category:
+    """The category to evaluate on.
+
+    Args:
+        root: an MVTec-style root, or one category's folder.
+        bundle_category: the category that the bundle was trained on.
+        asked: the user's choice, if any; else the bundle's own if ``root`` has it, else ``root``
+            itself.
+
+    Raises:
+        DataError: nothing fits; the message lists what there is.
+    """
+    if asked is None and bundle_category in list_categories(root):
+        return load_category(root, bundle_category)
+    return load_category(root, asked)
+
+
+def evaluate(inspector: Inspector, category: Category) -> Evaluation:
+    """Inspect all test parts of a category.
+
+    Args:
+        inspector: an open bundle on an engine.
+        category: with labeled test parts.
+
+    Raises:
+        DataError: there are no labeled test parts, or none can be read.
+    """
+    if not category.test:
+        raise DataError(
+            f"{category.name}: expected labeled test pictures in test/good and test/<defect>, "
+            "found none; arrange them like that, or use 'lineside inspect' on pictures without "
+            "labels"
+        )
+    manifest, learned = inspector.bundle.manifest, learned_digests(inspector.bundle)
+    pixels = PixelScores() if any(part.mask_path for part in category.test) else None
+    n_masks = n_learned = 0
+    skipped: list[tuple[Path, str]] = []
+    parts: list[Part] = []
+    rows: list[tuple[float, str, float, npt.NDArray[np.float32]]] = []
+    for part in track(category.test, f"evaluating {manifest.name}"):
+        try:
+            found = inspector.inspect(part.path)
+        except ImageError as error:
+            skipped.append((part.path, str(error)))
+            log.warning(f"skipped: {error}")
+            continue
+        # No map outlives its part.
+        parts.append(part)
+        rows.append((found.pred_score, found.reason, found.latency_ms, found.embedding))
+        n_learned += found.picture is not None and digest_of(found.picture) in learned
+        if pixels is not None:
+            n_masks += _count_pixels(pixels, part, found)
+    if not parts:
+        raise DataError(
+            f"{category.name}: expected readable test pictures, found {len(skipped)} unreadable "
+            f"ones; the first: {skipped[0][1]}"
+        )
+    if n_learned:
+        log.warning(
+            f"warning: {n_learned} of {len(parts)} test pictures are among those that training or "
+            "calibration has learnt, so the figures are too good; take them out"
+        )
+    scores, reasons, latencies_ms, embeddings = zip(*rows, strict=True)
+    has_masks = pixels is not None and n_masks > 0
+    return Evaluation(
+        manifest=manifest,
+        category=category.name,
+        engine=inspector.variant.engine,
+        precision=inspector.variant.precision,
+        device=inspector.device,
+        threshold=inspector.threshold,
+        parts=tuple(parts),
+        labels=np.array([part.is_anomalous for part in parts], dtype=np.bool_),
+        scores=np.array(scores, dtype=np.float64),
+        skipped=tuple(skipped),
+        pixel_auroc=pixels.auroc() if pixels is not None and has_masks else math.nan,
+        aupro=pixels.aupro() if pixels is not None and has_masks else math.nan,
+        n_masks=n_masks,
+        p50_latency_ms=float(np.median(latencies_ms)),
+        embeddings=np.stack(embeddings),
+        reasons=reasons,
+        n_learned=n_learned,
+    )
 
 
 def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -199,23 +317,25 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if row["model"] == model]
         if len(mine) < 2:
             continue
-        engines, precisions = {row["engine"] for row in mine}, {row["precision"] for row in mine}
         found.append(
             {
                 "model": model,
                 "category": "average",
-                "engine": ", ".join(sorted(engines)),
-                "precision": ", ".join(sorted(precisions)),
+                "engine": ", ".join(sorted({row["engine"] for row in mine})),
+                "precision": ", ".join(sorted({row["precision"] for row in mine})),
                 "n_bundles": len(mine),
-                **{
-                    key: sum(row[key] for row in mine)
-                    for key in ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge")
-                },
-                **{key: _mean([row[key] for row in mine]) for key in AVERAGED},
-                **{key: sum(row[key] for row in mine) for key in ("false_rejects", "misses")},
+                **{key: sum(row[key] for row in mine) for key in COUNTED},
+                **{key: mean_of([row[key] for row in mine]) for key in AVERAGED},
+                **{key: sum(row[key] for row in mine) for key in ERRORS},
             }
         )
     return found
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are defined; None if none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def defined(value: float) -> float | None:
@@ -228,6 +348,15 @@ def _rate_high(wrong: int, parts: int) -> float | None:
     return upper_bound(wrong, parts, 0.95) if parts else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _count_pixels(pixels: PixelScores, part: Part, found: Prediction) -> bool:
+    """Count a part's pixels unless it lacks a mask; whether it is an anomalous part with one."""
+    if part.is_anomalous and part.mask_path is None:
+        return False
+    mask = load_mask(part, found.model_hw)
+    if part.is_anomalous and not mask.any():
+        log.warning(
+            f"warning: {part.mask_path} marks no pixel, so the part is left out of pixel figures"
+        )
+        return False
+    pixels.add(found.heat_map(), mask)
+    return part.is_anomalous

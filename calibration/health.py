@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from calibration.scoring import ScoredPictures
+from calibration.scoring import Scored
 from runtime.bundle.folder import Bundle
 from runtime.errors import HealthError, ImageError
 from runtime.health.baseline import (
@@ -94,8 +94,8 @@ class BaselineBuilder:
             refused_rate=refused_rate,
             note=(
                 f"at most {refused_rate:.2%} of good parts refused on average, from "
-                f"{len(self.rows)} good pictures; "
-                f"limits are {FACTOR:g} times as wide as that promise asks"
+                f"{len(self.rows)} good pictures; limits are {FACTOR:g} times as wide as that "
+                "promise asks"
             ),
         )
 
@@ -103,7 +103,7 @@ class BaselineBuilder:
 def find_limits(
     values: Mapping[str, Floats], order: npt.NDArray[np.intp]
 ) -> tuple[dict[str, Limit], float]:
-    """Limits of the statistics that a picture is judged by, and the promised share of good parts outside of any.
+    """Limits of the judged statistics, and the promised share of good parts outside of any.
 
     Args:
         values: of good parts by name of the statistic, each (n,).
@@ -124,7 +124,7 @@ def find_limits(
 
 @dataclass(frozen=True)
 class _Reach:
-    """How far the parts of the first half lie from the typical one, and within what room nothing is refused."""
+    """How far the first half's parts lie from the typical one, and the room where all may."""
 
     typical: float
     below: float
@@ -164,7 +164,7 @@ def score_limit(good_scores: npt.ArrayLike) -> float:
 
 
 def _reach(values: Floats, one: Statistic) -> _Reach:
-    """Something even where all parts are alike, and no more room than leaves a picture that is too much."""
+    """The reach, never 0 where all parts are alike, and room short of what is too much."""
     typical = float(np.median(values))
     least = 0.1 * one.room
     return _Reach(
@@ -186,8 +186,8 @@ def _size(sizes_hw: Sequence[tuple[int, int]]) -> PictureSize:
     return PictureSize(aspect, max(1, int(heights.min()) // 2), max(1, int(widths.min()) // 2))
 
 
-def refresh_health(bundle: Bundle, good: ScoredPictures) -> None:
-    """Write health.json from the good parts; its switches stay, and with too few pictures all of it does.
+def refresh_health(bundle: Bundle, good: Scored) -> None:
+    """Write health.json from the good parts; its switches stay, with too few pictures all of it.
 
     Args:
         bundle: an open bundle folder.
@@ -196,14 +196,8 @@ def refresh_health(bundle: Bundle, good: ScoredPictures) -> None:
     Raises:
         HealthError: the file cannot be written; the old one is then untouched.
     """
-    builder = BaselineBuilder()
-    for path in track(good.paths, "picture statistics"):
-        try:
-            image = decode_rgb(path)
-        except ImageError:
-            continue
-        builder.add(resize(image, bundle.manifest.input.size_hw), image.shape[:2])
-    health = builder.baseline({key: found.scores for key, found in good.by_variant.items()})
+    builder = _gathered(good.paths, bundle.manifest.input.size_hw)
+    health = builder.baseline(good.scores)
     if health is None:
         log.info(
             f"the check of pictures stays as it is: it needs {MIN_PICTURES} good pictures, found "
@@ -221,8 +215,7 @@ def refresh_health(bundle: Bundle, good: ScoredPictures) -> None:
     except OSError as error:
         raise HealthError(
             f"{path}: expected to write it, but {error.strerror}; the old check of pictures stays "
-            "in force, the new "
-            "thresholds do too. Check the disk and the folder's owner"
+            "in force, the new thresholds do too. Check the disk and the folder's owner"
         ) from error
 
 
@@ -247,23 +240,24 @@ def write_first_health(
         learned: the held-out parts were learned since, so their scores are no baseline for the
             drift test.
     """
-    builder = BaselineBuilder()
-    for path in track(photographs, "picture statistics"):
-        try:
-            image = decode_rgb(path)
-        except ImageError:
-            continue  # reported when the data set was read, or gone since
-        builder.add(resize(image, size_hw), image.shape[:2])
+    builder = _gathered(photographs, size_hw)
     health = builder.baseline(scores)
     if health is None:
         log.info(
             f"no check of pictures: it needs {MIN_PICTURES} good parts, found "
-            f"{len(builder.rows)}; "
-            "add it later with: lineside calibrate BUNDLE --good DIR"
+            f"{len(builder.rows)}; add it later with: lineside calibrate BUNDLE --good DIR"
         )
         return
-    if learned:
-        # From before: good parts score lower since, and the drift test compares as equals what it
-        # is given.
-        health = replace(health, scores={})
-    write_health(root / HEALTH_FILE, health)
+    # Good parts score lower since, and the drift test compares as equals what it is given.
+    write_health(root / HEALTH_FILE, replace(health, scores={}) if learned else health)
+
+
+def _gathered(pictures: Sequence[Path], size_hw: tuple[int, int]) -> BaselineBuilder:
+    builder = BaselineBuilder()
+    for path in track(pictures, "picture statistics"):
+        try:
+            image = decode_rgb(path)
+        except ImageError:
+            continue  # told when the pictures were read first, or gone since
+        builder.add(resize(image, size_hw), image.shape[:2])
+    return builder

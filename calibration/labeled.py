@@ -1,4 +1,4 @@
-"""Thresholds where labelled bad parts exist: best F1, or least expected cost.
+"""Thresholds where labeled bad parts exist: best F1, or least expected cost.
 
 Both look at the very images that they are then judged on, so neither promises anything about parts
 to come.
@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.metrics import f1_max, halfway_below
+from runtime.console import percent
 from runtime.errors import ThresholdError
+from runtime.types import Floats
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,7 @@ class Costs:
     Attributes:
         false_reject: cost of rejecting one good part.
         missed: cost of letting one bad part through.
-        bad_share: share of bad parts on the line in [0, 1], or None for their share among the
-            images.
+        bad_share: share of bad parts on the line in (0, 1); None for their share among the images.
     """
 
     false_reject: float
@@ -48,77 +49,32 @@ class Costs:
 
 @dataclass(frozen=True)
 class LabeledThreshold:
-    """A threshold chosen on labelled parts.
+    """A threshold chosen on labeled parts.
 
     Attributes:
         value: raw score; strictly above is anomalous.
+        method: as in thresholds.json.
         note: one sentence for people.
     """
 
     value: float
+    method: str
     note: str
 
 
-def f1_threshold(good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike) -> LabeledThreshold:
-    """Threshold with the best F1.
-
-    Args:
-        good_scores: raw scores of good parts (n,).
-        bad_scores: raw scores of bad parts (m,).
-
-    Raises:
-        ThresholdError: either is empty or holds a value that is not finite.
-    """
-    good, bad = _checked(good_scores, bad_scores)
-    best = f1_max(np.repeat([False, True], [good.size, bad.size]), np.concatenate([good, bad]))
-    return LabeledThreshold(
-        best.threshold,
-        f"best F1 ({best.f1:.3f}); {_told(good, bad, best.threshold)}; promises nothing",
-    )
-
-
-def cost_threshold(
-    good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike, costs: Costs
+def labeled_threshold(
+    good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike, costs: Costs | None = None
 ) -> LabeledThreshold:
-    """Threshold with the least expected cost for each part that passes.
+    """The threshold with the least expected cost for each part that passes, or the best F1.
 
     Args:
         good_scores: raw scores of good parts (n,).
         bad_scores: raw scores of bad parts (m,).
-        costs: of both mistakes.
+        costs: of both mistakes; None for best F1.
 
     Raises:
         ThresholdError: either is empty or holds a value that is not finite.
     """
-    good, bad = _checked(good_scores, bad_scores)
-    share = bad.size / (good.size + bad.size) if costs.bad_share is None else costs.bad_share
-    scores = np.unique(np.concatenate([good, bad]))
-    # Candidate i flags everything from score i on; one more candidate flags nothing.
-    rejected = (
-        1.0 - np.append(np.searchsorted(np.sort(good), scores, side="left"), good.size) / good.size
-    )
-    missed = np.append(np.searchsorted(np.sort(bad), scores, side="left"), bad.size) / bad.size
-    cost = costs.false_reject * (1.0 - share) * rejected + costs.missed * share * missed
-    best = int(np.flatnonzero(cost <= cost.min() + 1e-12)[-1])
-    value = float(scores[-1]) if best == scores.size else halfway_below(scores, float(scores[best]))
-    return LabeledThreshold(
-        value,
-        f"least cost ({cost[best]:.4g} a part with {100 * share:.3g}% bad parts, "
-        f"{costs.false_reject:g} a false reject, "
-        f"{costs.missed:g} a miss); {_told(good, bad, value)}; promises nothing",
-    )
-
-
-def _told(good: npt.NDArray[np.float64], bad: npt.NDArray[np.float64], value: float) -> str:
-    rejects, misses = int((good > value).sum()), int((bad <= value).sum())
-    return (
-        f"{rejects} of {good.size} good parts rejected and {misses} of {bad.size} bad parts missed"
-    )
-
-
-def _checked(
-    good_scores: npt.ArrayLike, bad_scores: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     good, bad = (np.asarray(s, dtype=np.float64).ravel() for s in (good_scores, bad_scores))
     for name, scores in (("good", good), ("bad", bad)):
         if scores.size == 0 or not np.isfinite(scores).all():
@@ -126,4 +82,33 @@ def _checked(
                 f"{name} scores: expected at least one and all finite, found otherwise; check the "
                 f"{name} images"
             )
-    return good, bad
+    if costs is None:
+        best = f1_max(np.repeat([False, True], [good.size, bad.size]), np.concatenate([good, bad]))
+        value, method, reached = best.threshold, "f1_max", f"best F1 ({best.f1:.3f})"
+    else:
+        value, reached = _least_cost(good, bad, costs)
+        method = "cost"
+    rejects, misses = int((good > value).sum()), int((bad <= value).sum())
+    return LabeledThreshold(
+        value,
+        method,
+        f"{reached}; {rejects} of {good.size} good parts rejected and {misses} of {bad.size} bad "
+        "parts missed; promises nothing",
+    )
+
+
+def _least_cost(good: Floats, bad: Floats, costs: Costs) -> tuple[float, str]:
+    share = bad.size / (good.size + bad.size) if costs.bad_share is None else costs.bad_share
+    scores = np.unique(np.concatenate([good, bad]))
+    # Candidate i flags everything from score i on; one more candidate flags nothing.
+    accepted, missed = (
+        np.append(np.searchsorted(np.sort(found), scores, side="left"), found.size) / found.size
+        for found in (good, bad)
+    )
+    cost = costs.false_reject * (1.0 - share) * (1.0 - accepted) + costs.missed * share * missed
+    best = int(np.flatnonzero(cost <= cost.min() + 1e-12)[-1])
+    value = float(scores[-1]) if best == scores.size else halfway_below(scores, float(scores[best]))
+    return value, (
+        f"least cost ({cost[best]:.4g} a part with {percent(share)} bad parts, "
+        f"{costs.false_reject:g} a false reject, {costs.missed:g} a miss)"
+    )

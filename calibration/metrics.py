@@ -1,7 +1,8 @@
-"""Image-level metrics: pure functions on labels and raw scores. Undefined is NaN.
+"""Image-level metrics: pure functions on labels, bool (n,), and raw scores (n,). Undefined is NaN.
 
 Labels are True for anomalous parts; a higher score means more anomalous. As everywhere, a part is
-flagged when its score is strictly greater than the threshold.
+flagged when its score is strictly greater than the threshold. What cannot be scored is a fault of
+the caller: other lengths, or a score that is not finite, are a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from runtime.types import Floats, Labels
+
+_BOOTSTRAP_CELLS = 4_000_000
+_Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class F1Max:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts at one threshold; ``false_rejects`` are good parts flagged, ``misses`` anomalous parts let through."""
+    """Counts at one threshold: ``false_rejects`` are good parts, ``misses`` anomalous ones."""
 
     threshold: float
     accepted_good: int
@@ -40,18 +46,24 @@ class Confusion:
     hits: int
 
 
-def image_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Area under the ROC curve: the chance that an anomalous part scores higher than a good one (ties count half).
+@dataclass(frozen=True)
+class Interval:
+    """An interval in [0, 1]; NaN where undefined."""
 
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
+    low: float
+    high: float
+
+
+def image_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
+    """Area under the ROC curve: how often an anomalous part scores higher than a good one.
+
+    Ties count half.
 
     Returns:
         A value in [0, 1]; NaN when one class is missing.
     """
-    truth, values = checked(labels, scores)
-    if not both_classes(truth):
+    truth, values = _checked(labels, scores)
+    if not _both_classes(truth):
         return math.nan
     return float(roc_auc_score(truth, values))
 
@@ -59,15 +71,11 @@ def image_auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 def f1_max(labels: npt.ArrayLike, scores: npt.ArrayLike) -> F1Max:
     """Largest F1 of the class "anomalous" over all thresholds.
 
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
-
     Returns:
         F1 and a threshold halfway between the lowest flagged score and the highest one left alone;
         NaN without an anomalous part.
     """
-    truth, values = checked(labels, scores)
+    truth, values = _checked(labels, scores)
     if not truth.any():
         return F1Max(math.nan, math.nan)
     precision, recall, at_least = precision_recall_curve(truth, values)
@@ -79,29 +87,17 @@ def f1_max(labels: npt.ArrayLike, scores: npt.ArrayLike) -> F1Max:
 
 
 def halfway_below(scores: Floats, lowest_flagged: float) -> float:
-    """Threshold halfway between a score that must be flagged and the next lower one that occurs.
-
-    Args:
-        scores: all raw scores (n,).
-        lowest_flagged: one of them.
-    """
+    """Threshold halfway between a score that must be flagged and the next lower one in (n,)."""
     lower = scores[scores < lowest_flagged]
     below = float(lower.max()) if lower.size else math.nextafter(lowest_flagged, -math.inf)
     middle = below + (lowest_flagged - below) / 2.0
-    # Halfway between neighbouring floats rounds up to the upper one, which would then not be
-    # flagged.
+    # Halfway between neighboring floats rounds up to the upper one, which would not be flagged.
     return middle if middle < lowest_flagged else below
 
 
 def confusion_at(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float) -> Confusion:
-    """Counts of right and wrong verdicts at a threshold.
-
-    Args:
-        labels: bool (n,), True for anomalous.
-        scores: raw scores (n,).
-        threshold: raw score; strictly above is flagged.
-    """
-    truth, values = checked(labels, scores)
+    """Counts of right and wrong verdicts at a threshold, a raw score."""
+    truth, values = _checked(labels, scores)
     flagged = values > threshold
     return Confusion(
         threshold=threshold,
@@ -113,38 +109,50 @@ def confusion_at(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float)
 
 
 def roc_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """ROC curve.
-
-    Returns:
-        False-positive and true-positive rates, both (k,) and rising; empty when one class is
-        missing.
-    """
-    truth, values = checked(labels, scores)
-    if not both_classes(truth):
+    """False- and true-positive rates, both (k,) and rising; empty without both classes."""
+    truth, values = _checked(labels, scores)
+    if not _both_classes(truth):
         return np.empty(0), np.empty(0)
     rates = roc_curve(truth, values)
     return np.asarray(rates[0], np.float64), np.asarray(rates[1], np.float64)
 
 
 def pr_points(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Precision-recall curve.
-
-    Returns:
-        Recall (falling to 0) and precision, both (k,); empty without an anomalous part.
-    """
-    truth, values = checked(labels, scores)
+    """Recall (falling to 0) and precision, both (k,); empty without an anomalous part."""
+    truth, values = _checked(labels, scores)
     if not truth.any():
         return np.empty(0), np.empty(0)
     precision, recall, _ = precision_recall_curve(truth, values)
     return np.asarray(recall, np.float64), np.asarray(precision, np.float64)
 
 
-def checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Floats]:
-    """Labels and scores as flat arrays.
+def auroc_interval(
+    labels: npt.ArrayLike, scores: npt.ArrayLike, *, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """95 % interval of the image AUROC: percentile bootstrap within either class.
 
-    Raises:
-        ValueError: lengths differ, or a score is not finite (a fault of the caller, not of a user).
+    Where the classes are separated perfectly every resample gives 1.0 (or 0.0) and the bootstrap
+    says nothing; the end that collapsed then comes from the score interval of Newcombe (2006,
+    method 5), which stays honest there.
+
+    Args:
+        labels: bool (n,).
+        scores: raw scores (n,).
+        draws: number of resamples.
+        seed: of the resampling.
     """
+    truth, values = _checked(labels, scores)
+    if not _both_classes(truth):
+        return Interval(math.nan, math.nan)
+    samples = _bootstrap_auroc(values[~truth], values[truth], draws, np.random.default_rng(seed))
+    low, high = (float(edge) for edge in np.quantile(samples, [0.025, 0.975]))
+    if low < high:
+        return Interval(low, high)
+    n_good, n_anomalous = int((~truth).sum()), int(truth.sum())
+    return _newcombe(image_auroc(truth, values), n_good, n_anomalous)
+
+
+def _checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Floats]:
     truth = np.asarray(labels, dtype=np.bool_).ravel()
     values = np.asarray(scores, dtype=np.float64).ravel()
     if truth.size != values.size or not np.isfinite(values).all():
@@ -154,6 +162,40 @@ def checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Float
     return truth, values
 
 
-def both_classes(truth: Labels) -> bool:
-    """Whether there are good and anomalous parts."""
+def _both_classes(truth: Labels) -> bool:
     return bool(truth.any() and not truth.all())
+
+
+def _bootstrap_auroc(
+    good: Floats, anomalous: Floats, draws: int, rng: np.random.Generator
+) -> Floats:
+    step = max(1, _BOOTSTRAP_CELLS // (good.size + anomalous.size))
+    found = []
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        drawn = [
+            scores[rng.integers(0, scores.size, (rows, scores.size))]
+            for scores in (good, anomalous)
+        ]
+        # Mann and Whitney: the anomalous parts' ranks, less those they have among themselves.
+        ranks = rankdata(np.concatenate(drawn, axis=1), axis=1)[:, good.size :].sum(axis=1)
+        wins = ranks - anomalous.size * (anomalous.size + 1) / 2.0
+        found.append(wins / (good.size * anomalous.size))
+    return np.concatenate(found)
+
+
+def _newcombe(auroc: float, n_good: int, n_anomalous: int) -> Interval:
+    extra = (n_good + n_anomalous) / 2.0 - 1.0
+
+    def distance(at: float) -> float:
+        more = 1.0 + extra * (1.0 - at) / (2.0 - at) + extra * at / (1.0 + at)
+        variance = at * (1.0 - at) / (n_good * n_anomalous) * more
+        return abs(auroc - at) - _Z_95 * math.sqrt(variance)
+
+    tiny = 1e-12
+    low, high = 0.0, 1.0
+    if auroc > tiny and distance(tiny) > 0:
+        low = float(brentq(distance, tiny, auroc - tiny))
+    if auroc < 1.0 - tiny and distance(1.0 - tiny) > 0:
+        high = float(brentq(distance, auroc + tiny, 1.0 - tiny))
+    return Interval(low, high)

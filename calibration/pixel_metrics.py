@@ -24,13 +24,12 @@ FPR_LIMIT = 0.3
 
 
 class PixelScores:
-    """Anomaly maps and their ground truth, counted as they come (about 100 MiB, whatever the number of images)."""
+    """Anomaly maps and their ground truth, counted as they come; about 100 MiB, however many."""
 
     def __init__(self) -> None:
         self._good = np.zeros(1 << _BITS, np.float64)
         self._defective = np.zeros(1 << _BITS, np.float64)
-        # A defective pixel weighs one over the size of its region, so that every region counts the
-        # same.
+        # A defective pixel weighs one over its region's size, so that all regions count the same.
         self._region_weight = np.zeros(1 << _BITS, np.float64)
         self._regions = 0
 
@@ -53,7 +52,7 @@ class PixelScores:
         if not mask.any():
             return
         np.add.at(self._defective, bins[mask], 1.0)
-        # Eight neighbours, as in the evaluation code that comes with MVTec AD.
+        # Eight neighbors, as in the evaluation code that comes with MVTec AD.
         count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
         sizes = np.bincount(regions.ravel(), minlength=count)
         np.add.at(self._region_weight, bins[mask], 1.0 / sizes[regions[mask]])
@@ -70,7 +69,9 @@ class PixelScores:
         return float(auc(fpr, tpr)) if fpr.size else math.nan
 
     def aupro(self, fpr_limit: float = FPR_LIMIT) -> float:
-        """Area under the per-region-overlap curve up to a false-positive rate, divided by it (Bergmann et al. 2020).
+        """Area under the per-region-overlap curve up to a false-positive rate, divided by it.
+
+        Bergmann et al. 2020.
 
         The mean overlap over regions equals the true-positive rate when every pixel weighs one over
         its region's size.
@@ -88,34 +89,6 @@ class PixelScores:
         at_limit = float(np.interp(fpr_limit, fpr, pro))
         area = auc(np.append(fpr[inside], fpr_limit), np.append(pro[inside], at_limit))
         return float(area / fpr_limit)
-
-
-def pixel_auroc(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
-    """Pixel AUROC of a stack of maps; see :class:`PixelScores`.
-
-    Args:
-        maps: float32 (n, H, W), raw values.
-        masks: bool (n, H, W).
-    """
-    return _counted(maps, masks).auroc()
-
-
-def aupro(maps: npt.ArrayLike, masks: npt.ArrayLike, fpr_limit: float = FPR_LIMIT) -> float:
-    """AUPRO of a stack of maps; see :meth:`PixelScores.aupro`.
-
-    Args:
-        maps: float32 (n, H, W), raw values.
-        masks: bool (n, H, W).
-        fpr_limit: upper end of the integral.
-    """
-    return _counted(maps, masks).aupro(fpr_limit)
-
-
-def _counted(maps: npt.ArrayLike, masks: npt.ArrayLike) -> PixelScores:
-    pixels = PixelScores()
-    for heat, mask in zip(np.asarray(maps, np.float32), np.asarray(masks, np.bool_), strict=True):
-        pixels.add(heat, mask)
-    return pixels
 
 
 def _bins(heat: Float32Map) -> npt.NDArray[np.int64]:

@@ -47,9 +47,10 @@ FAINT_KINDS = (
     DefectKind("faint patch", "patch", (0.10, 0.35), (0.10, 0.30)),
     DefectKind("small patch", "patch", (0.15, 0.60), (0.08, 0.20)),
 )
+PATCH = DefectKind("patch", "patch", (0.10, 1.00), (0.06, 0.25))
 KINDS = (
     *FAINT_KINDS,
-    DefectKind("patch", "patch", (0.10, 1.00), (0.06, 0.25)),
+    PATCH,
     DefectKind("scratch", "scratch", (0.20, 0.90), (0.10, 0.35)),
     DefectKind("stain", "stain", (0.10, 0.50), (0.06, 0.25)),
 )

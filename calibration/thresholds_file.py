@@ -1,12 +1,14 @@
-"""Changing thresholds.json of a bundle on disk: who may, what a rollback means, and how it is written."""
+"""thresholds.json on disk: who may change it, what a rollback means, how it is written."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from calibration.variants import choose_variants
 from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle
 from runtime.bundle.thresholds import (
     THRESHOLDS_FILE,
@@ -15,6 +17,7 @@ from runtime.bundle.thresholds import (
     read_thresholds,
     write_thresholds,
 )
+from runtime.decode import convert
 from runtime.errors import BundleError, ThresholdError
 
 # A name that a bundle may hold beside thresholds.json.
@@ -25,23 +28,90 @@ UNDONE = "undone"
 FROM_GOOD_PARTS = frozenset({"conformal", "tolerance", "prediction_bound"})
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """Thresholds that somebody chose.
+
+    Attributes:
+        image_threshold: raw score; None leaves it.
+        pixel_threshold: raw map value; None leaves it.
+        note: why, for those who come later.
+    """
+
+    image_threshold: float | None = None
+    pixel_threshold: float | None = None
+    note: str = ""
+
+
+def thresholds_of(
+    path: Path,
+    action: Literal["show", "history", "set", "rollback"] = "show",
+    by_hand: ByHand | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+) -> list[dict[str, Any]]:
+    """The thresholds of a bundle's variants, after a change if one is asked for.
+
+    Args:
+        path: a bundle; a folder where something changes.
+        action: ``set`` takes over ``by_hand``, ``rollback`` goes back to the thresholds before.
+        by_hand: what to set.
+        engine: only this engine's; None for all.
+        precision: only this precision's; None for all.
+
+    Returns:
+        A row for each variant: ``variant``, ``state`` and the fields of
+        :class:`runtime.bundle.thresholds.Threshold`; with ``history`` earlier ones first, as they
+        stand in the file.
+
+    Raises:
+        BundleError: no bundle, a packed one that should change, or no variant that matches.
+        ThresholdError: the file is damaged, a value is not finite, or there is nothing to go back
+            to.
+    """
+    changes = action in ("set", "rollback")
+    if changes:
+        require_folder(path)
+    with Bundle.open(path) as bundle:
+        keys = [one.key for one in choose_variants(bundle.manifest, engine, precision)]
+        thresholds = bundle.thresholds()
+        if action == "rollback":
+            thresholds = _rolled_back(thresholds, keys)
+        elif action == "set" and by_hand is not None:
+            for key in keys:
+                thresholds = thresholds.with_threshold(key, _set(thresholds.of(key), by_hand))
+        if changes:
+            save(bundle, thresholds)
+    earlier = thresholds.history if action == "history" else ()
+    return [
+        *(
+            {**entry, "state": "undone" if entry.get(UNDONE) else "replaced"}
+            for entry in earlier
+            if str(entry.get("variant")) in keys
+        ),
+        *(
+            {"variant": key, "state": "in force", **asdict(thresholds.variants[key])}
+            for key in keys
+            if key in thresholds.variants
+        ),
+    ]
+
+
 def require_folder(path: Path) -> None:
     """Refuse a packed bundle: its thresholds cannot be changed in place.
 
     Raises:
         BundleError: ``path`` is a file.
     """
-    if path.is_file():
-        folder = (
-            path.with_suffix("")
-            if path.suffix == ARCHIVE_SUFFIX
-            else path.with_name(f"{path.name}-folder")
-        )
-        raise BundleError(
-            f"{path}: expected a bundle folder, found a packed one, whose thresholds cannot be "
-            "changed in place; "
-            f"unpack it first with: python -m zipfile -e {path} {folder}"
-        )
+    if not path.is_file():
+        return
+    packed = path.suffix == ARCHIVE_SUFFIX
+    folder = path.with_suffix("") if packed else path.with_name(f"{path.name}-folder")
+    raise BundleError(
+        f"{path}: expected a bundle folder, found a packed one, whose thresholds cannot be changed "
+        f"in place; unpack it first with: python -m zipfile -e {path} {folder}"
+    )
 
 
 def save(bundle: Bundle, thresholds: Thresholds) -> None:
@@ -52,29 +122,24 @@ def save(bundle: Bundle, thresholds: Thresholds) -> None:
     """
     path = bundle.root / THRESHOLDS_FILE
     try:
-        _keep_damaged(path)
+        try:
+            read_thresholds(path)
+        except ThresholdError:
+            if path.exists():
+                shutil.copy2(path, path.with_name(DAMAGED))
         write_thresholds(path, thresholds)
     except OSError as error:
         raise ThresholdError(
             f"{path}: expected to write it, but {error.strerror}; the old thresholds stay in "
-            "force. "
-            "Check the disk and the folder's owner"
+            "force. Check the disk and the folder's owner"
         ) from error
 
 
-def _keep_damaged(path: Path) -> None:
-    try:
-        read_thresholds(path)
-    except ThresholdError:
-        if path.exists():
-            shutil.copy2(path, path.with_name(DAMAGED))
-
-
 def roll_back(thresholds: Thresholds, variant_key: str) -> Thresholds:
-    """A copy with a variant's last threshold before the one in force; the abandoned one stays in the history.
+    """A copy with a variant's last threshold before the one in force.
 
     Args:
-        thresholds: all of thresholds.json.
+        thresholds: all of thresholds.json; the abandoned threshold stays in its history.
         variant_key: ``engine/precision``.
 
     Raises:
@@ -85,24 +150,18 @@ def roll_back(thresholds: Thresholds, variant_key: str) -> Thresholds:
     place = _last_place(thresholds, variant_key)
     if place is None:
         raise ThresholdError(
-            f"thresholds.json: expected an earlier threshold of {variant_key} to go back to, "
-            "found none; "
-            "set one with: lineside thresholds BUNDLE set --image-threshold X"
+            f"thresholds.json: expected an earlier threshold of {variant_key} to go back to, found "
+            "none; set one with: lineside thresholds BUNDLE set --image-threshold X"
         )
     restored = _parsed(history.pop(place), variant_key)
     history.append({"variant": variant_key, **asdict(current), UNDONE: True})
     return Thresholds({**thresholds.variants, variant_key: restored}, tuple(history))
 
 
-def can_roll_back(thresholds: Thresholds, variant_key: str) -> bool:
-    """Whether a variant has an earlier threshold to go back to."""
-    return _last_place(thresholds, variant_key) is not None
-
-
 def last_from_good_parts(thresholds: Thresholds, variant_key: str) -> Threshold | None:
-    """The newest threshold of a variant that was set from good parts alone, so that good parts lie below it.
+    """The newest threshold of a variant that was set from good parts alone.
 
-    One set by hand or by costs may be anywhere.
+    Good parts lie below it. One set by hand or by costs may be anywhere.
 
     Raises:
         ThresholdError: the history was edited into nonsense.
@@ -111,31 +170,48 @@ def last_from_good_parts(thresholds: Thresholds, variant_key: str) -> Threshold 
     if current is not None and current.method in FROM_GOOD_PARTS:
         return current
     for entry in reversed(thresholds.history):
-        if (
-            entry.get("variant") == variant_key
-            and entry.get("method") in FROM_GOOD_PARTS
-            and not entry.get(UNDONE)
-        ):
+        if _is_earlier(entry, variant_key) and entry.get("method") in FROM_GOOD_PARTS:
             return _parsed(entry, variant_key)
     return None
 
 
-def _last_place(thresholds: Thresholds, variant_key: str) -> int | None:
-    places = (
-        index
-        for index, entry in enumerate(thresholds.history)
-        if entry.get("variant") == variant_key and not entry.get(UNDONE)
+def _rolled_back(thresholds: Thresholds, keys: Sequence[str]) -> Thresholds:
+    # With none to go back to, the first one's error says so.
+    with_earlier = [key for key in keys if _last_place(thresholds, key) is not None]
+    for key in with_earlier or keys[:1]:
+        thresholds = roll_back(thresholds, key)
+    return thresholds
+
+
+def _set(old: Threshold, by_hand: ByHand) -> Threshold:
+    image, pixel = by_hand.image_threshold, by_hand.pixel_threshold
+    return replace(
+        old,
+        image_threshold=old.image_threshold if image is None else image,
+        pixel_threshold=old.pixel_threshold if pixel is None else pixel,
+        method="manual",
+        # What was promised for the old value says nothing about a value chosen by hand.
+        max_false_rejects=None,
+        confidence=None,
+        note=by_hand.note or "set by hand; promises nothing",
+        set_at="",
     )
-    return max(places, default=None)
+
+
+def _is_earlier(entry: dict[str, Any], variant_key: str) -> bool:
+    return entry.get("variant") == variant_key and not entry.get(UNDONE)
+
+
+def _last_place(thresholds: Thresholds, variant_key: str) -> int | None:
+    found = [_is_earlier(entry, variant_key) for entry in thresholds.history]
+    return len(found) - 1 - found[::-1].index(True) if True in found else None
 
 
 def _parsed(entry: dict[str, Any], variant_key: str) -> Threshold:
-    fields = {name: value for name, value in entry.items() if name not in ("variant", UNDONE)}
-    try:
-        return Threshold(**fields)
-    except TypeError as error:
-        raise ThresholdError(
-            f"thresholds.json: expected an earlier threshold of {variant_key} in the history, "
-            "found a damaged entry "
-            f"({error}); set one with: lineside thresholds BUNDLE set --image-threshold X"
-        ) from error
+    return convert(
+        {name: value for name, value in entry.items() if name not in ("variant", UNDONE)},
+        Threshold,
+        where=f"thresholds.json: an earlier threshold of {variant_key}",
+        error=ThresholdError,
+        advice="set one with: lineside thresholds BUNDLE set --image-threshold X",
+    )

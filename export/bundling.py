@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibration.first_threshold import first_threshold
 from calibration.health import write_first_health
+from calibration.threshold_rules import first_threshold
 from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calibration.first_threshold import first_threshold
 from calibration.metrics import image_auroc
+from calibration.threshold_rules import first_threshold
 from export.reference import Scored, load_images, score_engine
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from benchmarks.peers.cases import Checkpoint
-from calibration.int8.graph_parts import feature_model
-from calibration.int8.model import around_networks, quantized_networks
-from calibration.int8.sensitivity import shallowest_first
+from calibration.int8.graph import feature_model
+from calibration.int8.model import around_networks
+from calibration.int8.networks import quantized_networks, shallowest_first
 from calibration.int8.variant import SEARCH_ALONE
 from export.anomalib_engine import to_batch
 from export.convert import to_onnx, to_openvino

@@ -1,1 +1,1 @@
-"""Subcommands of ``lineside``; heavy imports stay inside the functions."""
+"""Subcommands of ``lineside`` that need labeled or good parts."""

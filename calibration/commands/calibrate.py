@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from runtime.options import json_option
 
-_PROMISE = ("max_false_rejects", "confidence", "on_average")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from calibration.recalibration import Calibration, Request
 
 
 @click.command()
@@ -97,39 +100,135 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     \b
     Example:
       lineside calibrate tile-patchcore --good photographs/good
-      lineside calibrate tile-patchcore --good photographs/good --max-false-rejects 0.005 --confidence 0.9
+      lineside calibrate tile-patchcore --good photographs/good --max-false-rejects 0.005
       lineside calibrate tile-patchcore --good parts/tile/train/good --int8
-      lineside calibrate tile-patchcore --good good --bad bad --cost-false-reject 1 --cost-missed 50 --bad-share 0.01
+      lineside calibrate tile-patchcore --good good --bad bad --cost-false-reject 1 \\
+        --cost-missed 50 --bad-share 0.01
     """
     from runtime.errors import require_extra
 
     require_extra("calibrate", "sklearn", "scipy")
+    if options["int8"]:
+        require_extra("calibrate", "nncf")
+    typed = _typed("max_false_rejects", "confidence", "on_average")
+    _refuse_contradictions(options, typed)
+    from calibration.recalibration import recalibrate
+    from runtime.console import emit_json, wide_console
+
+    found = recalibrate(bundle, _request(options, typed))
+    _tell(found)
+    if not as_json:
+        wide_console().print(_table(found))
+        return
+    for one in found.variants:
+        emit_json(
+            {
+                "bundle": found.bundle,
+                "category": found.category,
+                **one.to_json(),
+                "flips_against_first": found.flips(one),
+                "suspects": [str(suspect) for suspect in found.suspects],
+                "n_duplicates": len(found.good.duplicates),
+                "n_learnt": len(found.good.learned),
+                "n_skipped": len(found.good.skipped),
+            }
+        )
+
+
+def _typed(*names: str) -> set[str]:
+    """Which options the user gave; defaults do not count."""
+    source = click.get_current_context().get_parameter_source
+    return {name for name in names if source(name) is ParameterSource.COMMANDLINE}
+
+
+def _refuse_contradictions(options: dict[str, Any], typed: set[str]) -> None:
     if options["int8"] and options["int8_search"]:
         raise click.UsageError(
             "--int8 quantises the search too: expected one of --int8 and --int8-search"
         )
-    if options["int8"]:
-        require_extra("calibrate", "nncf")
-    _check(options)
-    source = click.get_current_context().get_parameter_source
-    typed = {name for name in _PROMISE if source(name) is ParameterSource.COMMANDLINE}
-    # Bad parts are needed for the gate; who asks for a promise as well does not want it to be given
-    # up for them.
-    options["keeps_promise"] = bool(typed) and options["cost_missed"] is None
-    if options["on_average"] and "confidence" in typed:
-        raise click.UsageError(
-            "expected one of --confidence and --on-average, found both: an average has none"
-        )
-    from calibration.commands._calibrate import run
-
-    run(bundle, options, as_json=as_json)
-
-
-def _check(options: dict[str, Any]) -> None:
     costs = [options["cost_false_reject"], options["cost_missed"]]
-    if any(cost is not None for cost in costs) and (None in costs or options["bad"] is None):
+    if costs != [None, None] and (None in costs or options["bad"] is None):
         raise click.UsageError(
             "costs need all three: --bad DIR --cost-false-reject X --cost-missed Y"
         )
     if options["bad_share"] is not None and None in costs:
         raise click.UsageError("--bad-share belongs to --cost-false-reject and --cost-missed")
+    if options["on_average"] and "confidence" in typed:
+        raise click.UsageError(
+            "expected one of --confidence and --on-average, found both: an average has none"
+        )
+
+
+def _request(options: dict[str, Any], typed: set[str]) -> Request:
+    from calibration.labeled import Costs
+    from calibration.recalibration import Request
+
+    costs = None
+    if options["cost_missed"] is not None:
+        costs = Costs(options["cost_false_reject"], options["cost_missed"], options["bad_share"])
+    return Request(
+        good=options["good"],
+        max_false_rejects=options["max_false_rejects"],
+        confidence=None if options["on_average"] else options["confidence"],
+        bad=options["bad"],
+        costs=costs,
+        engine=options["engine"],
+        precision=options["precision"],
+        int8="search" if options["int8_search"] else "networks" if options["int8"] else None,
+        # Bad parts are needed for the gate; who asks for a promise as well does not want it to be
+        # given up for them.
+        bad_judge_int8=bool(typed) and costs is None,
+        force=options["force"],
+    )
+
+
+def _tell(found: Calibration) -> None:
+    from runtime.console import percent, say
+
+    for suspect in found.suspects:
+        say(f"suspect: {suspect} scores like a bad part")
+    if found.suspects:
+        say(
+            "look at the suspects: take out those that are bad and calibrate again; leave those "
+            "that are good, for taking out good parts breaks the promise"
+        )
+    first, request = found.variants[0], found.request
+    if request.costs is not None and request.costs.bad_share is None and first.bad is not None:
+        share = first.bad.size / (first.bad.size + first.good.size)
+        say(
+            "warning: the line is taken to make as many bad parts as there are pictures of, "
+            f"{percent(share)}; if it makes fewer, give their share with --bad-share, or too many "
+            "good parts are rejected"
+        )
+    promised = first.promised
+    if request.bad is None and not promised.is_kept:
+        say(
+            f"warning: {percent(promised.asked)} needs {promised.n_needed} good pictures, found "
+            f"{promised.n_good}; the threshold is the highest score, and promises "
+            f"{percent(promised.max_false_rejects)}"
+        )
+
+
+def _table(found: Calibration) -> Table:
+    from rich.table import Table
+
+    from runtime.console import figure
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("variant", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("image threshold", "before", "pixel threshold", "flips"):
+        table.add_column(name, justify="right")
+    table.add_column("promise")
+    for one in found.variants:
+        before = None if one.previous is None else one.previous.image_threshold
+        table.add_row(
+            one.variant,
+            one.threshold.method,
+            figure(one.threshold.image_threshold, 4),
+            figure(before, 4),
+            figure(one.threshold.pixel_threshold, 4),
+            str(found.flips(one)),
+            one.threshold.note,
+        )
+    return table

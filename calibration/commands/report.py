@@ -41,10 +41,19 @@ from runtime.options import engine_options
     help="Also measure every other engine and precision in each bundle.",
 )
 @engine_options
-def command(bundles: tuple[Path, ...], **options: Any) -> None:
-    """Write one HTML file about bundles: tables, curves, heat maps, certificates. It needs no network and prints well.
+def command(
+    bundles: tuple[Path, ...],
+    data: Path,
+    category: str | None,
+    out: Path,
+    pictures: int,
+    all_variants: bool,
+    **engine: Any,
+) -> None:
+    """Write one HTML file about bundles: tables, curves, heat maps, certificates.
 
-    The first page holds the image AUROC by category for each model and its average.
+    It needs no network and prints well. The first page holds the image AUROC by category for each
+    model and its average.
 
     \b
     Example:
@@ -53,6 +62,17 @@ def command(bundles: tuple[Path, ...], **options: Any) -> None:
     from runtime.errors import require_extra
 
     require_extra("calibrate", "sklearn", "scipy", "jinja2")
-    from calibration.commands._report import run
+    from calibration.report.page import write_report
+    from runtime.console import say
 
-    run(bundles, options)
+    chapters = write_report(
+        bundles,
+        data,
+        out,
+        category=category,
+        pictures=pictures,
+        all_variants=all_variants,
+        **engine,
+    )
+    say(f"{out}: {len(chapters)} bundles, {out.stat().st_size / 2**20:.1f} MiB")
+    click.echo(out)

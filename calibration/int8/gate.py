@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
 
+from calibration.metrics import image_auroc
 from runtime.types import Floats
 
 
@@ -32,39 +32,11 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Raw scores of one variant.
-
-    Attributes:
-        good: of good parts (n,), unseen in training and quantisation.
-        bad: of bad parts (m,).
-        synthetic: of synthetic defects (k,), looked at where there are no bad parts.
-    """
-
-    good: Floats
-    bad: Floats
-    synthetic: Floats
-
-    @property
-    def photographed(self) -> Floats:
-        """Of good and bad parts, (n + m,)."""
-        return np.concatenate([self.good, self.bad])
-
-    def auroc(self) -> float:
-        """Image AUROC of good parts against bad ones, or synthetic ones where there are none; NaN if a score is no number."""
-        bad = self.bad if len(self.bad) else self.synthetic
-        scores = np.concatenate([self.good, bad])
-        if not np.isfinite(scores).all():
-            return math.nan
-        return float(roc_auc_score(np.repeat([0, 1], [len(self.good), len(bad)]), scores))
-
-
-@dataclass(frozen=True)
 class GateResult:
     """What the gate saw.
 
     Attributes:
-        n_good: good parts compared, unseen in training and quantisation.
+        n_good: good parts compared, unseen in training and quantization.
         n_bad: bad parts compared.
         n_synthetic: synthetic defects compared; 0 where there are bad parts.
         auroc_fp32: image AUROC of the fp32 variant, on bad parts if there are any, else on
@@ -87,28 +59,25 @@ class GateResult:
     @property
     def problems(self) -> list[str]:
         """What is out of bounds, in words; empty if the variant may enter."""
-        found = []
+        found, bounds = [], self.bounds
         drop = self.auroc_fp32 - self.auroc_int8
-        allowed_drop = (
-            self.bounds.auroc_drop_synthetic if self.n_synthetic else self.bounds.auroc_drop
-        )
-        if not drop <= allowed_drop:
-            on = " on synthetic defects" if self.n_synthetic else ""
+        most, on = bounds.auroc_drop, ""
+        if self.n_synthetic:
+            most, on = bounds.auroc_drop_synthetic, " on synthetic defects"
+        if not drop <= most:
             found.append(
-                f"image AUROC{on} falls by {drop:.4f} from {self.auroc_fp32:.4f} (allowed "
-                f"{allowed_drop:g})"
+                f"image AUROC{on} falls by {drop:.4f} from {self.auroc_fp32:.4f} (allowed {most:g})"
             )
-        if not self.rank_correlation >= self.bounds.rank_correlation:
+        if not self.rank_correlation >= bounds.rank_correlation:
             found.append(
                 f"scores correlate by {self.rank_correlation:.3f} (at least "
-                f"{self.bounds.rank_correlation:g})"
+                f"{bounds.rank_correlation:g})"
             )
+        photographed = self.n_good + self.n_bad
         # With few parts one flip is more than any share.
-        allowed = max(1, int(self.bounds.flips * (self.n_good + self.n_bad)))
+        allowed = max(1, int(bounds.flips * photographed))
         if self.flips > allowed:
-            found.append(
-                f"{self.flips} of {self.n_good + self.n_bad} verdicts flip (allowed {allowed})"
-            )
+            found.append(f"{self.flips} of {photographed} verdicts flip (allowed {allowed})")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -117,23 +86,38 @@ class GateResult:
 
 
 def compare(
-    fp32: Scores, int8: Scores, thresholds: tuple[float, float], bounds: Bounds
+    fp32: Floats,
+    int8: Floats,
+    n_good: int,
+    n_bad: int,
+    thresholds: tuple[float, float],
+    bounds: Bounds,
 ) -> GateResult:
     """Compare two variants on the same parts.
 
     Args:
-        fp32: of the fp32 variant.
-        int8: of the INT8 variant.
+        fp32: raw scores of the fp32 variant (n,): of good parts, bad parts and synthetic defects,
+            in that order.
+        int8: of the INT8 variant, likewise.
+        n_good: good parts among them.
+        n_bad: bad parts among them.
         thresholds: of fp32 and of INT8, set from good parts in the same way.
         bounds: what is allowed.
     """
-    exact, quantized = fp32.photographed, int8.photographed
+    photographed = slice(n_good + n_bad)
+    exact, quantized = fp32[photographed], int8[photographed]
+    labels = np.arange(len(fp32)) >= n_good
+    # A score that is no number passes no gate.
+    aurocs = [
+        image_auroc(labels, scores) if np.isfinite(scores).all() else math.nan
+        for scores in (fp32, int8)
+    ]
     return GateResult(
-        n_good=len(fp32.good),
-        n_bad=len(fp32.bad),
-        n_synthetic=0 if len(fp32.bad) else len(fp32.synthetic),
-        auroc_fp32=fp32.auroc(),
-        auroc_int8=int8.auroc(),
+        n_good=n_good,
+        n_bad=n_bad,
+        n_synthetic=len(fp32) - n_good - n_bad,
+        auroc_fp32=aurocs[0],
+        auroc_int8=aurocs[1],
         rank_correlation=float(spearmanr(exact, quantized).statistic),
         flips=int(((exact > thresholds[0]) != (quantized > thresholds[1])).sum()),
         bounds=bounds,

@@ -1,4 +1,4 @@
-"""Quantising networks with NNCF."""
+"""Networks in INT8 by NNCF, and which of their layers to leave alone."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.int8.graph_parts import after
-from calibration.int8.pooling import POOLING, pooling_as_convolutions
-from runtime.engines.quiet import ov
+from calibration.int8.graph import (
+    POOLING,
+    after,
+    compiled,
+    feature_model,
+    memory_bank,
+    pooling_as_convolutions,
+)
+from runtime.engines.quiet import opset13, ov
 from runtime.errors import require_extra
 from runtime.types import UInt8Image
 
 # More pictures change the ranges of the activations little and cost time.
 MAX_STATISTICS = 40
+# Of which the noise of layers is measured.
+MAX_NOISE = 4
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
-def quantize_networks(
-    features: ov.Model,
-    pictures: Sequence[UInt8Image],
-    *,
-    pooled_last: bool,
-    left: Collection[str] = (),
+def quantized_networks(
+    onnx: Path, pictures: Sequence[UInt8Image], left: Collection[str] = ()
 ) -> ov.Model:
-    """Networks that compute in INT8.
+    """The networks of a graph in INT8.
 
     Activations keep the whole range that good parts have. NNCF's default, the mean of the pictures'
     maxima, cuts off what is unusual, and an anomaly is nothing else.
@@ -36,23 +41,25 @@ def quantize_networks(
     Two choices make the same file say the same on every processor. Weights use seven bits
     ("overflow fix"): without VNNI products are added in 16 bits, which eight-bit weights overflow.
     And OpenVINO's INT8 pooling with padding returns other numbers than its own simulation, so
-    average pooling becomes a convolution, or stays in fp32 where it comes last.
+    average pooling becomes a convolution. Before a memory bank it comes last, and what follows
+    describes patches: both stay in fp32.
 
     Args:
-        features: fp32 networks, see :func:`calibration.int8.graph_parts.feature_model`; changed.
+        onnx: the fp32 model, whose features have names.
         pictures: uint8 (H, W, 3), RGB, of good parts at the model's size; never test parts.
-        pooled_last: PatchCore: pooling ends the backbone, and what follows describes patches and
-            stays in fp32.
         left: names of further operations to leave in fp32.
 
     Raises:
         MissingExtraError: nncf is not installed.
+        BundleError: an older export.
     """
     require_extra("calibrate", "nncf")
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+    features = feature_model(onnx)
+    pooled_last = memory_bank(ov.Core().read_model(str(onnx))) is not None
     if not pooled_last:
         pooling_as_convolutions(features, left)
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -86,3 +93,70 @@ def _progress_on_stderr() -> Iterator[None]:
         )
         stack.enter_context(redirect_stdout(target))
         yield
+
+
+def shallowest_first(features: ov.Model) -> list[str]:
+    """Names of the convolutions in the order in which they are best left in fp32.
+
+    An error of an early layer goes through all that follow, so it counts for more than its own
+    noise says.
+
+    Args:
+        features: fp32 networks.
+    """
+    depth: dict[str, int] = {}
+    names = []
+    for node in features.get_ordered_ops():
+        before = [value.get_node().get_friendly_name() for value in node.input_values()]
+        is_convolution = node.get_type_name() in _CONVOLUTIONS
+        if is_convolution:
+            names.append(node.get_friendly_name())
+        depth[node.get_friendly_name()] = (
+            max((depth[name] for name in before), default=0) + is_convolution
+        )
+    return sorted(names, key=lambda name: depth[name])
+
+
+def sensitive_layers(
+    exact: ov.Model, quantized: ov.Model, pictures: Sequence[UInt8Image]
+) -> list[tuple[str, float]]:
+    """Convolutions by the noise that they add, worst first.
+
+    Noise is the mean squared difference of a layer's output, over its variance. Noise is handed on
+    from layer to layer, so a layer is judged by its rise over the layer before.
+
+    Args:
+        exact: fp32 networks.
+        quantized: the same in INT8.
+        pictures: uint8 (H, W, 3), a few of good parts.
+
+    Returns:
+        Names of operations with the rise of noise over variance there.
+    """
+    names = [
+        node.get_friendly_name()
+        for node in exact.get_ordered_ops()
+        if node.get_type_name() in _CONVOLUTIONS
+    ]
+    there = {node.get_friendly_name() for node in quantized.get_ops()}
+    names = [name for name in names if name in there]
+    noise = np.zeros(len(names))
+    before, behind = (_inside(model, names) for model in (exact, quantized))
+    for picture in pictures[:MAX_NOISE]:
+        one, other = before(picture[None]), behind(picture[None])
+        for index in range(len(names)):
+            expected, found = np.asarray(one[index]), np.asarray(other[index])
+            noise[index] += float(
+                ((expected - found) ** 2).mean() / max(float(expected.var()), 1e-12)
+            )
+    noise /= max(1, min(len(pictures), MAX_NOISE))
+    rise = np.diff(noise, prepend=0.0)
+    return [(names[index], float(rise[index])) for index in np.argsort(-rise, kind="stable")]
+
+
+def _inside(model: ov.Model, names: Sequence[str]) -> ov.CompiledModel:
+    """A copy of a network that shows the outputs of some of its operations."""
+    copied = model.clone()
+    nodes = {node.get_friendly_name(): node for node in copied.get_ops()}
+    results = [opset13.result(nodes[name].output(0)) for name in names]
+    return compiled(ov.Model(results, copied.get_parameters(), "inside"))

@@ -1,6 +1,6 @@
-"""PatchCore's search for the nearest prototype in INT8, and a second look in fp32 at the patches that matter.
+"""PatchCore's search in INT8, with a second look in fp32 at the patches that matter.
 
-Patches and prototypes are first described by fewer numbers (:mod:`calibration.int8.reduction`),
+Patches and prototypes are first described by fewer numbers (:mod:`calibration.int8.bank`),
 then rounded to one grid. Distances between the rounded points are computed as they are, products in
 integers and norms of the same points in fp32, so nothing cancels. The most anomalous patches, more
 than the score is made of, are then compared with the whole bank once more, in fp32 and in all their
@@ -21,9 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.int8.graph_parts import memory_bank, tensor
-from calibration.int8.nearest import nearest_prototypes
-from calibration.int8.reduction import Reduction, reduce_bank
+from calibration.int8.bank import Reduction, nearest_prototypes, reduce_bank
+from calibration.int8.graph import memory_bank, tensor
 from runtime.engines.base import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 from runtime.engines.quiet import opset13, ov
 from runtime.engines.winograd import replace_output
@@ -83,8 +82,7 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     if bank is None or top is None or partials is None or prototypes is None:
         raise BundleError(
             "INT8: expected a graph that names what its search finds, found one of an older "
-            "export; "
-            "make the bundle again with: lineside train"
+            "export; make the bundle again with: lineside train"
         )
     rows = np.array(bank.get_data(), dtype=np.float32)
     if len(rows) < MIN_ROWS:
@@ -106,14 +104,14 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     support = tensor(whole, SUPPORT)
     if support is not None:
         table = opset13.constant(nearest_prototypes(rows, support.get_shape()[0]))
-        row = opset13.gather(prototypes, opset13.constant(0), _axis(0))
-        looked_up = opset13.gather(table, row, _axis(0))
+        row = opset13.gather(prototypes, opset13.constant(0), _whole(0))
+        looked_up = opset13.gather(table, row, _whole(0))
         replace_output(support, opset13.convert(looked_up, support.get_element_type()).output(0))
     whole.validate_nodes_and_infer_types()
 
 
 def _pays(rows: int, numbers: int, compared: int) -> bool:
-    """Whether a first look at a part of the bank saves more than the second look, which is then wider, costs.
+    """Whether a first look at a part of the bank saves more than a wider second look costs.
 
     Args:
         rows: of the bank.
@@ -125,12 +123,15 @@ def _pays(rows: int, numbers: int, compared: int) -> bool:
 
 
 def _coarse_distances(patches: ov.Node, reduction: Reduction, least_reach: float) -> ov.Node:
-    """Squared distance of every patch (1, D, h, w), reduced and rounded, to the nearest prototype, (1, 1, h, w).
+    """Squared distance of every patch, reduced and rounded, to the nearest prototype.
 
     Args:
-        patches: centred.
+        patches: centered, (1, D, h, w).
         reduction: of the bank.
         least_reach: of the grid.
+
+    Returns:
+        (1, 1, h, w).
     """
     components = _product(patches, reduction.matrix)
     bank, constant = reduction.rows, np.zeros(len(reduction.rows))
@@ -145,9 +146,7 @@ def _coarse_distances(patches: ov.Node, reduction: Reduction, least_reach: float
         bank = np.column_stack([bank, share * reduction.remainders - middle])
         constant = (1.0 - reduction.cosine) * reduction.remainders.astype(np.float64) ** 2
     cell = np.float32(max(float(np.abs(bank).max()), least_reach) / _BANK_CELLS)
-    ends = [
-        opset13.constant(np.float32(cells * cell)) for cells in (-_PATCH_CELLS - 1, _PATCH_CELLS)
-    ]
+    ends = [_real(cells * cell) for cells in (-_PATCH_CELLS - 1, _PATCH_CELLS)]
     rounded = opset13.fake_quantize(components, *ends, *ends, 2 * (_PATCH_CELLS + 1))
     rows = np.round(bank / cell).astype(np.int8)
     norms = ((rows.astype(np.float64) * float(cell)) ** 2).sum(axis=1) + constant
@@ -156,9 +155,7 @@ def _coarse_distances(patches: ov.Node, reduction: Reduction, least_reach: float
     )
     if reduction.is_whole:
         return squared
-    return opset13.add(
-        squared, opset13.multiply(outside, opset13.constant(np.float32(1.0 - reduction.cosine)))
-    )
+    return opset13.add(squared, opset13.multiply(outside, _real(1.0 - reduction.cosine)))
 
 
 def _nearest_partial(
@@ -173,7 +170,7 @@ def _nearest_partial(
         weights = opset13.multiply(integers, opset13.constant(np.float32(-2.0) * cell))
         product = opset13.convolution(rounded, weights, [1, 1], [0, 0], [0, 0], [1, 1])
         partial = opset13.add(product, opset13.constant(norms[None, chunk, None, None]))
-        found = opset13.reduce_min(partial, _axis(1), True)
+        found = opset13.reduce_min(partial, _whole(1), True)
         smallest = found if smallest is None else opset13.minimum(smallest, found)
     return smallest
 
@@ -191,23 +188,21 @@ def _second_look(
         partly: the first look was at a part of the bank.
     """
     _, channels, height, width = (int(size) for size in patches.get_output_shape(0))
-    flat = opset13.reshape(squared, opset13.constant(np.array([height * width])), False)
+    flat = opset13.reshape(squared, _whole(height * width), False)
     share = WIDE_SECOND_LOOK if partly else SECOND_LOOK
     count = max(most_anomalous, round(share * height * width))
     coarse, worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").outputs()
     # The engine keeps the channels of a patch together, so this copies nothing but the rows that
     # are chosen.
-    last = opset13.transpose(patches, opset13.constant(np.array([0, 2, 3, 1])))
-    rows = opset13.reshape(last, opset13.constant(np.array([height * width, channels])), False)
-    chosen = opset13.gather(rows, worst, _axis(0))
-    norms = opset13.reduce_sum(opset13.multiply(bank, bank), _axis(1), False)
-    products = opset13.matmul(
-        opset13.multiply(chosen, opset13.constant(np.float32(-2.0))), bank, False, True
-    )
-    partials = opset13.add(products, opset13.unsqueeze(norms, _axis(0)))
-    nearest = opset13.reduce_min(partials, _axis(1), False)
+    last = opset13.transpose(patches, _whole(0, 2, 3, 1))
+    rows = opset13.reshape(last, _whole(height * width, channels), False)
+    chosen = opset13.gather(rows, worst, _whole(0))
+    norms = opset13.reduce_sum(opset13.multiply(bank, bank), _whole(1), False)
+    products = opset13.matmul(opset13.multiply(chosen, _real(-2.0)), bank, False, True)
+    partials = opset13.add(products, opset13.unsqueeze(norms, _whole(0)))
+    nearest = opset13.reduce_min(partials, _whole(1), False)
     exact = opset13.add(
-        opset13.reduce_sum(opset13.multiply(chosen, chosen), _axis(1), False), nearest
+        opset13.reduce_sum(opset13.multiply(chosen, chosen), _whole(1), False), nearest
     )
     if partly:
         flat = opset13.multiply(flat, _ratio(exact, coarse))
@@ -216,9 +211,9 @@ def _second_look(
         1
     )
     return SecondLook(
-        opset13.reshape(mixed, opset13.constant(np.array([1, 1, height, width])), False),
-        opset13.gather(chosen, order, _axis(0)),
-        opset13.gather(partials, order, _axis(0)),
+        opset13.reshape(mixed, _whole(1, 1, height, width), False),
+        opset13.gather(chosen, order, _whole(0)),
+        opset13.gather(partials, order, _whole(0)),
     )
 
 
@@ -232,7 +227,7 @@ def _ratio(exact: ov.Node, coarse: ov.Output) -> ov.Node:
     count = int(exact.get_output_shape(0)[0])
     half = opset13.constant(np.arange(count // 2, count))
     sums = [
-        opset13.reduce_sum(opset13.relu(opset13.gather(found, half, _axis(0))), _axis(0), True)
+        opset13.reduce_sum(opset13.relu(opset13.gather(found, half, _whole(0))), _whole(0), True)
         for found in (exact, coarse)
     ]
     least = opset13.constant(np.array([np.finfo(np.float32).tiny]))
@@ -248,8 +243,12 @@ def _product(patches: ov.Node, matrix: Float32) -> ov.Node:
 
 
 def _squares(patches: ov.Node) -> ov.Node:
-    return opset13.reduce_sum(opset13.multiply(patches, patches), _axis(1), True)
+    return opset13.reduce_sum(opset13.multiply(patches, patches), _whole(1), True)
 
 
-def _axis(number: int) -> ov.Node:
-    return opset13.constant(np.array([number]))
+def _whole(*numbers: int) -> ov.Node:
+    return opset13.constant(np.array(numbers))
+
+
+def _real(number: float | np.float32) -> ov.Node:
+    return opset13.constant(np.float32(number))

@@ -1,4 +1,4 @@
-"""An INT8 variant for a bundle: quantised, judged, and only then written."""
+"""An INT8 variant for a bundle: quantized, judged, and only then written."""
 
 from __future__ import annotations
 
@@ -10,50 +10,48 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
-from calibration.guarantee import promise
-from calibration.int8.gate import Bounds, GateResult, Scores, compare
-from calibration.int8.graph_parts import feature_model, memory_bank
-from calibration.int8.model import around_networks, quantized_networks
-from calibration.int8.pictures import Roles, share_out
+from calibration.int8.gate import Bounds, GateResult, compare
+from calibration.int8.graph import feature_model, memory_bank
+from calibration.int8.model import around_networks
+from calibration.int8.networks import quantized_networks, sensitive_layers, shallowest_first
+from calibration.int8.parts import Roles, scores_of, share_out
 from calibration.int8.search import MIN_ROWS
-from calibration.int8.sensitivity import sensitive_layers, shallowest_first
-from calibration.int8.synthetic import synthetic_defects
-from calibration.scoring import learned_digests
+from calibration.scoring import Pictures, learned_digests, read_pictures
+from calibration.threshold_rules import promise
 from runtime import atomic
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import record_golden
 from runtime.bundle.manifest import TRAIN_DIGESTS, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
+from runtime.decode import convert
 from runtime.engines.base import Engine, open_engine
 from runtime.engines.quiet import ov
-from runtime.errors import DataError, ImageError, ParityError
-from runtime.images.dataset import list_images
-from runtime.images.preprocess import load_image
+from runtime.errors import BundleError, DataError, ParityError
 from runtime.inspector import Inspector
-from runtime.progress import track
-from runtime.types import UInt8Image
+from runtime.types import Floats, UInt8Image
 
 log = logging.getLogger("lineside")
 
 INT8 = Variant("openvino", "int8", "openvino/int8/model.xml")
 # Where the manifest's metrics keep what the gate saw.
 GATE = "int8_gate"
-# PatchCore has a search to gain from when all of its networks stay in fp32.
+# Where the manifest's recipe says which shares of the networks' convolutions to leave in fp32, the
+# first ones, at each attempt.
+ATTEMPTS = "int8_attempts"
+# Networks that stay in fp32 as a whole, around a search that a memory bank gives something to gain.
 SEARCH_ALONE = 1.0
-# Share of the convolutions left in fp32, the first ones, at each attempt. The very first ones of
-# PatchCore's backbone take little time and lose most (docs/int8.md).
-ATTEMPTS = {
-    "patchcore": (1 / 16, 1 / 8, 1 / 4, 1 / 2, SEARCH_ALONE),
-    "efficientad": (0.0, 1 / 8, 1 / 4, 1 / 2),
-}
-# Where no bad part judges. As many keep what chance does to image AUROC below what the gate allows.
-SYNTHETIC_DEFECTS = 480
+# Where the recipe says nothing. The very first convolutions of PatchCore's backbone take little
+# time and lose most (docs/int8.md).
+WITH_BANK = (1 / 16, 1 / 8, 1 / 4, 1 / 2, SEARCH_ALONE)
+WITHOUT_BANK = (0.0, 1 / 8, 1 / 4, 1 / 2)
+# Image AUROC of fp32 from which on synthetic defects tell one variant from another.
+_TELLING = 0.65
 _TIMED_RUNS = 15
 
 
@@ -64,32 +62,32 @@ class Quantized:
     Attributes:
         gate: what the gate saw.
         scores: raw scores of the photographed parts that judged, of fp32 and of INT8, each (n,).
-        left_in_fp32: convolutions that stayed in fp32 because quantising all of them hurt.
+        left_in_fp32: convolutions that stayed in fp32 because quantizing all of them hurt.
         times_faster: median latency of fp32 over that of INT8, on this machine.
     """
 
     gate: GateResult
-    scores: tuple[np.ndarray, np.ndarray]
+    scores: tuple[Floats, Floats]
     left_in_fp32: tuple[str, ...]
     times_faster: float
 
 
 def add_int8(
     path: Path,
-    good: Path,
-    bad: Path | None = None,
+    good: Pictures,
+    bad: Pictures | None = None,
     bounds: Bounds | None = None,
     *,
     search_alone: bool = False,
 ) -> Quantized:
-    """Add the variant ``openvino/int8`` to a bundle folder, or refuse; the folder is replaced as a whole, at the end.
+    """Add the variant ``openvino/int8`` to a bundle, or refuse.
 
     Args:
-        path: bundle folder.
-        good: pictures of good parts: training pictures serve to quantise, others to judge.
-        bad: pictures of bad parts, if there are any; without, synthetic defects stand in for them.
+        path: bundle folder; it is replaced as a whole, at the end.
+        good: good parts, a folder or paths: training pictures serve to quantize, others to judge.
+        bad: bad parts, if there are any; without, synthetic defects stand in for them.
         bounds: of the gate; None for the usual ones.
-        search_alone: leave PatchCore's networks in fp32.
+        search_alone: leave the networks in fp32, and take the search through the bank alone.
 
     Raises:
         MissingExtraError: nncf is not installed.
@@ -99,107 +97,126 @@ def add_int8(
     """
     with (
         Bundle.open(path) as bundle,
-        tempfile.TemporaryDirectory(prefix="lineside-int8-") as folder,
+        tempfile.TemporaryDirectory(prefix="lineside-int8-") as name,
     ):
-        size_hw = bundle.manifest.input.size_hw
+        size_hw, folder = bundle.manifest.input.size_hw, Path(name)
         attempts = _attempts(bundle, search_alone=search_alone)
         roles = share_out(good, size_hw, learned_digests(bundle), to_learn=not search_alone)
-        bad_pictures = _pictures(bad, size_hw) if bad is not None else []
-        found = _best(bundle, roles, bad_pictures, Path(folder), bounds or Bounds(), attempts)
-        _write(bundle, Path(folder), roles, found)
+        bad_pictures = (
+            [image for _, image in read_pictures(bad, size_hw, "INT8: reading bad parts")]
+            if bad is not None
+            else []
+        )
+        found = _best(bundle, roles, bad_pictures, folder, bounds or Bounds(), attempts)
+        _write(bundle, folder, roles, found)
+    _tell(found)
     return found
 
 
+def default_attempts(model: ov.Model) -> tuple[float, ...]:
+    """Shares of the convolutions to leave in fp32, in turn, by what the graph is."""
+    return WITHOUT_BANK if memory_bank(model) is None else WITH_BANK
+
+
 def _attempts(bundle: Bundle, *, search_alone: bool) -> tuple[float, ...]:
-    """Shares of the networks to leave in fp32, in turn."""
-    attempts = ATTEMPTS[bundle.manifest.model]
-    if SEARCH_ALONE in attempts and (rows := _bank_rows(bundle)) < MIN_ROWS:
+    manifest = bundle.manifest
+    model = ov.Core().read_model(bundle.model_path(manifest.variant("openvino", "fp32")))
+    attempts = convert(
+        manifest.recipe.get(ATTEMPTS) or default_attempts(model),
+        tuple[Annotated[float, Meta(ge=0.0, le=SEARCH_ALONE)], ...],
+        where=f"{bundle.source}: {ATTEMPTS}",
+        error=BundleError,
+        advice="make the bundle again with: lineside train",
+    )
+    bank = memory_bank(model)
+    rows = 0 if bank is None else int(bank.get_output_shape(0)[0])
+    if rows < MIN_ROWS:
         # The search would stay as it is, and a copy of fp32 would pass any gate.
         attempts = tuple(attempt for attempt in attempts if attempt != SEARCH_ALONE)
-        found = f"{rows} prototypes, whose search takes no time"
-    else:
-        found = bundle.manifest.model
     if not search_alone:
         return attempts
     if SEARCH_ALONE not in attempts:
+        small = f"{rows} prototypes, whose search takes no time"
         raise DataError(
             f"{bundle.source}: expected PatchCore with {MIN_ROWS} prototypes or more to search, "
-            f"found {found}; "
-            "quantise its networks with: lineside calibrate --int8"
+            f"found {manifest.model if bank is None else small}; quantise its networks with: "
+            "lineside calibrate --int8"
         )
     return (SEARCH_ALONE,)
-
-
-def _bank_rows(bundle: Bundle) -> int:
-    graph = ov.Core().read_model(bundle.model_path(bundle.manifest.variant("openvino", "fp32")))
-    bank = memory_bank(graph)
-    return 0 if bank is None else int(bank.get_output_shape(0)[0])
 
 
 def _best(
     bundle: Bundle,
     roles: Roles,
-    bad: list[UInt8Image],
+    bad: Sequence[UInt8Image],
     folder: Path,
     bounds: Bounds,
     attempts: Sequence[float],
 ) -> Quantized:
     ir = bundle.model_path(bundle.manifest.variant("openvino", "fp32"))
     onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
+    good = roles.judge
     fp32 = open_engine("openvino", ir)
-    exact_scores = _scores(fp32, roles.judge, bad, "fp32")
+    exact_scores = scores_of(fp32, good, bad, "fp32")
     exact = feature_model(onnx)
     convolutions = shallowest_first(exact)
+    problems = ""
     worst: list[str] = []
     for attempt in attempts:
         left = tuple(convolutions[: round(attempt * len(convolutions))])
         kept = f", {len(left)} of {len(convolutions)} layers left in fp32" if left else ""
-        log.info(
-            "INT8: quantising the search alone"
-            if attempt == SEARCH_ALONE
-            else f"INT8: quantising{kept}"
-        )
-        networks = None if attempt == SEARCH_ALONE else quantized_networks(onnx, roles.learn, left)
-        int8 = open_engine(
-            "openvino", _save(around_networks(onnx, ir, networks, roles.learn), folder)
-        )
-        scores = _scores(int8, roles.judge, bad, "int8")
-        gate = compare(
-            exact_scores, scores, (_bound(exact_scores.good), _bound(scores.good)), bounds
-        )
+        alone = attempt == SEARCH_ALONE
+        log.info(f"INT8: quantising{' the search alone' if alone else kept}")
+        networks = None if alone else quantized_networks(onnx, roles.learn, left)
+        target = folder / INT8.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = around_networks(onnx, ir, networks, roles.learn)
+        ov.save_model(whole, str(target), compress_to_fp16=False)
+        int8 = open_engine("openvino", target)
+        scores = scores_of(int8, good, bad, "int8")
+        thresholds = _bound(exact_scores[: len(good)]), _bound(scores[: len(good)])
+        gate = compare(exact_scores, scores, len(good), len(bad), thresholds, bounds)
         if not gate.problems:
-            both = (exact_scores.photographed, scores.photographed)
-            return Quantized(gate, both, left, _times_faster(fp32, int8, roles.judge[0]))
-        log.info(f"INT8: {'; '.join(gate.problems)}")
+            photographed = slice(len(good) + len(bad))
+            both = exact_scores[photographed], scores[photographed]
+            return Quantized(gate, both, left, _times_faster(fp32, int8, good[0]))
+        problems = "; ".join(gate.problems)
+        log.info(f"INT8: {problems}")
         if networks is not None and not worst:
             worst = [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
+    lost = f"The layers that lose most are {', '.join(worst[:5])}. " if worst else ""
     raise ParityError(
         f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: "
-        f"{'; '.join(gate.problems)}. "
-        + (f"The layers that lose most are {', '.join(worst[:5])}. " if worst else "")
-        + "The bundle stays as it was; inspect with fp32"
+        f"{problems}. {lost}The bundle stays as it was; inspect with fp32"
     )
 
 
-def _save(model: ov.Model, folder: Path) -> Path:
-    target = folder / INT8.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    ov.save_model(model, str(target), compress_to_fp16=False)
-    return target
+def _bound(good_scores: Floats) -> float:
+    """A threshold set in the same way for both variants: 5 % false rejects on average."""
+    return promise(good_scores.size, 0.05, None).of(good_scores)
+
+
+def _times_faster(fp32: Engine, int8: Engine, picture: UInt8Image) -> float:
+    """Ratio of the medians, in turn on the same picture."""
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(_TIMED_RUNS):
+        for engine, taken in zip((fp32, int8), times, strict=True):
+            start = time.perf_counter()
+            engine.run({"image": picture[None]})
+            taken.append(time.perf_counter() - start)
+    return statistics.median(times[0]) / statistics.median(times[1])
 
 
 def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None:
     """A copy of the bundle with the variant, in the place of the bundle."""
     manifest = bundle.manifest
     learned = list(manifest.provenance.get(TRAIN_DIGESTS, []))
+    gate = {**found.gate.to_json(), "left_in_fp32": list(found.left_in_fp32)}
     others = tuple(variant for variant in manifest.variants if variant.key != INT8.key)
     changed = dataclasses.replace(
         manifest,
         variants=(*others, INT8),
-        metrics={
-            **manifest.metrics,
-            GATE: {**found.gate.to_json(), "left_in_fp32": list(found.left_in_fp32)},
-        },
+        metrics={**manifest.metrics, GATE: gate},
         provenance={**manifest.provenance, TRAIN_DIGESTS: sorted({*learned, *roles.digests})},
     )
     with atomic.folder(bundle.root) as root:
@@ -212,13 +229,15 @@ def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None
         first = matched(thresholds.of("openvino/fp32"), *found.scores)
         write_thresholds(root / THRESHOLDS_FILE, thresholds.with_threshold(INT8.key, first))
         sealed = seal(root, changed)
-        certificate = {**sealed.certificate}
-        certificate["variants"] = {**certificate.get("variants", {}), INT8.key: _golden(root)}
+        variants = {**sealed.certificate.get("variants", {}), INT8.key: _golden(root)}
+        certificate = {**sealed.certificate, "variants": variants}
         seal(root, dataclasses.replace(sealed, certificate=certificate))
 
 
-def matched(threshold: Threshold, fp32: np.ndarray, int8: np.ndarray) -> Threshold:
-    """The threshold that passes as many of the parts that judged as fp32's does, until the calibration that follows.
+def matched(threshold: Threshold, fp32: Floats, int8: Floats) -> Threshold:
+    """The threshold that passes as many of the parts that judged as fp32's does.
+
+    It serves until the calibration that follows.
 
     Args:
         threshold: of fp32.
@@ -243,7 +262,7 @@ def matched(threshold: Threshold, fp32: np.ndarray, int8: np.ndarray) -> Thresho
 
 
 def _golden(root: Path) -> dict[str, Any]:
-    """Record what the variant says of the golden images; how far that is from anomalib's torch model, for the certificate.
+    """Record what the variant says of the golden images, and its distance from the reference.
 
     The gate has let it in, on more parts than these. What a box is held to is that it computes the
     variant which passed.
@@ -257,46 +276,20 @@ def _golden(root: Path) -> dict[str, Any]:
     return {**parity.to_json(), "bound": None, "holds": True, "let_in_by": GATE}
 
 
-def _scores(
-    engine: Engine, good: Sequence[UInt8Image], bad: Sequence[UInt8Image], what: str
-) -> Scores:
-    count = 0 if bad else SYNTHETIC_DEFECTS
-    pictures = (*good, *bad), synthetic_defects(good, count)
-    total = len(good) + len(bad) + count
-    found = np.array(
-        [
-            _score(engine, picture)
-            for picture in track(chain(*pictures), f"INT8: scoring with {what}", total)
-        ]
+def _tell(found: Quantized) -> None:
+    gate = found.gate
+    on = f" on {gate.n_synthetic} synthetic defects" if gate.n_synthetic else ""
+    left = f", {len(found.left_in_fp32)} layers left in fp32" if found.left_in_fp32 else ""
+    log.info(
+        f"{INT8.key} added: image AUROC{on} {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, rank "
+        f"correlation {gate.rank_correlation:.3f}, {gate.flips} flips on "
+        f"{gate.n_good + gate.n_bad} unseen parts, {found.times_faster:.2f} times as fast as fp32 "
+        f"on this machine{left}"
     )
-    return Scores(*np.split(found, [len(good), len(good) + len(bad)]))
-
-
-def _score(engine: Engine, picture: UInt8Image) -> float:
-    return float(np.asarray(engine.run({"image": picture[None]})["pred_score"]).ravel()[0])
-
-
-def _bound(good_scores: np.ndarray) -> float:
-    """A threshold set in the same way for both variants: at most 5 % of the good parts rejected on average."""
-    return promise(good_scores.size, 0.05, None).of(good_scores)
-
-
-def _pictures(folder: Path, size_hw: tuple[int, int]) -> list[UInt8Image]:
-    found = []
-    for path in list_images(folder):
-        try:
-            found.append(load_image(path, size_hw))
-        except ImageError as error:
-            log.warning(f"skipped: {error}")
-    return found
-
-
-def _times_faster(fp32: Engine, int8: Engine, picture: UInt8Image) -> float:
-    """Ratio of the medians, in turn on the same picture."""
-    times: dict[int, list[float]] = {0: [], 1: []}
-    for _ in range(_TIMED_RUNS):
-        for which, engine in enumerate((fp32, int8)):
-            start = time.perf_counter()
-            engine.run({"image": picture[None]})
-            times[which].append(time.perf_counter() - start)
-    return statistics.median(times[0]) / statistics.median(times[1])
+    if gate.n_synthetic:
+        little = ", which hardly stand out among these parts" if gate.auroc_fp32 < _TELLING else ""
+        log.info(
+            "no bad part has judged it: give pictures of some with --bad DIR, they say more than "
+            f"synthetic defects{little}; together with --max-false-rejects RATE they judge it "
+            "alone, and the promise stays"
+        )

@@ -1,24 +1,30 @@
-"""The page: evaluations and pictures in, one self-contained HTML file out."""
+"""The report: bundles and labeled parts in, one self-contained HTML file out."""
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from calibration.evaluation import Evaluation, averages
+from calibration.evaluation import Evaluation, averages, evaluate, find_category, mean_of
 from calibration.metrics import pr_points, roc_points
 from calibration.report.charts import curve, histogram
-from calibration.report.neighbors import Neighbors
-from calibration.report.pictures import Group
+from calibration.report.gallery import Group, Neighbors, gallery, neighbors
+from runtime import atomic
+from runtime.atomic import readable
+from runtime.bundle.folder import Bundle
 from runtime.console import figure, percent
+from runtime.errors import DataError
+from runtime.inspector import Inspector
 
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
 
@@ -40,8 +46,65 @@ class Chapter:
     others: Sequence[Evaluation] = ()
 
 
+def write_report(
+    bundles: Sequence[Path],
+    data: Path,
+    out: Path,
+    *,
+    category: str | None = None,
+    pictures: int = 4,
+    all_variants: bool = False,
+    **engine: Any,
+) -> list[Chapter]:
+    """Evaluate bundles and write the report.
+
+    Args:
+        bundles: folders or ``.lineside`` files.
+        data: MVTec-style root or one category's folder.
+        out: HTML file to write.
+        category: see :func:`calibration.evaluation.find_category`.
+        pictures: largest number of misses, of false alarms and of hits to show.
+        all_variants: also measure every other engine and precision in each bundle.
+        engine: keyword arguments of :class:`runtime.inspector.Inspector`.
+
+    Raises:
+        BundleError: no bundle, or not this variant.
+        DataError: no labeled parts that can be read, or the file cannot be written.
+    """
+    if not out.absolute().parent.is_dir():
+        # Before the evaluation, which may take minutes.
+        raise DataError(
+            f"{out}: expected its folder to exist, found nothing there; make it, or choose another "
+            "--out"
+        )
+    chapters = []
+    for path in bundles:
+        with Bundle.open(path) as bundle:
+            found = find_category(data, bundle.manifest.category, category)
+            with Inspector(bundle, **engine) as inspector:
+                evaluation = evaluate(inspector, found)
+                groups = gallery(evaluation, inspector, pictures)
+                shown = inspector.variant
+            others = []
+            for variant in bundle.manifest.variants if all_variants else ():
+                if variant != shown:
+                    with Inspector(
+                        bundle, engine=variant.engine, precision=variant.precision
+                    ) as inspector:
+                        others.append(evaluate(inspector, found))
+        chapters.append(Chapter(evaluation, groups, neighbors(evaluation, pictures), others))
+    try:
+        page = render(chapters, data.absolute().name)
+        atomic.write_bytes(out, readable(page).encode())
+    except OSError as error:
+        raise DataError(
+            f"{out}: expected to write it, but {error.strerror}; choose another --out"
+        ) from error
+    return chapters
+
+
 def render(chapters: Sequence[Chapter], data_name: str) -> str:
-    """The report as HTML. Everything that came from a file or a folder name is escaped by the template engine.
+    """The report as HTML; the template engine escapes whatever came from a file or its name.
 
     Args:
         chapters: at least one.
@@ -91,13 +154,10 @@ def summary_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for model in models
         ]
         lines += [{"category": category, "cells": cells} for cells in zip_longest(*columns)]
-    average = [_mean_auroc([row for row in rows if row["model"] == model]) for model in models]
+    average = [
+        mean_of([row["image_auroc"] for row in rows if row["model"] == model]) for model in models
+    ]
     return {"models": models, "lines": lines, "average": average}
-
-
-def _mean_auroc(rows: Sequence[dict[str, Any]]) -> float | None:
-    known = [row["image_auroc"] for row in rows if row["image_auroc"] is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _chapter(chapter: Chapter) -> dict[str, Any]:
@@ -105,11 +165,9 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
     found = one.confusion
     manifest = one.manifest
     # Of the parts that got a verdict; the others were shown to a person.
-    good, anomalous = found.accepted_good + found.false_rejects, found.hits + found.misses
-    recall = found.hits / anomalous if anomalous else float("nan")
-    false_rate = found.false_rejects / good if good else float("nan")
-    flagged = found.hits + found.false_rejects
-    precision = found.hits / flagged if flagged else float("nan")
+    recall = _share(found.hits, found.misses)
+    false_rate = _share(found.false_rejects, found.accepted_good)
+    precision = _share(found.hits, found.false_rejects)
     roc, pr = roc_points(one.labels, one.scores), pr_points(one.labels, one.scores)
     first = one.to_json()
     return {
@@ -133,6 +191,10 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "skipped": [{"name": path.name, "reason": reason} for path, reason in one.skipped],
     }
+
+
+def _share(these: int, those: int) -> float:
+    return these / (these + those) if these + those else math.nan
 
 
 def _curve(

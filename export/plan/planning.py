@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from calibration.first_threshold import first_threshold
 from calibration.health import write_first_health
 from calibration.int8 import add_int8
+from calibration.threshold_rules import first_threshold
 from export.bundling import Work, write_bundle
 from export.data.photographs import read_photographs
 from export.models import family_of

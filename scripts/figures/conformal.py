@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from calibration.guarantee import promise
+from calibration.threshold_rules import promise
 from scripts.figures import style
 from scripts.figures.world import World
 

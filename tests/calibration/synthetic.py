@@ -1,4 +1,4 @@
-"""A tiny real bundle and pictures whose raw score is known in advance: the largest deviation from mid grey."""
+"""A tiny real bundle and pictures whose score is known: the largest deviation from mid gray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = ("openvino/fp32", "openvino/fp16")
 
 
 def two_variant_bundle(folder: Path, image_threshold: float = 64.0) -> Path:
-    """The tiny bundle with a second variant of the same graph, and thresholds that good parts set."""
+    """The tiny bundle with a second variant of the same graph, and thresholds from good parts."""
     write_tiny_bundle(folder)
     manifest = Bundle.open(folder).manifest
     shutil.copytree(folder / "openvino" / "fp32", folder / "openvino" / "fp16")
@@ -30,9 +30,9 @@ def two_variant_bundle(folder: Path, image_threshold: float = 64.0) -> Path:
 
 
 def picture(path: Path, deviation: int, *, corner: int = 0) -> None:
-    """Write a mid-grey picture; one cell (number ``corner`` along the diagonal) is brighter by ``deviation``.
+    """Write a mid-gray picture; one cell is brighter by ``deviation``.
 
-    The last pixel varies with nothing, so two pictures with the same arguments are copies.
+    It is number ``corner`` along the diagonal. Two pictures with the same arguments are copies.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.full((SIDE, SIDE, 3), 128, np.uint8)
@@ -52,7 +52,7 @@ def good_folder(folder: Path, deviations: list[int]) -> Path:
 
 
 def data_root(root: Path, *, masks: bool = True) -> Path:
-    """ROOT/tile with six good parts (scores 0 to 50) and six anomalous ones of two kinds (40 to 120)."""
+    """ROOT/tile with six good parts (scores 0 to 50) and six bad ones of two kinds (40 to 120)."""
     tile = root / "tile"
     good_folder(tile / "train" / "good", [1, 2, 3])
     good_folder(tile / "test" / "good", [0, 10, 20, 30, 35, 50])

@@ -8,20 +8,18 @@ import json
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from calibration.commands.evaluate import command
-from calibration.evaluate import evaluate, find_category
-from calibration.evaluation import averages
+from calibration.evaluation import averages, evaluate, find_category
 from calibration.scoring import digest_of
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.manifest import TRAIN_DIGESTS
-from runtime.errors import BundleError, DataError
+from runtime.errors import DataError
 from runtime.images.dataset import load_category, load_mask
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
 from tests.calibration.synthetic import data_root, good_folder, two_variant_bundle
+from tests.cli import lineside
 
 GOOD = [0, 10, 20, 30, 35, 50]
 BAD = {"dent": [100, 110, 120], "scratch": [40, 70, 80]}
@@ -38,8 +36,8 @@ def root(tmp_path):
 
 
 def rows_of(*arguments):
-    done = CliRunner().invoke(command, [*map(str, arguments), "--json"], catch_exceptions=False)
-    assert done.exit_code == 0
+    done = lineside("evaluate", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -108,9 +106,7 @@ def test_anomalous_parts_without_a_mask_are_left_out_of_pixel_figures(bundle, ro
 def test_a_mask_that_marks_nothing_is_told_and_left_out(bundle, root):
     target = root / "tile/ground_truth/scratch/0_mask.png"
     cv2.imwrite(str(target), np.zeros((32, 32), np.uint8))
-    done = CliRunner().invoke(
-        command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False
-    )
+    done = lineside("evaluate", bundle, "--data", root, "--json")
     assert "0_mask.png marks no pixel" in done.stderr
     assert json.loads(done.stdout.splitlines()[0])["n_masks"] == 5
 
@@ -127,7 +123,7 @@ def test_one_class_alone_gives_null_not_an_error(bundle, tmp_path):
 
 def test_unreadable_pictures_are_skipped_and_counted(bundle, root):
     (root / "tile/test/good/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
-    done = CliRunner().invoke(command, [str(bundle), "--data", str(root), "--json"])
+    done = lineside("evaluate", bundle, "--data", root, "--json")
     row = json.loads(done.stdout)
     assert row["n_skipped"] == 1
     assert row["skipped"][0].endswith("broken.png")
@@ -160,9 +156,7 @@ def test_pictures_that_training_has_learned_are_told(bundle, root):
         bundle,
         dataclasses.replace(manifest, provenance={**manifest.provenance, TRAIN_DIGESTS: learned}),
     )
-    done = CliRunner().invoke(
-        command, [str(bundle), "--data", str(root), "--json"], catch_exceptions=False
-    )
+    done = lineside("evaluate", bundle, "--data", root, "--json")
     assert (
         "2 of 12 test pictures are among those that training or calibration has learnt"
         in done.stderr
@@ -205,8 +199,8 @@ def test_average_skips_what_is_undefined_and_keeps_models_apart():
 
 
 def test_the_table_for_people_holds_the_figures(bundle, root):
-    done = CliRunner().invoke(command, [str(bundle), str(bundle), "--data", str(root)])
-    assert done.exit_code == 0
+    done = lineside("evaluate", bundle, bundle, "--data", root)
+    assert done.returncode == 0
     assert "image AUROC" in done.stdout
     assert "0.944" in done.stdout
     assert "average" in done.stdout
@@ -215,7 +209,7 @@ def test_the_table_for_people_holds_the_figures(bundle, root):
 
 def test_names_that_look_like_markup_are_shown_as_they_are(bundle, root):
     (root / "tile/test/dent").rename(root / "tile/test/[red] :skull:")
-    done = CliRunner().invoke(command, [str(bundle), "--data", str(root)], catch_exceptions=False)
+    done = lineside("evaluate", bundle, "--data", root)
     assert "[red] :skull:" in done.stdout
 
 
@@ -240,15 +234,14 @@ def test_no_labeled_parts_say_how_to_arrange_them(bundle, tmp_path):
 def test_nothing_readable_is_an_error(bundle, root):
     for path in (root / "tile/test").rglob("*.png"):
         path.write_bytes(b"")
-    done = CliRunner().invoke(command, [str(bundle), "--data", str(root)])
-    assert isinstance(done.exception, DataError)
-    assert "12 unreadable" in str(done.exception)
+    done = lineside("evaluate", bundle, "--data", root)
+    assert done.returncode == 1
+    assert "12 unreadable" in done.stderr
 
 
 def test_a_variant_that_is_not_there_is_named(bundle, root):
-    done = CliRunner().invoke(command, [str(bundle), "--data", str(root), "--precision", "int8"])
-    assert isinstance(done.exception, BundleError)
-    assert "openvino/fp16" in str(done.exception)
+    done = lineside("evaluate", bundle, "--data", root, "--precision", "int8")
+    assert "openvino/fp16" in done.line()
 
 
 def test_masks_of_another_size_are_brought_to_the_models(bundle, root):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import stat
-import subprocess
-import sys
 
 import numpy as np
 import openvino as ov
 import pytest
-from click.testing import CliRunner
 
-from calibration.commands.calibrate import command
-from calibration.int8 import variant
+from calibration.int8 import add_int8, variant
 from calibration.int8.gate import Bounds
-from calibration.int8.graph_parts import feature_model, graft, memory_bank
-from calibration.int8.variant import add_int8
+from calibration.int8.graph import feature_model, graft, memory_bank
+from calibration.int8.parts import SYNTHETIC_DEFECTS
 from calibration.scoring import digest_of, learned_digests
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import replay_golden
@@ -25,6 +22,7 @@ from runtime.bundle.manifest import Variant
 from runtime.errors import BundleError, ParityError
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
+from tests.cli import lineside, lineside_process
 from tests.runtime.tiny import write_bundle
 
 pytestmark = pytest.mark.slow
@@ -44,7 +42,7 @@ def tile_pictures(sample_root):
 
 @pytest.fixture(scope="module")
 def folders(sample_root, tmp_path_factory):
-    """Good parts, eight learnt and all unseen ones together, and bad parts: the fewer, the sooner it is done."""
+    """Good parts, eight learned ones with all unseen ones, and bad parts."""
     root = tmp_path_factory.mktemp("shared-out")
     learned = sorted((sample_root / "tile" / "train" / "good").glob("*.png"))[:8]
     for picture in (*learned, *tile_pictures(sample_root)):
@@ -137,10 +135,13 @@ def test_its_scores_are_near_and_not_equal(quantized, sample_root):
 
 
 def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(
-    patchcore_bundle, folders, tmp_path, monkeypatch
+    patchcore_bundle, folders, tmp_path
 ):
-    monkeypatch.setitem(variant.ATTEMPTS, "patchcore", (0.0, 0.5))
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
+    with Bundle.open(copy) as bundle:
+        manifest = bundle.manifest
+    recipe = {**manifest.recipe, "int8_attempts": [0.0, 0.5]}
+    seal(copy, dataclasses.replace(manifest, recipe=recipe))
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     with pytest.raises(
         ParityError, match=r"layers that lose most are .*The bundle stays as it was"
@@ -158,20 +159,18 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(
     copy.chmod(0o750)
     mistyped = [copy, "--good", good, "--int8", "--precision", "INT8"]
     before = tree(copy)
-    assert "expected the variant any/INT8" in str(
-        CliRunner().invoke(command, [*map(str, mistyped)]).exception
-    )
+    assert "expected the variant any/INT8" in lineside("calibrate", *mistyped).line()
     assert tree(copy) == before
     arguments = [copy, "--good", good, "--bad", bad, "--int8", "--json"]
-    done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == 0, done.stderr
+    done = lineside("calibrate", *arguments)
+    assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(copy.stat().st_mode) == 0o750
     assert "Traceback" not in done.stderr
     assert "openvino/int8 added" in done.stderr
     assert "no bad part has judged it" not in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["engine"], row["precision"]) for row in rows][-1] == ("openvino", "int8")
-    # What is left beside those that were learnt in training has set the thresholds.
+    # What is left beside those that were learned in training has set the thresholds.
     seen = {digest_of(load_image(path, (256, 256))) for path in good.iterdir()} & learned_digests(
         Bundle.open(copy)
     )
@@ -187,12 +186,12 @@ def test_a_variant_that_no_bad_part_has_judged_is_told(
     monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
     arguments = [str(copy), "--good", str(folders[0]), "--int8-search"]
-    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
-    assert done.exit_code == 0, done.stderr
+    done = lineside("calibrate", *arguments)
+    assert done.returncode == 0, done.stderr
     assert "no bad part has judged it" in done.stderr
     with Bundle.open(copy) as bundle:
         gate = bundle.manifest.metrics["int8_gate"]
-    assert (gate["n_bad"], gate["n_synthetic"]) == (0, variant.SYNTHETIC_DEFECTS)
+    assert (gate["n_bad"], gate["n_synthetic"]) == (0, SYNTHETIC_DEFECTS)
     assert ("which hardly stand out" in done.stderr) == (gate["auroc_fp32"] < 0.65)
     assert gate["auroc_int8"] == pytest.approx(
         gate["auroc_fp32"], abs=Bounds().auroc_drop_synthetic
@@ -213,8 +212,8 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
         "--max-false-rejects",
         0.3,
     ]
-    done = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == 0, done.stderr
+    done = lineside("calibrate", *arguments)
+    assert done.returncode == 0, done.stderr
     with Bundle.open(copy) as bundle:
         # The bad parts judged the variant; the promise that was asked for stays.
         assert bundle.manifest.metrics["int8_gate"]["n_bad"] > 0
@@ -229,39 +228,20 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
 
 def test_a_bank_too_small_to_search_gets_no_copy_of_fp32(tmp_path, sample_root, folders):
     out = tmp_path / "small"
-    subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "lineside",
-            "train",
-            "--model",
-            "patchcore",
-            "--data",
-            str(sample_root),
-            "--category",
-            "tile",
-            "--out",
-            str(out),
-            "--max-prototypes",
-            "200",
-        ],
-        check=True,
-        capture_output=True,
-    )
-    done = CliRunner().invoke(command, [str(out), "--good", str(folders[0]), "--int8-search"])
-    assert "found 200 prototypes, whose search takes no time" in str(done.exception)
+    learn = ("--model", "patchcore", "--data", sample_root, "--category", "tile")
+    done = lineside_process("train", *learn, "--out", out, "--max-prototypes", 200)
+    assert done.returncode == 0, done.stderr
+    done = lineside("calibrate", out, "--good", folders[0], "--int8-search")
+    assert "found 200 prototypes, whose search takes no time" in done.stderr
     with Bundle.open(out) as bundle:
         assert variant.SEARCH_ALONE not in variant._attempts(bundle, search_alone=False)
 
 
 def test_a_model_without_a_search_is_told_so(efficientad_bundle, folders):
     arguments = [efficientad_bundle, "--good", folders[0], "--int8-search"]
-    done = CliRunner().invoke(command, [*map(str, arguments)])
-    assert "expected PatchCore with 256 prototypes or more to search, found efficientad" in str(
-        done.exception or done.stderr
-    )
+    done = lineside("calibrate", *arguments)
+    found = "expected PatchCore with 256 prototypes or more to search, found efficientad"
+    assert found in done.stderr
 
 
 def test_grafting_the_same_networks_changes_nothing(patchcore_bundle, sample_root):

@@ -1,25 +1,30 @@
-"""The parts of INT8 quantisation that need no model: the bank, the gate, the sharing out of pictures."""
+"""INT8 without a model: the bank, the gate, the sharing out of pictures."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import cv2
 import numpy as np
 import openvino as ov
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
+from calibration.int8 import gate, variant
 from calibration.int8.bank import rebuild_bank
-from calibration.int8.gate import Bounds, Scores, compare
-from calibration.int8.pictures import share_out
-from calibration.int8.sensitivity import shallowest_first
+from calibration.int8.gate import Bounds
+from calibration.int8.networks import shallowest_first
+from calibration.int8.parts import share_out
 from calibration.int8.variant import matched
 from calibration.scoring import digest_of
+from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.thresholds import Threshold
 from runtime.errors import DataError
 from runtime.images.preprocess import load_image
+from tests.edge_app.tiny_bundle import write_tiny_bundle
 
 SIZE = (32, 32)
 
@@ -47,11 +52,16 @@ NONE = np.zeros(0)
 
 
 def of(good, bad=NONE, synthetic=NONE):
-    return Scores(
-        np.asarray(good, np.float64), np.asarray(bad, np.float64), np.asarray(synthetic, np.float64)
-    )
+    return [np.asarray(scores, np.float64) for scores in (good, bad, synthetic)]
 
 
+def compare(fp32, int8, thresholds, bounds):
+    good, bad, _ = fp32
+    both = np.concatenate(fp32), np.concatenate(int8)
+    return gate.compare(*both, len(good), len(bad), thresholds, bounds)
+
+
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_the_gate_sees_what_scikit_learn_sees(seed):
     rng = np.random.default_rng(seed)
@@ -185,3 +195,34 @@ def test_the_first_convolutions_of_every_branch_come_first():
     model = ov.Model([opset13.add(long, short)], [image], "branches")
     order = shallowest_first(model)
     assert (set(order[:2]), set(order[2:4]), order[4]) == ({"a1", "b1"}, {"a2", "b2"}, "a3")
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "expected"),
+    [
+        (None, None, (0.0, 0.125, 0.25, 0.5)),
+        (300, None, (0.0625, 0.125, 0.25, 0.5, 1.0)),
+        (200, None, (0.0625, 0.125, 0.25, 0.5)),
+        (300, [0.25, 1], (0.25, 1.0)),
+        (None, [0.25, 1], (0.25,)),
+    ],
+)
+def test_attempts_are_those_of_the_recipe_or_of_what_the_graph_is(tmp_path, rows, asked, expected):
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    with Bundle.open(folder) as bundle:
+        manifest = bundle.manifest
+    if rows is not None:
+        put_bank(folder / "openvino/fp32/model.xml", rows)
+    seal(folder, dataclasses.replace(manifest, recipe={"int8_attempts": asked} if asked else {}))
+    with Bundle.open(folder) as bundle:
+        assert variant._attempts(bundle, search_alone=False) == expected
+
+
+def put_bank(path, rows):
+    """Give a graph a memory bank, which nothing reads."""
+    model = ov.Core().read_model(path, config={"ENABLE_MMAP": False})
+    bank = opset13.constant(np.random.default_rng(0).normal(size=(rows, 4)).astype(np.float32))
+    bank.set_friendly_name("memory_bank")
+    extra = opset13.result(opset13.relu(bank))
+    changed = ov.Model([*model.get_results(), extra], model.get_parameters(), "with a bank")
+    ov.save_model(changed, path, compress_to_fp16=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvino import opset13
 
-from calibration.int8.pooling import pooling_as_convolutions
+from calibration.int8.graph import pooling_as_convolutions
 
 
 def pooled(kernel=(2, 2), pad=0, **options):
@@ -41,6 +41,7 @@ def run(model, image):
     ]
 
 
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**16),
     kernel=st.tuples(st.integers(2, 3), st.integers(2, 3)),

@@ -1,4 +1,4 @@
-"""Fewer numbers a patch: what is kept, what is said of the rest, and the neighbours of prototypes beside scikit-learn."""
+"""Fewer numbers a patch, and neighbors of prototypes, beside scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from calibration.int8.nearest import nearest_prototypes
-from calibration.int8.reduction import VARIANCE, reduce_bank
+from calibration.int8.bank import VARIANCE, nearest_prototypes, reduce_bank
 
 
 def bank_of(rng: np.random.Generator, rows: int, width: int, decay: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The search in INT8 inside a real export of the paper's recipe, re-weighting and descriptor included."""
+"""The search in INT8 inside a real export of the paper's recipe, re-weighting included."""
 
 from __future__ import annotations
 

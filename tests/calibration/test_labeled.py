@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.labeled import Costs, cost_threshold, f1_threshold
+from calibration.labeled import Costs, labeled_threshold
 from runtime.errors import ThresholdError
 
 some_scores = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=25)
@@ -31,7 +31,7 @@ def cost_at(good, bad, costs, threshold):
 )
 def test_no_threshold_costs_less(good, bad, false_reject, missed, share):
     costs = Costs(false_reject, missed, share)
-    found = cost_threshold(good, bad, costs)
+    found = labeled_threshold(good, bad, costs)
     least = min(cost_at(good, bad, costs, t) for t in np.arange(-0.5, 13, 0.5))
     assert cost_at(good, bad, costs, found.value) == pytest.approx(least, abs=1e-9)
 
@@ -39,13 +39,13 @@ def test_no_threshold_costs_less(good, bad, false_reject, missed, share):
 def test_dear_misses_lower_the_threshold_and_rare_bad_parts_raise_it():
     rng = np.random.default_rng(0)
     good, bad = rng.normal(0, 1, 300), rng.normal(2, 1, 100)
-    cheap, dear = (cost_threshold(good, bad, Costs(1, missed)).value for missed in (1, 50))
-    rare = cost_threshold(good, bad, Costs(1, 50, bad_share=0.001)).value
+    cheap, dear = (labeled_threshold(good, bad, Costs(1, missed)).value for missed in (1, 50))
+    rare = labeled_threshold(good, bad, Costs(1, 50, bad_share=0.001)).value
     assert dear < cheap < rare
 
 
 def test_f1_threshold_separates_what_can_be_separated():
-    found = f1_threshold([1.0, 2.0, 3.0], [5.0, 6.0])
+    found = labeled_threshold([1.0, 2.0, 3.0], [5.0, 6.0])
     assert 3.0 <= found.value < 5.0
     assert "0 of 3 good parts rejected and 0 of 2 bad parts missed" in found.note
 
@@ -67,4 +67,4 @@ def test_shares_that_make_no_sense_are_refused(share):
 )
 def test_empty_or_not_finite_scores_are_refused(good, bad):
     with pytest.raises(ThresholdError, match="scores"):
-        f1_threshold(good, bad)
+        labeled_threshold(good, bad)

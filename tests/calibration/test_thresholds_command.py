@@ -6,17 +6,16 @@ import json
 import math
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.commands.thresholds import command
 from calibration.thresholds_file import last_from_good_parts, roll_back
 from runtime.bundle.folder import Bundle, pack_archive
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds
-from runtime.errors import BundleError, ThresholdError
+from runtime.errors import ThresholdError
 from runtime.inspector import Inspector
 from tests.calibration.synthetic import KEYS, picture, two_variant_bundle
+from tests.cli import lineside
 
 
 @pytest.fixture
@@ -25,12 +24,12 @@ def bundle(tmp_path):
 
 
 def invoke(bundle, *arguments):
-    return CliRunner().invoke(command, [str(bundle), *map(str, arguments)])
+    return lineside("thresholds", bundle, *arguments)
 
 
 def rows_of(bundle, *arguments):
     done = invoke(bundle, *arguments, "--json")
-    assert done.exit_code == 0, (done.stderr, done.exception)
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -87,9 +86,7 @@ def test_rolling_back_goes_further_each_time_and_forgets_nothing(bundle):
         rows_of(bundle, "rollback")
         assert values(bundle) == [expected, expected]
     assert Bundle.open(bundle).thresholds().of(KEYS[0]).method == "conformal"
-    done = invoke(bundle, "rollback")
-    assert isinstance(done.exception, ThresholdError)
-    assert "to go back to, found none" in str(done.exception)
+    assert "to go back to, found none" in invoke(bundle, "rollback").line()
     history = rows_of(bundle, "history", "--precision", "fp32")
     assert [row["image_threshold"] for row in history] == [30, 40, 50, 64.0]
     assert [row["state"] for row in history] == ["undone"] * 3 + ["in force"]
@@ -113,9 +110,7 @@ def test_rolling_back_all_leaves_alone_what_has_no_earlier_state(bundle):
 @pytest.mark.parametrize("option", ["--image-threshold", "--pixel-threshold"])
 def test_values_that_are_not_finite_are_refused(bundle, option, value):
     before = (bundle / THRESHOLDS_FILE).read_bytes()
-    done = invoke(bundle, "set", f"{option}={value}")
-    assert isinstance(done.exception, ThresholdError)
-    assert "finite" in str(done.exception)
+    assert "finite" in invoke(bundle, "set", f"{option}={value}").line()
     assert (bundle / THRESHOLDS_FILE).read_bytes() == before
 
 
@@ -124,16 +119,14 @@ def test_values_that_are_not_finite_are_refused(bundle, option, value):
     [("set",), ("show", "--image-threshold", 1), ("rollback", "--pixel-threshold", 1), ("paint",)],
 )
 def test_usage_errors(bundle, arguments):
-    assert invoke(bundle, *arguments).exit_code == 2
+    assert invoke(bundle, *arguments).returncode == 2
 
 
 def test_a_packed_bundle_can_be_shown_but_not_changed(bundle, tmp_path):
     packed = tmp_path / "tile.lineside"
     pack_archive(bundle, packed)
     assert rows_of(packed)[0]["image_threshold"] == 64.0
-    done = invoke(packed, "set", "--image-threshold", 1)
-    assert isinstance(done.exception, BundleError)
-    assert "zipfile -e" in str(done.exception)
+    assert "zipfile -e" in invoke(packed, "set", "--image-threshold", 1).line()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +185,7 @@ FIELDS = (
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(tmp_path, data):
@@ -203,7 +196,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, data):
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "colour"]), json_values, max_size=9),
@@ -230,9 +223,9 @@ def test_whatever_is_edited_in_is_shown_or_refused_but_never_breaks(
     value = {"schema_version": 1, "variants": {KEYS[0]: {**good, **changed}}, "history": history}
     (folder / THRESHOLDS_FILE).write_text(json.dumps(value))
     done = invoke(folder, action, *(["--json"] if as_json else []))
-    if done.exit_code == 0:
+    if done.returncode == 0:
         found = read_thresholds(folder / THRESHOLDS_FILE).of(KEYS[0])
         assert math.isfinite(found.image_threshold)
         assert math.isfinite(found.pixel_threshold)
     else:
-        assert isinstance(done.exception, ThresholdError), repr(done.exception)
+        done.line()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.first_threshold import first_threshold
+from calibration.threshold_rules import first_threshold
 from export.bundling import Trained, Work, write_bundle
 from export.checkpoint import Checkpoint
 from export.data.photographs import Photographs, read_photographs

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.conformal import conformal_quantile
 from runtime.bundle.thresholds import Threshold, Thresholds, read_thresholds, write_thresholds
 from runtime.errors import ThresholdError
 
@@ -192,50 +189,3 @@ def test_the_normalized_score_is_monotone_and_agrees_with_the_verdict(
     assert 0.0 <= scores[0] <= scores[1] <= 1.0
     for raw, normalized in zip((low, high), scores, strict=True):
         assert normalized >= 0.5 if raw > image_threshold else normalized <= 0.5
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(FINITE, min_size=1, max_size=200), st.floats(1e-4, 0.999))
-def test_the_conformal_quantile_is_an_order_statistic(scores: list[float], alpha: float) -> None:
-    found = conformal_quantile(scores, alpha)
-    n = len(scores)
-    assert (found.n_good, found.value in scores) == (n, True)
-    level = math.ceil((n + 1) * (1 - alpha) - 1e-9) / n
-    if level > 1:
-        assert (found.value, found.false_reject_rate) == (max(scores), 1 / (n + 1))
-        assert found.n_needed > n
-    else:
-        expected = np.quantile(np.array(scores, dtype=np.float64), level, method="inverted_cdf")
-        assert (found.value, found.false_reject_rate) == (expected, alpha)
-        assert found.n_needed <= n
-
-
-@pytest.mark.parametrize(("alpha", "needed"), [(0.01, 99), (0.05, 19), (0.1, 9), (0.5, 1)])
-def test_the_number_of_images_a_rate_needs(alpha: float, needed: int) -> None:
-    for n, kept in ((needed, alpha), (needed - 1, 1 / needed)):
-        if n:
-            found = conformal_quantile(np.arange(n), alpha)
-            assert (found.value, found.n_needed) == (n - 1, needed)
-            assert found.false_reject_rate == pytest.approx(kept)
-
-
-def test_new_good_parts_are_rejected_no_more_often_than_promised() -> None:
-    rng = np.random.default_rng(0)
-    rates = [
-        (rng.gamma(2.0, size=500) > conformal_quantile(rng.gamma(2.0, size=60), 0.05).value).mean()
-        for _ in range(400)
-    ]
-    # 58 of 61: the exact expectation is 3/61 = 0.0492; the tolerance is four standard errors.
-    assert np.mean(rates) == pytest.approx(3 / 61, abs=4 * np.std(rates) / 20)
-
-
-@pytest.mark.parametrize("scores", [[], [1.0, float("nan")], [float("inf")]])
-def test_scores_that_cannot_set_a_threshold_are_refused(scores: list[float]) -> None:
-    with pytest.raises(ThresholdError, match="good scores"):
-        conformal_quantile(scores, 0.01)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_rate_that_is_none_is_refused(alpha: float) -> None:
-    with pytest.raises(ThresholdError, match="max_false_rejects"):
-        conformal_quantile([1.0], alpha)

@@ -1,16 +1,17 @@
-"""Taking a graph apart where its networks end and its distances begin, and putting it together again.
+"""Surgery on an OpenVINO graph: apart where networks end and distances begin, and together again.
 
 Export gives the tensors between the two the names ``features0``, ``features1``, ... Only what comes
-before them may be
-quantised: |x|^2 + |y|^2 - 2xy is a small difference of large numbers.
+before them may be quantized: |x|^2 + |y|^2 - 2xy is a small difference of large numbers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from runtime.engines.base import FEATURES_PREFIX
 from runtime.engines.quiet import opset13, ov
@@ -18,6 +19,7 @@ from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError
 
 MEMORY_BANK = "memory_bank"
+POOLING = "AvgPool"
 
 
 def feature_model(onnx_path: Path) -> ov.Model:
@@ -38,7 +40,7 @@ def feature_model(onnx_path: Path) -> ov.Model:
 
 @contextmanager
 def _torch_says_nothing() -> Iterator[None]:
-    """OpenVINO first offers every file to torch, where that is installed, which logs a stack trace of its refusal."""
+    """OpenVINO offers every file to torch first, which logs a stack trace of its refusal."""
 
     def refuse(_: logging.LogRecord) -> bool:
         return False
@@ -51,12 +53,17 @@ def _torch_says_nothing() -> Iterator[None]:
         logger.removeFilter(refuse)
 
 
+def compiled(model: ov.Model) -> ov.CompiledModel:
+    """A graph that runs on the CPU, in fp32 wherever nothing is quantized."""
+    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
 def graft(model: ov.Model, features: ov.Model) -> ov.Model:
     """The distances of one graph behind the networks of another.
 
     Args:
         model: whole graph, whose networks are replaced; it is changed.
-        features: from :func:`feature_model`, maybe quantised; it becomes part of the result.
+        features: from :func:`feature_model`, maybe quantized; it becomes part of the result.
 
     Returns:
         A whole graph with the same outputs.
@@ -117,17 +124,63 @@ def feature_outputs(model: ov.Model) -> list[ov.Output]:
     Raises:
         BundleError: an older export, which did not name them.
     """
-    found: dict[str, ov.Output] = {}
+    found: dict[int, ov.Output] = {}
     for node in model.get_ops():
         for output in node.outputs():
             for name in output.get_names():
-                if name.startswith(FEATURES_PREFIX) and name[len(FEATURES_PREFIX) :].isdigit():
-                    found[name] = output
+                number = name.removeprefix(FEATURES_PREFIX)
+                if number != name and number.isdigit():
+                    found[int(number)] = output
     if not found:
         raise BundleError(
-            "INT8: expected a graph whose features have names, found one of an older export; "
-            "make the bundle again with: lineside train"
+            "INT8: expected a graph whose features have names, found one of an older export; make "
+            "the bundle again with: lineside train"
         )
-    return [
-        found[name] for name in sorted(found, key=lambda name: int(name[len(FEATURES_PREFIX) :]))
-    ]
+    return [found[number] for number in sorted(found)]
+
+
+def pooling_as_convolutions(model: ov.Model, left: Collection[str] = ()) -> None:
+    """Each average pooling becomes a convolution of every channel by itself, with equal weights.
+
+    Pooling in fp32 would have the convolution before it write floats, and OpenVINO's own INT8
+    pooling of a padded picture returns other numbers than its simulation. One weight a channel is
+    exact in any number of bits.
+
+    Args:
+        model: changed; pooling that leaves the border out of its mean, or rounds its size up,
+            stays.
+        left: names of convolutions that stay in fp32, and the pooling of what they compute with
+            them.
+    """
+    for node in model.get_ops():
+        if node.get_type_name() != POOLING:
+            continue
+        how = node.get_attributes()
+        if how["exclude-pad"] or how["rounding_type"] != "floor" or how["auto_pad"] != "explicit":
+            continue
+        if _convolution_before(node) in left:
+            continue
+        channels = node.get_input_shape(0)[1]
+        weights = np.full(
+            (channels, 1, 1, *how["kernel"]), 1.0 / np.prod(how["kernel"]), np.float32
+        )
+        convolution = opset13.group_convolution(
+            node.input_value(0),
+            opset13.constant(weights),
+            how["strides"],
+            how["pads_begin"],
+            how["pads_end"],
+            [1, 1],
+        )
+        convolution.set_friendly_name(f"{node.get_friendly_name()}/as_convolution")
+        replace_output(node.output(0), convolution.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _convolution_before(node: ov.Node) -> str | None:
+    """Name of the convolution that a node reads, through what computes each number by itself."""
+    while node.get_input_size() > 0:
+        node = node.input_value(0).get_node()
+        if "Convolution" in node.get_type_name():
+            return str(node.get_friendly_name())
+    return None

@@ -1,0 +1,251 @@
+"""Thresholds from good parts alone, and what each promises about good parts that will be rejected.
+
+The promises hold whatever the distribution of the scores; the good images must only be drawn as the
+line's good parts are, and training must not have seen them.
+
+* **on average** (split conformal, Vovk et al. 2005; Lei et al. 2018): over many calibrations, the
+  mean rate is at most alpha. Of n exchangeable scores the k-th smallest, k = ceil((n + 1)(1 -
+  alpha)), is exceeded by a new one with probability at most alpha. With k > n, the largest is the
+  best answer, and promises 1 / (n + 1).
+* **with confidence** (tolerance bound, Wilks 1941; as training-conditional validity Vovk 2012): of
+  this very calibration one can say that its rate is at most alpha, and be right with probability
+  ``confidence``. With n scores, the share of good parts at or below the k-th smallest is at least
+  Beta(k, n - k + 1) distributed, so the smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >=
+  confidence does it. It needs about three times as many images.
+
+A new bundle may have too few held-out parts for either: the largest of a handful of scores would
+reject good parts by the dozen. Its first threshold is then extrapolated as if the scores were
+normal (Student's prediction bound), and its note says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import beta, binom, t
+
+from runtime.bundle.thresholds import Threshold
+from runtime.console import percent
+from runtime.errors import ThresholdError
+from runtime.images.heatmap import upsample_map
+from runtime.types import Float32Map, Floats
+
+# No box sees as many parts as a smaller rate would need.
+LEAST_RATE = 1e-9
+# Of a first threshold. On photographs a promise of 1 % from the few held-out parts let most defects
+# pass; operators set theirs with calibrate.
+MAX_FALSE_REJECTS = 0.05
+# Deviation of good parts' scores as a share of their mean: 0.02 to 0.09 with PatchCore on the sets
+# of the benchmarks, more with EfficientAD, where a threshold is then too low rather than too high.
+TYPICAL_SPREAD = 0.05
+LEAST_FREEDOM = 3
+# A guard against rounding: (n + 1)(1 - alpha) = 19.000000000000004 is rank 19.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Which order statistic is the threshold, and what it promises.
+
+    Attributes:
+        rank: the threshold is the ``rank``-th smallest of the good scores, from 1 to ``n_good``.
+        n_good: number of good scores.
+        n_needed: number of good scores that the asked rate needs.
+        asked: the rate asked for.
+        max_false_rejects: the rate promised; larger than asked when there are too few scores.
+        confidence: probability that the promise holds for this calibration; None if it holds on
+            average.
+    """
+
+    rank: int
+    n_good: int
+    n_needed: int
+    asked: float
+    max_false_rejects: float
+    confidence: float | None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there are enough images for the rate asked for."""
+        return self.n_good >= self.n_needed
+
+    def of(self, good_scores: npt.ArrayLike) -> float:
+        """The threshold.
+
+        Args:
+            good_scores: raw scores (n_good,).
+
+        Raises:
+            ThresholdError: a score is not finite, or their number is not ``n_good``.
+        """
+        scores = np.asarray(good_scores, dtype=np.float64).ravel()
+        if scores.size != self.n_good or not np.isfinite(scores).all():
+            raise ThresholdError(
+                f"good scores: expected {self.n_good} finite numbers, found {scores.size} of which "
+                f"{int(np.isfinite(scores).sum())} are finite; run: lineside verify BUNDLE"
+            )
+        return float(np.partition(scores, self.rank - 1)[self.rank - 1])
+
+    def threshold(self, scores: npt.ArrayLike, peaks: npt.ArrayLike) -> Threshold:
+        """The thresholds of one variant.
+
+        Args:
+            scores: raw scores of good parts (n_good,).
+            peaks: highest values of their heat maps (n_good,). The promise behind the pixel
+                threshold: a good part shows no flagged pixel, at the same rate.
+        """
+        return Threshold(
+            image_threshold=self.of(scores),
+            pixel_threshold=self.of(peaks),
+            median_good_score=float(np.median(np.asarray(scores))),
+            method="conformal" if self.confidence is None else "tolerance",
+            n_good=self.n_good,
+            max_false_rejects=self.max_false_rejects,
+            confidence=self.confidence,
+            note=self.sentence(),
+        )
+
+    def sentence(self) -> str:
+        """The promise in one sentence for people."""
+        how = "on average" if self.confidence is None else f"with {self.confidence:.4g} confidence"
+        told = (
+            f"at most {percent(self.max_false_rejects)} of good parts rejected, {how}, "
+            f"from {self.n_good} good images"
+        )
+        return (
+            told if self.is_kept else f"{told}; {self.n_needed} would allow {percent(self.asked)}"
+        )
+
+
+def promise(n_good: int, max_false_rejects: float, confidence: float | None) -> Promise:
+    """The strictest threshold that keeps the asked rate, or the best there is with so few images.
+
+    Args:
+        n_good: number of good scores.
+        max_false_rejects: asked rate alpha in (0, 1).
+        confidence: in (0, 1); None for a promise on average.
+
+    Raises:
+        ThresholdError: no score, or a rate outside (0, 1).
+    """
+    _check_rate("max_false_rejects", max_false_rejects, "0.01")
+    if confidence is not None:
+        _check_rate("confidence", confidence, "0.95")
+    if n_good < 1:
+        raise ThresholdError(
+            "good images: expected at least one, found none; check the folder of good parts"
+        )
+    if confidence is None:
+        rank = max(1, math.ceil((n_good + 1) * (1.0 - max_false_rejects) - _ROUNDING))
+    else:
+        rank = tolerance_rank(n_good, max_false_rejects, confidence)
+    needed = images_needed(max_false_rejects, confidence)
+    # Not by comparing with the number needed: rounding can put the two one apart.
+    if rank > n_good:
+        rate = best_rate(n_good, confidence)
+        return Promise(n_good, n_good, max(needed, n_good + 1), max_false_rejects, rate, confidence)
+    return Promise(
+        rank, n_good, min(needed, n_good), max_false_rejects, max_false_rejects, confidence
+    )
+
+
+def tolerance_rank(n_good: int, max_false_rejects: float, confidence: float) -> int:
+    """Smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >= confidence; n + 1 when no k does."""
+    # scipy's quantile function can be off by one from rounding, so the definition has the last
+    # word.
+    start = max(int(binom.ppf(confidence, n_good, 1.0 - max_false_rejects)) - 1, 0)
+    for rank in range(start, n_good + 1):
+        if rank >= 1 and binom.cdf(rank - 1, n_good, 1.0 - max_false_rejects) >= confidence:
+            return rank
+    return n_good + 1
+
+
+def images_needed(max_false_rejects: float, confidence: float | None) -> int:
+    """Number of good images that :func:`promise` needs, e.g. 299 for 0.01 with 0.95."""
+    if confidence is None:
+        return math.ceil(1.0 / max_false_rejects - 1.0 - _ROUNDING)
+    # The largest of n scores is exceeded by more than alpha with probability (1 - alpha)^n.
+    return max(1, math.ceil(math.log1p(-confidence) / math.log1p(-max_false_rejects) - _ROUNDING))
+
+
+def best_rate(n_good: int, confidence: float | None) -> float:
+    """Smallest rate that n good images can promise, with the largest score as the threshold."""
+    if confidence is None:
+        return 1.0 / (n_good + 1)
+    return -math.expm1(math.log1p(-confidence) / n_good)
+
+
+def upper_bound(rejected: int, n_good: int, confidence: float) -> float:
+    """One-sided Clopper-Pearson bound of the rate behind ``rejected`` of ``n_good``.
+
+    For a threshold that was *not* chosen on these images.
+
+    Args:
+        rejected: good parts rejected, from 0 to ``n_good``.
+        n_good: good parts seen.
+        confidence: in (0, 1), that the rate is at most this.
+    """
+    if rejected >= n_good:
+        return 1.0
+    return float(beta.ppf(confidence, rejected + 1, n_good - rejected))
+
+
+def first_threshold(
+    scores: Floats, maps: Sequence[Float32Map], size_hw: tuple[int, int], blur_sigma: float
+) -> Threshold:
+    """The thresholds that a new bundle starts with, of one variant.
+
+    Args:
+        scores: raw scores of held-out good parts, (n,).
+        maps: their anomaly maps at feature resolution, float32 (h, w).
+        size_hw: model input size; the pixel threshold is about the up-sampled map.
+        blur_sigma: blur of the heat map in pixels.
+    """
+    promised = promise(len(scores), MAX_FALSE_REJECTS, None)
+    peaks = np.array(
+        [upsample_map(found, size_hw, blur_sigma).max() for found in maps], dtype=np.float64
+    )
+    if promised.is_kept:
+        return promised.threshold(scores, peaks)
+    return Threshold(
+        image_threshold=prediction_bound(scores, MAX_FALSE_REJECTS),
+        pixel_threshold=prediction_bound(peaks, MAX_FALSE_REJECTS),
+        median_good_score=float(np.median(scores)),
+        method="prediction_bound",
+        n_good=promised.n_good,
+        note=f"extrapolated from {promised.n_good} held-out good images as if their scores were "
+        f"normal; a promise of {percent(MAX_FALSE_REJECTS)} false rejects needs "
+        f"{promised.n_needed}: lineside calibrate BUNDLE --good DIR",
+    )
+
+
+def prediction_bound(scores: Floats, rate: float) -> float:
+    """Bound that a normal distribution's next score exceeds with probability ``rate``.
+
+    mean + t(df, 1 - rate) * s * sqrt(1 + 1/n), Hahn and Meeker, "Statistical Intervals", section
+    4.8, with df = n - 1; never below the largest score. One to three scores say next to nothing
+    about their spread: what is missing to three degrees of freedom is filled up with a typical one,
+    :data:`TYPICAL_SPREAD` of the mean.
+
+    Args:
+        scores: (n,), n >= 1.
+        rate: in (0, 1).
+    """
+    count, mean = len(scores), float(np.mean(scores))
+    missing = max(0, LEAST_FREEDOM - (count - 1))
+    freedom = count - 1 + missing
+    squares = float(np.square(scores - mean).sum()) + missing * (TYPICAL_SPREAD * mean) ** 2
+    spread = float(np.sqrt(squares / freedom * (1.0 + 1.0 / count)))
+    return max(mean + float(t.ppf(1.0 - rate, freedom)) * spread, float(np.max(scores)))
+
+
+def _check_rate(name: str, value: float, example: str) -> None:
+    if not LEAST_RATE <= value < 1.0:
+        raise ThresholdError(
+            f"{name}: expected a number between 0 and 1, at least {LEAST_RATE:g}, found {value}; "
+            f"try {example}"
+        )
