@@ -17,15 +17,17 @@ from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,
     Certified,
+    ReferenceModel,
+    Scored,
     certificate_pictures,
     certify,
+    load_images,
+    score_reference,
 )
-from export.convert import to_onnx, to_openvino
 from export.data.photographs import Photographs
-from export.inference_graph import InferenceGraph
+from export.inference_graph import InferenceGraph, to_onnx, to_openvino
 from export.models import family_of
 from export.models.settings import Recipe
-from export.reference import ReferenceModel, Scored, load_images, score_reference
 from runtime import atomic
 from runtime.bundle.folder import seal
 from runtime.bundle.golden import Compared, write_golden

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
 from calibration.metrics import image_auroc
 from calibration.threshold_rules import first_threshold
-from export.reference import Scored, load_images, score_engine
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
-from runtime.engines.base import open_engine
-from runtime.errors import ParityError
+from runtime.engines.base import Engine, open_engine
+from runtime.errors import ImageError, ParityError
 from runtime.images.dataset import Category
-from runtime.types import UInt8Image
+from runtime.images.preprocess import load_image
+from runtime.progress import track
+from runtime.types import Float32Map, Floats, UInt8Image
 
 CERTIFICATE_IMAGES = 24
 # Below this, scores may hardly have a range.
@@ -167,3 +170,69 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
             "--backbone or --size"
         )
     return Certified(variant, parity, threshold, held_out.scores, against.image_auroc(found.scores))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and maps of images in order.
+
+    Attributes:
+        scores: raw scores (n,).
+        maps: float32 (h, w) each, before smoothing: that is the runtime's work, done on demand.
+    """
+
+    scores: Floats
+    maps: list[Float32Map]
+
+
+class ReferenceModel:
+    """A fitted network, called as anomalib's Engine calls it to predict.
+
+    Args:
+        model: it is set to eval mode.
+        smoothing: the module in it that smooths the anomaly map; the map is caught on its way in.
+    """
+
+    def __init__(self, model: nn.Module, smoothing: nn.Module) -> None:
+        self._model = model.eval()
+        self._before_smoothing = torch.empty(0)
+        smoothing.register_forward_pre_hook(self._keep)
+
+    def _keep(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
+        self._before_smoothing = args[0].detach().clone()
+
+    def predict(self, image_rgb: UInt8Image) -> tuple[float, Float32Map]:
+        """Raw score and map, float32 (h, w), of one image.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, at the model's size.
+        """
+        batch = torch.from_numpy(image_rgb).permute(2, 0, 1)[None].float() / 255.0
+        with torch.no_grad():
+            result = self._model(batch)
+        found = self._before_smoothing.squeeze().numpy().astype(np.float32).copy()
+        return float(result.pred_score.reshape(-1)[0]), found
+
+
+def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
+    """Pictures at the model's size, without unreadable ones, which were reported before."""
+    images = []
+    for path in paths:
+        try:
+            images.append(load_image(path, size_hw))
+        except ImageError:
+            continue
+    return images
+
+
+def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
+    """The network's results."""
+    found = [model.predict(image) for image in track(images, f"reference: {what}")]
+    return Scored(np.array([score for score, _ in found]), [one for _, one in found])
+
+
+def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
+    """An engine's results."""
+    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
+    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
+    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from export.bundling import Trained
+from export.certificate import Scored
 from export.data.photographs import Photographs
 from export.models import family_of
 from export.models.settings import Recipe
-from export.reference import Scored
 from runtime import atomic
 
 log = logging.getLogger("lineside")

@@ -1,15 +1,22 @@
-"""What inference graphs share: input, smoothing, descriptor, and the seams between parts."""
+"""What inference graphs share: input, smoothing, descriptor, and the way to ONNX and OpenVINO."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import warnings
 from abc import abstractmethod
+from pathlib import Path
 
+import onnx
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from export.backbone import Normalization
 from runtime.engines.base import FEATURES_PREFIX, OUTPUTS
+from runtime.engines.quiet import ov
+from runtime.errors import ParityError
 
 
 class InferenceGraph(nn.Module):
@@ -134,7 +141,12 @@ def good_scores_buffer(good_scores: tuple[float, float]) -> torch.Tensor:
 def defect_descriptor(
     direction: torch.Tensor, score: torch.Tensor, good_scores: torch.Tensor
 ) -> torch.Tensor:
-    """Direction and judgement as one unit vector.
+    """Which way a part differs from good ones, and whether it differs at all, as one unit vector.
+
+    The direction alone makes a slightly unusual good part as near to a defect as another defect is.
+    One more dimension carries how far the part's score is from those of good parts: two flagged
+    parts agree in it, a flagged and a good one disagree. It is bounded, so that the direction
+    decides among parts of one kind.
 
     Args:
         direction: float32 (1, C), any length.
@@ -147,3 +159,60 @@ def defect_descriptor(
     excess = (score.reshape(1, 1) - good_scores[0]) * good_scores[1]
     judgment = _JUDGEMENT_WEIGHT * excess.clamp(*_BOUNDS)
     return F.normalize(torch.cat([F.normalize(direction, dim=1), judgment], dim=1), dim=1)
+
+
+OPSET = 18
+
+
+def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None:
+    """Write a static ONNX graph: uint8 (1, H, W, 3) ``image`` in; the three contract outputs out.
+
+    Args:
+        graph: module in eval mode.
+        size_hw: input height and width.
+        path: target .onnx file; weights are inside.
+    """
+    example = torch.zeros((1, *size_hw, 3), dtype=torch.uint8)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        marked = copy.deepcopy(graph).eval()
+        marked.marks_seams = True
+        seams = list(marked.seams(example))
+        program = torch.onnx.export(
+            marked,
+            (example,),
+            input_names=["image"],
+            output_names=[*OUTPUTS, *seams],
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ParityError(
+            "export: expected an ONNX program, found none; report this with the versions in "
+            "bundle.json"
+        )
+    model = program.model_proto
+    model.doc_string = ""
+    # The names stay on the tensors inside; only the contract's outputs leave the graph.
+    del model.graph.output[len(OUTPUTS) :]
+    for node in model.graph.node:
+        # Exporter metadata names the workstation's source files; the bundle is about the model
+        # alone.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def to_openvino(onnx_path: Path, path: Path) -> None:
+    """Convert an ONNX graph to OpenVINO IR, weights kept in fp32.
+
+    Args:
+        onnx_path: source.
+        path: target .xml; the .bin is written beside it.
+    """
+    model = ov.Core().read_model(str(onnx_path))
+    ov.serialize(model, str(path), str(path.with_suffix(".bin")))

@@ -19,7 +19,7 @@ from calibration.int8.model import around_networks
 from calibration.int8.networks import quantized_networks, shallowest_first
 from calibration.int8.variant import SEARCH_ALONE
 from export.anomalib_engine import to_batch
-from export.convert import to_onnx, to_openvino
+from export.inference_graph import to_onnx, to_openvino
 from export.models import family_of
 from runtime.bundle.manifest import EngineName
 from runtime.engines.base import open_engine

@@ -12,9 +12,9 @@ from export.models.settings import Recipe
 if TYPE_CHECKING:
     from torch import nn
 
+    from export.certificate import Scored
     from export.data.photographs import Photographs
     from export.inference_graph import InferenceGraph
-    from export.reference import Scored
 
 
 @dataclass(frozen=True)

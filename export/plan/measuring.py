@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from calibration import metrics
 from calibration.synthetic import FAINT_KINDS, synthetic_defects
+from export.certificate import load_images
 from export.plan.choose import Measured
-from export.reference import load_images
 from runtime.bench.stages import summarize, time_stages
 from runtime.bench.start import measure_cold_start
 from runtime.bundle.folder import Bundle

@@ -15,13 +15,13 @@ from calibration.health import write_first_health
 from calibration.int8 import add_int8
 from calibration.threshold_rules import first_threshold
 from export.bundling import Work, write_bundle
+from export.certificate import load_images, score_engine
 from export.data.photographs import read_photographs
 from export.models import family_of
 from export.models.base import Grid
 from export.models.settings import Recipe
 from export.plan.choose import Budget, Measured, best_within, preference
 from export.plan.measuring import AccuracyOn, Exam, make_exam, measure_bundle
-from export.reference import load_images, score_engine
 from export.training import require_writable, train
 from runtime import atomic
 from runtime.bundle.folder import Bundle, seal

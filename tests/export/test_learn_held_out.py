@@ -11,10 +11,10 @@ import torch
 
 from calibration.threshold_rules import first_threshold
 from export.bundling import Trained, Work, write_bundle
+from export.certificate import ReferenceModel, Scored, load_images, score_reference
 from export.checkpoint import Checkpoint
 from export.data.photographs import Photographs, read_photographs
 from export.models.patchcore.recipe import PatchCoreRecipe
-from export.reference import ReferenceModel, Scored, load_images, score_reference
 from export.training import train
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import GOLDEN_FOLDER

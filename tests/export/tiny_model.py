@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from export.anomalib_engine import to_batch
+from export.certificate import Scored, load_images
 from export.data.photographs import Photographs
 from export.inference_graph import InferenceGraph, Uint8Input
 from export.models.base import Grid, ModelFamily
 from export.models.settings import Recipe, require, setting
-from export.reference import Scored, load_images
 from runtime.engines.base import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 Said = namedtuple("Said", "pred_score anomaly_map")

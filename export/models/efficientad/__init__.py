@@ -15,9 +15,9 @@ from runtime.errors import TrainingError
 if TYPE_CHECKING:
     from torch import nn
 
+    from export.certificate import Scored
     from export.data.photographs import Photographs
     from export.inference_graph import InferenceGraph
-    from export.reference import Scored
 
 
 class EfficientAd(ModelFamily):

@@ -15,9 +15,9 @@ from runtime.errors import TrainingError
 if TYPE_CHECKING:
     from torch import nn
 
+    from export.certificate import Scored
     from export.data.photographs import Photographs
     from export.inference_graph import InferenceGraph
-    from export.reference import Scored
 
 
 class PatchCore(ModelFamily):
@@ -33,7 +33,7 @@ class PatchCore(ModelFamily):
         self, recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
     ) -> tuple[nn.Module, Scored | None]:
         """As of any family."""
-        from export.models.patchcore.fitting import fit
+        from export.models.patchcore.model import fit
 
         return fit(recipe, photographs, seed, folder)
 

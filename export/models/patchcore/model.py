@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +15,17 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
+from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
 from export.backbone import make_extractor, normalization_of
+from export.certificate import ReferenceModel, Scored, load_images, score_reference
+from export.data.photographs import Photographs
 from export.models.patchcore.coreset import select_coreset
 from export.models.patchcore.graph import patches_scored
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor
 from export.projection import Features, Projection, fit_projection
 from runtime.errors import TrainingError
+from runtime.progress import task
 
 _PROJECT_IMAGES = 16
 
@@ -203,3 +208,27 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         some = zip(*(torch.split(maps, _PROJECT_IMAGES) for maps in pooled.values()), strict=True)
         embed, flat = self.model.generate_embedding, self.model.reshape_embedding
         return torch.vstack([flat(embed(dict(zip(pooled, maps, strict=True)))) for maps in some])
+
+
+def fit(
+    recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
+) -> tuple[LinesidePatchcore, Scored | None]:
+    """See :meth:`export.models.base.ModelFamily.fit`."""
+    data = GoodPartsModule(photographs, recipe.size_hw, batch_size=4, seed=seed)
+    model = LinesidePatchcore(recipe, seed)
+    if recipe.learn_held_out:
+        model.pictures_to_come = len(photographs.held_out)
+    steps = len(data.train_dataloader())
+    with task("patchcore: features", steps) as advance, task("patchcore: coreset") as coreset:
+        model.on_coreset_progress = coreset
+        fit_with_engine(model, data, folder, advance, max_epochs=1)
+    if not recipe.learn_held_out:
+        return model, None
+    model.cpu().eval()
+    held_out = load_images(photographs.held_out, recipe.size_hw)
+    smoothing = model.model.anomaly_map_generator
+    unseen = score_reference(ReferenceModel(model, smoothing), held_out, "threshold")
+    with task("patchcore: coreset") as coreset:
+        model.on_coreset_progress = coreset
+        model.learn(map(to_batch, held_out))
+    return model, unseen
