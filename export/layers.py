@@ -1,4 +1,4 @@
-"""Which layers of a backbone are read where none are named; apart from the networks, so that a recipe is checked at once."""
+"""Backbones by name and the layers read of them, without the networks."""
 
 from __future__ import annotations
 
@@ -10,34 +10,26 @@ DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
     "resnet18": ("layer2", "layer3"),
     "wide_resnet50_2": ("layer2", "layer3"),
 }
-# PatchCore with a projection can afford the deepest layer too, which finds faint defects.
-PATCHCORE_LAYERS: dict[str, tuple[str, ...]] = {
+# Projected patches can afford the deepest layer too, which finds faint defects.
+PROJECTED_LAYERS: dict[str, tuple[str, ...]] = {
     DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6")
 }
 
 
-def patchcore_layers(backbone: str, *, projected: bool) -> tuple[str, ...]:
-    """Layers that PatchCore reads where none are named.
+def default_layers(backbone: str, *, projected: bool = False) -> tuple[str, ...]:
+    """Layers that are read where none are named: strides 8 and 16, or better known ones.
 
     Args:
         backbone: timm's name.
         projected: whether the stacked layers are projected to fewer dimensions.
-    """
-    found = PATCHCORE_LAYERS.get(backbone) if projected else None
-    return found or default_layers(backbone)
-
-
-def default_layers(backbone: str) -> tuple[str, ...]:
-    """Strides 8 and 16 of the network.
 
     Raises:
         TrainingError: timm has no such backbone, or it has no such layers.
     """
-    if backbone in DEFAULT_LAYERS:
-        return DEFAULT_LAYERS[backbone]
+    known = (projected and PROJECTED_LAYERS.get(backbone)) or DEFAULT_LAYERS.get(backbone)
+    if known:
+        return known
     import timm
-
-    from export.backbone import require_known
 
     require_known(backbone)
     info = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
@@ -47,3 +39,18 @@ def default_layers(backbone: str) -> tuple[str, ...]:
             f"backbone {backbone}: no layers of stride 8 and 16 found; name some with --layers"
         )
     return tuple(names)
+
+
+def require_known(backbone: str) -> None:
+    """Refuse a name that timm does not have.
+
+    Raises:
+        TrainingError: no such backbone.
+    """
+    import timm
+
+    if not timm.is_model(backbone):
+        close = ", ".join(timm.list_models(f"*{backbone.split('_')[0]}*")[:5]) or DEFAULT_BACKBONE
+        raise TrainingError(
+            f"backbone {backbone}: expected a timm model, found none of that name; try {close}"
+        )

@@ -44,6 +44,13 @@ class Projection(nn.Module):
         self.register_buffer("bias", bias.float().view(1, -1, 1, 1))
         self.bias: torch.Tensor
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Of each layer, float32 (D, C): what the projection is made of, with its bias."""
+        return {
+            layer: getattr(self, f"weight_{index}").flatten(1)
+            for index, layer in enumerate(self.layers)
+        }
+
     @property
     def dimensions(self) -> int:
         """Length D of a patch."""
@@ -120,7 +127,7 @@ def _moments(pooled: Features, layers: Sequence[str]) -> tuple[torch.Tensor, tor
 
 
 def _layer_scales(covariance: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
-    """One factor a channel, the same within a layer, that gives every layer a total variance of one."""
+    """One factor a channel that gives every layer a total variance of one."""
     variances = torch.split(covariance.diagonal(), list(channels))
     return torch.cat(
         [layer.sum().clamp_min(1e-12).rsqrt().expand(len(layer)) for layer in variances]

@@ -1,4 +1,4 @@
-"""Fitting a recipe with anomalib's Engine: seeded, with progress and the time left, nothing left behind."""
+"""From a recipe and good parts to a fitted model, and on to a bundle."""
 
 from __future__ import annotations
 
@@ -8,50 +8,86 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning
-import numpy as np
-import numpy.typing as npt
-import torch
-from anomalib.engine import Engine
-from anomalib.models.components import AnomalibModule
-from lightning.pytorch.callbacks import Callback
+from export.data.photographs import Photographs, read_photographs
+from export.models import family_of
+from export.models.settings import Recipe
+from runtime.bundle.folder import MANIFEST_FILE
+from runtime.bundle.manifest import Manifest
+from runtime.errors import LinesideError, TrainingError
+from runtime.images.dataset import load_category
 
-from export.certificate import Scored, load_images, score_reference
-from export.data.datamodule import GoodPartsModule
-from export.data.photographs import Photographs
-from export.efficientad import LinesideEfficientAd
-from export.feature_student import make_efficientad
-from export.map_tuning import choose_reading
-from export.patchcore import LinesidePatchcore
-from export.recipe import EfficientAdRecipe, PatchCoreRecipe, Recipe
-from export.reference import ReferenceModel
-from export.residuals import whiten_residuals
-from export.sample_data.distractors import write_scenes
-from runtime.images.preprocess import load_image
-from runtime.progress import task, track
+if TYPE_CHECKING:
+    from export.bundling import Trained
 
-PROCEDURAL_SCENES = 200
-# Thousands of patches each: more parts change the covariance of the errors little.
-WHITENING_PARTS = 40
+log = logging.getLogger("lineside")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A fitted model.
+def train_bundle(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    category: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+) -> Manifest:
+    """Train on good parts, export and certify.
 
-    Attributes:
-        model: anomalib's, in eval mode on the CPU.
-        seconds: that training took.
-        unseen: what the held-out parts scored before they were learned too; None if they were not.
+    An interrupted export goes on from where it was when the same call comes again.
+
+    Args:
+        recipe: settings.
+        data: MVTec-style root, one category's folder, or a plain folder of good parts.
+        out: bundle folder; it appears when all of it is proven.
+        category: name of the category below ``data``; None where there is one only.
+        name: the bundle's name; None for ``CATEGORY-MODEL``.
+        seed: of everything random.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        DataError: no usable pictures.
+        TrainingError: unusable settings, or something else than a bundle at ``out``.
+        ParityError: the exported model differs from anomalib's; no bundle was written.
+        KeyboardInterrupt: interrupted; nothing half-written is left behind.
     """
+    require_writable(out)
+    parts = load_category(data, category)
+    photographs = read_photographs(parts, recipe.size_hw, seed)
+    log.info(
+        f"{recipe.model} on {parts.name}: {len(photographs.train)} good parts to learn from, "
+        f"{len(photographs.held_out)} held out for the threshold"
+    )
+    # anomalib and torch take seconds to import: what is wrong with the settings or the data is said
+    # before.
+    from export.bundling import Work, write_bundle
+    from export.checkpoint import Checkpoint
 
-    model: AnomalibModule
-    seconds: float
-    unseen: Scored | None = None
+    checkpoint = Checkpoint(out, recipe, photographs, seed)
+    trained = checkpoint.load()
+    if trained is None:
+        trained = train(recipe, photographs, seed)
+        log.info(f"trained in {trained.seconds:.0f} s; exporting")
+        checkpoint.save(trained)
+    else:
+        log.info("trained already, by a run that was interrupted; exporting")
+    work = Work(recipe, parts, photographs, trained, seed)
+    try:
+        manifest = write_bundle(work, out, name or f"{parts.name}-{recipe.model}")
+    except LinesideError:
+        # The same model would fail again.
+        checkpoint.remove()
+        raise
+    checkpoint.remove()
+    if trained.unseen is not None:
+        log.info(
+            f"held-out parts that were learned too: {len(photographs.held_out)}; lineside "
+            "calibrate needs other good parts"
+        )
+    return manifest
 
 
 def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
@@ -66,119 +102,28 @@ def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
         TrainingError: unusable weights or features.
         KeyboardInterrupt: interrupted; nothing is left behind.
     """
+    import lightning
+
+    from export.bundling import Trained
+
     start = time.perf_counter()
     lightning.seed_everything(seed, verbose=False)
     with tempfile.TemporaryDirectory(prefix="lineside-train-") as folder, _quiet():
-        unseen = None
-        if isinstance(recipe, PatchCoreRecipe):
-            model, unseen = _fit_patchcore(recipe, photographs, seed, Path(folder))
-        else:
-            model = _fit_efficientad(recipe, photographs, seed, Path(folder))
+        model, unseen = family_of(recipe.model).fit(recipe, photographs, seed, Path(folder))
     return Trained(model.cpu().eval(), time.perf_counter() - start, unseen)
 
 
-def _fit_patchcore(
-    recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
-) -> tuple[AnomalibModule, Scored | None]:
-    data = GoodPartsModule(
-        photographs.train, photographs.held_out, recipe.size_hw, batch_size=4, seed=seed
-    )
-    model = LinesidePatchcore(recipe, seed)
-    if recipe.learn_held_out:
-        model.pictures_to_come = len(photographs.held_out)
-    steps = len(data.train_dataloader())
-    with task("patchcore: features", steps) as advance, task("patchcore: coreset") as coreset:
-        model.on_coreset_progress = coreset
-        _run(model, data, folder, _Progress(advance), max_epochs=1)
-    if not recipe.learn_held_out:
-        return model, None
-    model.cpu()
-    held_out = load_images(photographs.held_out, recipe.size_hw)
-    unseen = score_reference(ReferenceModel(model), held_out, "threshold")
-    with task("patchcore: coreset", None) as coreset:
-        model.on_coreset_progress = coreset
-        model.learn(map(_as_tensor, held_out))
-    return model, unseen
+def require_writable(out: Path) -> None:
+    """Refuse to replace anything but a bundle, before an hour is spent on training.
 
-
-def _fit_efficientad(
-    recipe: EfficientAdRecipe, photographs: Photographs, seed: int, folder: Path
-) -> AnomalibModule:
-    data = GoodPartsModule(
-        photographs.train, photographs.held_out, recipe.size_hw, batch_size=1, seed=seed
-    )
-    scenes, steps = recipe.imagenet_dir, recipe.resolved_steps()
-    if scenes is None and recipe.teacher == "backbone":
-        scenes = folder / "scenes"
-        write_scenes(scenes, PROCEDURAL_SCENES, seed, recipe.size_hw[0])
-    model = make_efficientad(recipe, scenes)
-    # A fifth faster on CPUs: their convolutions want the channels last.
-    model.model.to(memory_format=torch.channels_last)
-    with task("efficientad", steps) as advance:
-        precision = "bf16-mixed" if _bf16_is_fast() else "32-true"
-        _run(model, data, folder, _Progress(advance), max_steps=steps, precision=precision)
-    finish_efficientad(model, data, photographs, recipe, scenes)
-    return model
-
-
-def finish_efficientad(
-    model: LinesideEfficientAd,
-    data: GoodPartsModule,
-    photographs: Photographs,
-    recipe: EfficientAdRecipe,
-    scenes: Path | None,
-) -> None:
-    """After training: errors evened out, map quantiles of the held-out good parts, then how the map is read."""
-    model.cpu().eval()
-    model.model.to(memory_format=torch.contiguous_format)
-    if recipe.student == "pixels":
-        learned = track(photographs.train[:WHITENING_PARTS], "efficientad: errors on good parts")
-        pictures = (_as_tensor(load_image(path, recipe.size_hw)) for path in learned)
-        whiten_residuals(model.model, pictures, recipe.whitening)
-    model.model.quantiles.update(model.map_norm_quantiles(data.val_dataloader()))
-    if scenes is not None:
-        reading = choose_reading(
-            model.model, photographs.held_out, recipe.size_hw, scenes, model.student_shares
-        )
-        model.model.read_as(reading)
-
-
-def _as_tensor(image_rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """A picture (H, W, 3) as anomalib's model takes it, float32 (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(image_rgb).permute(2, 0, 1)[None].float() / 255.0
-
-
-def _run(
-    model: AnomalibModule, data: GoodPartsModule, folder: Path, progress: Callback, **options: Any
-) -> None:
-    engine = Engine(
-        callbacks=[progress],
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=True,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        **options,
-    )
-    try:
-        engine.fit(model=model, datamodule=data)
-    except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit; callers clean up and report an interruption.
-        raise KeyboardInterrupt from stop
-
-
-class _Progress(Callback):  # type: ignore[misc]
-    """Advances a bar after every training batch."""
-
-    def __init__(self, advance: Any) -> None:
-        self._advance = advance
-
-    def on_train_batch_end(self, trainer: Any, *_args: Any, **_kwargs: Any) -> None:
-        """Lightning's hook."""
-        self._advance(
-            trainer.global_step if trainer.max_steps > 0 else trainer.fit_loop.batch_idx + 1, None
+    Raises:
+        TrainingError: something else is there.
+    """
+    is_bundle = (out / MANIFEST_FILE).is_file()
+    if out.exists() and not is_bundle and (out.is_file() or any(out.iterdir())):
+        raise TrainingError(
+            f"{out}: expected a new folder or an older bundle, found something else; choose "
+            "another --out"
         )
 
 
@@ -201,10 +146,3 @@ def _quiet() -> Iterator[None]:
     finally:
         tqdm.tqdm.__init__ = original
         logging.disable(logging.NOTSET)
-
-
-def _bf16_is_fast() -> bool:
-    """Whether bf16 autocast pays: tensor cores, AMX or AVX-512 with bf16; elsewhere it is emulated."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

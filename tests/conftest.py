@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.cli import Done, lineside
+
 if TYPE_CHECKING:
     from export.bundling import Work
-    from export.recipe import EfficientAdRecipe
+    from export.models.efficientad.recipe import EfficientAdRecipe
 
 # The tests' compiled models stay out of the user's cache.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -37,7 +37,7 @@ MEMORY_DISK_GIB = 8
 
 
 def pytest_configure() -> None:
-    """Put the tests' files on a disk in memory: waiting for a real one to sync takes most of the stores' time."""
+    """Put the tests' files on a disk in memory, for stores wait for a real one to sync."""
     if "TMPDIR" in os.environ or not os.access(MEMORY_DISK, os.W_OK):
         return
     if shutil.disk_usage(MEMORY_DISK).free >= MEMORY_DISK_GIB * 2**30:
@@ -58,20 +58,9 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small procedural data set: ROOT/tile/{train,test,ground_truth}."""
     root = tmp_path_factory.mktemp("parts")
-    _lineside(
-        "sample-data",
-        root,
-        "--category",
-        CATEGORY,
-        "--train",
-        24,
-        "--test-good",
-        6,
-        "--per-defect",
-        4,
-        "--size",
-        256,
-    )
+    counts = {"--train": 24, "--test-good": 6, "--per-defect": 4, "--size": 256}
+    flat = [word for pair in counts.items() for word in pair]
+    _done(lineside("sample-data", root, "--category", CATEGORY, *flat))
     return root
 
 
@@ -79,26 +68,16 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path) -> Path:
     """A PatchCore bundle trained on ``sample_root``."""
     out = tmp_path_factory.mktemp("bundles") / "tile-patchcore"
-    _lineside(
-        "train",
-        "--model",
-        "patchcore",
-        "--data",
-        sample_root,
-        "--category",
-        CATEGORY,
-        "--out",
-        out,
-        "--max-prototypes",
-        500,
-    )
+    data = ("--data", sample_root, "--category", CATEGORY)
+    options = ("--model", "patchcore", "--max-prototypes", 500)
+    _done(lineside("train", *options, *data, "--out", out))
     return out
 
 
 @pytest.fixture(scope="session")
 def efficientad_work(sample_root: Path) -> Work:
-    """An EfficientAD model of anomalib's, trained on ``sample_root`` briefly: its figures say nothing, its graph is whole."""
-    from export.recipe import EfficientAdRecipe
+    """An EfficientAD trained briefly: its figures say nothing, its graph is whole."""
+    from export.models.efficientad.recipe import EfficientAdRecipe
 
     return _few_parts(sample_root, EfficientAdRecipe(steps=10))
 
@@ -106,7 +85,7 @@ def efficientad_work(sample_root: Path) -> Work:
 @pytest.fixture(scope="session")
 def feature_student_work(sample_root: Path) -> Work:
     """The same with a student that reads the teacher's features."""
-    from export.recipe import EfficientAdRecipe
+    from export.models.efficientad.recipe import EfficientAdRecipe
 
     return _few_parts(sample_root, EfficientAdRecipe(student="features", steps=60))
 
@@ -146,12 +125,6 @@ def real_data() -> Path:
     return Path(folder)
 
 
-def _lineside(*arguments: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "lineside", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _done(done: Done) -> None:
     if done.returncode != 0:
-        raise RuntimeError(f"lineside {' '.join(map(str, arguments))}: {done.stderr[-2000:]}")
+        raise RuntimeError(done.stderr[-2000:])

@@ -1,1 +1,1 @@
-"""Lineside beside anomalib's OpenVINOInferencer, its torch model and plain ONNX Runtime, and how its cost grows."""
+"""Lineside beside anomalib's inferencer and plain ONNX Runtime, and how its cost grows."""

@@ -1,4 +1,4 @@
-"""Lineside beside anomalib's own OpenVINOInferencer, its torch model and plain ONNX Runtime, on one checkpoint.
+"""Lineside beside anomalib's inferencer, its torch model and plain ONNX Runtime.
 
     python -m benchmarks.peers                              all cases (some thirty minutes)
     python -m benchmarks.peers --case lite0-2048 --rounds 30 --json

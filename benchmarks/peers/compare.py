@@ -1,9 +1,9 @@
-"""One case: scores compared, then everyone timed in turn, on a decoded picture and from the file."""
+"""One case: scores compared, then everyone timed in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ import cv2
 import torch
 
 from benchmarks.interleaved import time_interleaved
-from benchmarks.peers.cases import Case, build, pictures
+from benchmarks.peers.cases import Case, pictures
 from benchmarks.peers.contestants import BASELINE, lineside, peers, score_of
-from export.layers import DEFAULT_BACKBONE
 
 REFERENCE = "anomalib torch"
 OWN_RECIPE = ", own recipe"
@@ -35,11 +34,10 @@ def run_case(
         file: picture for the second table; None draws a part at a camera's size.
     """
     torch.manual_seed(0)
-    checkpoint = build(case)
+    checkpoint = case.build()
     contestants = {**peers(checkpoint, folder), **lineside(checkpoint, folder, precisions)}
-    if case.model == "patchcore" and case.backbone == DEFAULT_BACKBONE:
-        # As many prototypes of another kind: its scores are not to be compared.
-        own = lineside(build(replace(case, own_recipe=True)), folder / "own", precisions)
+    if (another := case.with_own_recipe()) is not None:
+        own = lineside(another.build(), folder / "own", precisions)
         contestants.update({f"{name}{OWN_RECIPE}": one for name, one in own.items()})
     image = pictures(1, side=case.size_hw[0])[0]
     picture = file or _camera_picture(folder / "camera.jpg")

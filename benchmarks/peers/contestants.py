@@ -1,4 +1,4 @@
-"""Every contestant as two callables: on a picture that is decoded already, and from the file on disk."""
+"""Every contestant as two callables: on a decoded picture, and from the file on disk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.peers.cases import Checkpoint, to_tensor
+from benchmarks.peers.cases import Checkpoint
 from calibration.int8.graph import feature_model
 from calibration.int8.model import around_networks
 from calibration.int8.networks import quantized_networks, shallowest_first
-from calibration.int8.variant import SEARCH_ALONE, default_attempts
-from export.bundling import build_graph
-from export.convert import to_onnx, to_openvino
+from calibration.int8.variant import SEARCH_ALONE
+from export.anomalib_engine import to_batch
+from export.inference_graph import to_onnx, to_openvino
+from export.models import family_of
 from runtime.bundle.manifest import EngineName
 from runtime.engines.base import open_engine
 from runtime.engines.quiet import ov
@@ -47,7 +48,8 @@ class Contestant:
 def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
     """Lineside's graph in fp32 for both engines."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph = build_graph(checkpoint.recipe, checkpoint.model, good_scores=(0.0, 1.0))
+    family = family_of(checkpoint.recipe.model)
+    graph = family.graph(checkpoint.recipe, checkpoint.model, (0.0, 1.0)).eval()
     models: Models = {"onnxruntime": folder / "model.onnx", "openvino": folder / "model.xml"}
     to_onnx(graph, checkpoint.recipe.size_hw, models["onnxruntime"])
     to_openvino(models["onnxruntime"], models["openvino"])
@@ -55,23 +57,20 @@ def export_fp32(checkpoint: Checkpoint, folder: Path) -> Models:
 
 
 def export_int8(checkpoint: Checkpoint, folder: Path) -> Models:
-    """Networks and search in INT8, for OpenVINO, as ``lineside calibrate --int8`` tries them first."""
+    """Networks and search in INT8, as ``lineside calibrate --int8`` tries them first."""
     onnx = export_fp32(checkpoint, folder)["onnxruntime"]
-    attempt = _attempts(onnx)[0]
+    attempt = family_of(checkpoint.recipe.model).int8_attempts[0]
     layers = shallowest_first(feature_model(onnx))
     networks = quantized_networks(onnx, checkpoint.good, layers[: round(attempt * len(layers))])
     return _around(networks, checkpoint, folder)
 
 
 def export_int8_search(checkpoint: Checkpoint, folder: Path) -> Models:
-    """PatchCore's search alone in INT8, as ``lineside calibrate --int8-search`` does; nothing for models without a search."""
-    if SEARCH_ALONE not in _attempts(export_fp32(checkpoint, folder)["onnxruntime"]):
+    """A bank's search alone in INT8, as with ``--int8-search``; nothing without a bank."""
+    if SEARCH_ALONE not in family_of(checkpoint.recipe.model).int8_attempts:
         return {}
+    export_fp32(checkpoint, folder)
     return _around(None, checkpoint, folder)
-
-
-def _attempts(onnx: Path) -> tuple[float, ...]:
-    return default_attempts(ov.Core().read_model(str(onnx)))
 
 
 def _around(networks: ov.Model | None, checkpoint: Checkpoint, folder: Path) -> Models:
@@ -112,7 +111,7 @@ def _lineside(engine_name: EngineName, path: Path, size_hw: tuple[int, int]) -> 
 
 
 def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
-    """Anomalib's inferencer at its default and in fp32, its torch model, and ONNX Runtime on its export.
+    """Anomalib's inferencer in two precisions, its torch model, and ONNX Runtime.
 
     anomalib's inferencer takes a PIL picture of the size that was exported, so a user resizes
     first; a box filter is the area averaging that Lineside uses, and the quickest that Pillow has.
@@ -138,10 +137,10 @@ def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
 
     def torch_predict(image: UInt8Image) -> Any:
         with torch.no_grad():
-            return model(to_tensor(image))
+            return model(to_batch(image))
 
     def ort_predict(image: UInt8Image) -> Any:
-        return session.run(["pred_score"], {name: to_tensor(image).numpy()})
+        return session.run(["pred_score"], {name: to_batch(image).numpy()})
 
     return {
         BASELINE: Contestant(

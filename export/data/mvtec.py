@@ -20,7 +20,10 @@ from anomalib.data.utils.download import check_hash, extract
 from runtime.errors import DataError
 from runtime.images.dataset import list_categories
 
-LICENCE = "MVTec AD is CC BY-NC-SA 4.0: free for research and teaching, not for commercial use. See mvtec.com/company/research/datasets"
+LICENCE = (
+    "MVTec AD is CC BY-NC-SA 4.0: free for research and teaching, not for commercial use. "
+    "See mvtec.com/company/research/datasets"
+)
 
 
 def fetch(

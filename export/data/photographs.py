@@ -1,4 +1,4 @@
-"""Reading a data set for training: which pictures are usable, which are held out, and what they are in sum."""
+"""Reading a data set for training: which pictures are usable, and which are held out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Photographs:
 
 
 def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) -> Photographs:
-    """Check every good picture and split off the held-out ones; of exact repeats only the first counts.
+    """Check every good picture and split off some; of exact repeats only the first counts.
 
     Args:
         category: where the pictures are.
@@ -93,7 +93,7 @@ def _warning(count: int) -> str:
 
 
 def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Random split into training and held-out pictures: 15 % held out, at least 1, at most 60; a single one is both."""
+    """Random split: 15 % held out, at least 1, at most 60; a single picture is both."""
     if len(paths) == 1:
         return tuple(paths), tuple(paths)
     count = min(max(1, round(len(paths) * HELD_OUT_SHARE)), MAX_HELD_OUT)

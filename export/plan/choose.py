@@ -1,4 +1,4 @@
-"""Accuracy against latency: the Pareto front, the best within a budget, and what came nearest to one."""
+"""Accuracy against latency: the Pareto front, and the best within a budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Procedural parts in MVTec AD's layout: a data set for demos, tests and docs that may be shipped."""
+"""Procedural parts in MVTec AD's layout, for demos, tests and docs."""
 
 from export.sample_data.dataset import CATEGORIES, DEFECTS, render_part, write_dataset
 

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from export.sample_data import grid, leather, tile
-from export.sample_data.camera import photograph
-from export.sample_data.noise import Field
+from export.sample_data.drawing import Field, photograph
 from runtime import atomic
 from runtime.errors import DataError
 from runtime.images.dataset import GOOD
@@ -84,7 +83,7 @@ def render_part(
 
 @dataclass(frozen=True)
 class Counts:
-    """What a data set holds: pictures to train, good ones to test, and of each defect; side in pixels."""
+    """What a data set holds: numbers of pictures, and their side in pixels."""
 
     category: str
     seed: int

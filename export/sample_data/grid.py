@@ -1,4 +1,4 @@
-"""Expanded-metal grid: two families of dark wavy wires round bright diamonds; after MVTec AD's ``grid``."""
+"""Expanded-metal grid: dark wavy wires round bright diamonds; after MVTec AD's ``grid``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.sample_data.noise import Field, blob, draw_path, mix, place, smooth_noise, wander
+from export.sample_data.drawing import Field, blob, draw_path, mix, place, smooth_noise, wander
 
 METAL = (0.27, 0.27, 0.275)
 
@@ -17,7 +17,7 @@ def good(rng: np.random.Generator, size: int) -> Field:
 
 
 def bent(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
-    """Wires pushed aside in one to three places; where a wire is twisted, its edge catches the light."""
+    """Wires pushed aside in one to three places; a twisted edge catches the light."""
     mask = np.zeros(image.shape[:2], np.float32)
     for _ in range(int(rng.integers(1, 4))):
         image, region = _bend_once(rng, image)

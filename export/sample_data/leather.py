@@ -1,11 +1,11 @@
-"""Leather: warm brown, a network of fine creases embossed by slanting light; after MVTec AD's ``leather``."""
+"""Leather: warm brown with fine creases in slanting light; after MVTec AD's ``leather``."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from export.sample_data.noise import Field, blob, draw_path, mix, place, smooth_noise, wander
+from export.sample_data.drawing import Field, blob, draw_path, mix, place, smooth_noise, wander
 
 BROWN = (0.465, 0.295, 0.235)
 _LIGHT = (0.55, -0.65)
@@ -99,7 +99,7 @@ def poke(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
 
 
 def _cells(rng: np.random.Generator, size: int) -> Field:
-    """Pebbles between creases: distance to the border of jittered cells, stretched along one direction."""
+    """Pebbles between creases: distance to the border of jittered, stretched cells."""
     pitch = size / 512 * rng.uniform(15, 18)
     stretch, turn = rng.uniform(1.15, 1.5), rng.normal(0.5, 0.25)
     count = int(size / pitch) + 6

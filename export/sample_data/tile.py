@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from export.sample_data.noise import Field, blob, draw_path, mix, place, smooth_noise, wander
+from export.sample_data.drawing import Field, blob, draw_path, mix, place, smooth_noise, wander
 
 GROUND = (0.62, 0.645, 0.615)
 SPECKLE = (0.265, 0.275, 0.265)

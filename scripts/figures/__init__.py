@@ -1,1 +1,1 @@
-"""The figures of docs/tutorial.md, drawn from procedural parts and a model trained on them: python -m scripts.figures."""
+"""The figures of docs/tutorial.md, from procedural parts: python -m scripts.figures."""

@@ -1,4 +1,4 @@
-"""A threshold from 59 good parts, with either promise, and what it does to three hundred new ones."""
+"""A threshold from 59 good parts, with either promise, and what it does to 300 new ones."""
 
 from __future__ import annotations
 

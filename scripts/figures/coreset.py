@@ -1,4 +1,4 @@
-"""Greedy k-center on real patch features: the patches picked at k = 1, 4, 16 and 64, and the covering radius."""
+"""Greedy k-center on real patch features: the patches picked, and the covering radius."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.patches import Circle
 from torch.nn import functional as F  # noqa: N812
 
 from export.backbone import make_extractor, normalization_of
-from export.coreset import covering_radius, select_coreset
 from export.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from export.models.patchcore.coreset import covering_radius, select_coreset
 from runtime.images.preprocess import load_image
 from scripts.figures import style
 from scripts.figures.world import World
@@ -22,7 +22,7 @@ STEPS = (1, 4, 16, 64)
 
 
 def draw(world: World) -> Figure:
-    """Four states above, the curve below. Selection and radius are those of the two dimensions that one can see."""
+    """Four states above, the curve below, both of the two dimensions that one can see."""
     features = patch_features(world)
     plane = _principal_plane(features)
     chosen = select_coreset(plane, max(STEPS), seed=0)

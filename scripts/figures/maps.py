@@ -1,4 +1,4 @@
-"""Two defects of very different size: picture, mask, heat map, and what each metric makes of them."""
+"""Two defects of very different size: picture, mask, heat map, and each metric's view."""
 
 from __future__ import annotations
 

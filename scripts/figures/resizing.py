@@ -1,4 +1,4 @@
-"""The same parts shrunk with and without antialiasing: what the network sees, and how far the score moves."""
+"""Parts shrunk with and without antialiasing, and how far their scores move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the figures are drawn from: tile parts as ``lineside sample-data`` draws them, and a PatchCore trained on them."""
+"""What the figures are drawn from: procedural tile parts, and a PatchCore trained on them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from export.bundling import Work, write_bundle
-from export.data.photographs import read_photographs
-from export.recipe import PatchCoreRecipe
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.sample_data import render_part, write_dataset
-from export.training import train
+from export.training import train_bundle
 from runtime.images.dataset import Category, Part, load_category
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
@@ -70,14 +68,8 @@ class World:
         for name in (f"{CATEGORY}-patchcore", f"{CATEGORY}-pc") if self._bundles else ():
             if (self._bundles / name / "bundle.json").is_file():  # type: ignore[operator]
                 return Inspector(self._bundles / name)  # type: ignore[operator]
-        recipe = PatchCoreRecipe()
-        photographs = read_photographs(self.category, recipe.size_hw, 0)
         out = Path(self._folder.name) / f"{CATEGORY}-patchcore"
-        write_bundle(
-            Work(recipe, self.category, photographs, train(recipe, photographs, 0), 0),
-            out,
-            out.name,
-        )
+        train_bundle(PatchCoreRecipe(), self.category.train_good[0].parents[2], out, name=out.name)
         return Inspector(out)
 
     @cached_property

@@ -1,1 +1,1 @@
-"""Makes docs/results.md and its pictures from bundles, a data set and a neighbour store: ``make results``."""
+"""docs/results.md and its pictures from bundles, parts and a store: ``make results``."""

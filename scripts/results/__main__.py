@@ -77,20 +77,22 @@ def _page(
     gallery = "\n\n".join(pictures)
     return f"""# Results
 
-Made by `make results` from what `make demo CATEGORY=all` made; measured through the exported bundles on {available_cores()} cores of
-{platform.machine()}.
+Made by `make results` from what `make demo CATEGORY=all` made; measured through the exported
+bundles on {available_cores()} cores of {platform.machine()}.
 
 ## Accuracy
 
 {tables.accuracy(rows, published=published)}
 
-By kind of defect, image AUROC, and what the threshold from good parts alone lets through and rejects:
+By kind of defect, image AUROC, and what the threshold from good parts alone lets through and
+rejects:
 
 {tables.defects(rows)}
 
 ## Latency
 
-`lineside bench`: one picture from the file to the verdict. Beside anomalib's own inferencer: `make bench`, figures in the README.
+`lineside bench`: one picture from the file to the verdict. Beside anomalib's own inferencer:
+`make bench`, figures in the README.
 
 {tables.latency(timings)}
 
@@ -102,8 +104,9 @@ Every engine against anomalib's own torch prediction, differences relative to th
 
 ## Pictures
 
-Each column is a part: as photographed, with its ground truth outlined, and under each model's heat map with the model's verdict. Below, a part of each kind as a query
-(left) and the five parts of the test set whose descriptors are most like its own; the colour of a caption is the verdict.
+Each column is a part: as photographed, with its ground truth outlined, and under each model's heat
+map with the model's verdict. Below, a part of each kind as a query (left) and the five parts of the
+test set whose descriptors are most like its own; the colour of a caption is the verdict.
 
 {gallery}
 """
@@ -115,13 +118,15 @@ def _benchmarks() -> str:
     return f"""
 ## Beside the peers
 
-`make bench`: the same checkpoint and picture, in turn, in one process; times faster than anomalib's OpenVINOInferencer in fp32, score difference to anomalib's torch model.
+`make bench`: the same checkpoint and picture, in turn, in one process; times faster than
+anomalib's OpenVINOInferencer in fp32, score difference to anomalib's torch model.
 
 {peers}
 
 ## Coreset
 
-`python -m benchmarks.coreset --threads 1`: anomalib's k-center greedy (extrapolated from 300 steps) beside ours on the same patches. See [the coreset](coreset.md).
+`python -m benchmarks.coreset --threads 1`: anomalib's k-center greedy (extrapolated from
+300 steps) beside ours on the same patches. See [the coreset](coreset.md).
 
 {coreset}
 """

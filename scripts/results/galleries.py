@@ -30,7 +30,7 @@ def one_of_each(category: Category) -> list[Part]:
 
 
 def heat_maps(category: Category, bundles: dict[str, Path], out: Path) -> None:
-    """Rows: part, truth, then each model's map with its verdict; a column for each kind of defect."""
+    """Rows: part, truth, each model's map with its verdict; a column for each defect."""
     parts = one_of_each(category)
     rows = 2 + len(bundles)
     figure, axes = plt.subplots(rows, len(parts), figsize=(1.75 * len(parts), 1.9 * rows))

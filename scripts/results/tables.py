@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from export.models import families
 from runtime.bundle.manifest import parse_manifest
 
 # Image AUROC on the real MVTec AD: PatchCore 10 % (Roth et al., CVPR 2022, table S1);
@@ -16,7 +17,7 @@ PUBLISHED = {
     "patchcore": {"tile": 0.989, "leather": 1.000, "grid": 0.979},
     "efficientad": {"tile": 0.998, "leather": 1.000, "grid": 0.997},
 }
-TITLES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
+TITLES = {family.name: family.title for family in families()}
 Rows = list[dict[str, Any]]
 
 
@@ -103,7 +104,7 @@ def latency(rows: Rows) -> str:
 
 
 def peers(rows: Rows) -> str:
-    """Lineside beside anomalib and plain ONNX Runtime on the same checkpoint, from benchmarks.peers --json."""
+    """Lineside beside its peers on the same checkpoint, from benchmarks.peers --json."""
     lines = [
         [
             row["case"],

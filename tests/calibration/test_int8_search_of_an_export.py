@@ -11,8 +11,8 @@ import torch
 
 from calibration.int8.model import around_networks
 from export.backbone import make_extractor, normalization_of
-from export.convert import to_onnx, to_openvino
-from export.graphs.patchcore import PatchCoreGraph
+from export.inference_graph import to_onnx, to_openvino
+from export.models.patchcore.graph import PatchCoreGraph
 
 pytestmark = pytest.mark.slow
 

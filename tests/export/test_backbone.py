@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
-from export.backbone import fill, make_extractor, normalization_of, packaged_lite0
+from export.backbone import fill, load_state_dict, make_extractor, normalization_of, packaged_lite0
 from export.layers import default_layers
-from export.weights import load_state_dict
 from runtime.errors import TrainingError
 from runtime.images.preprocess import resize
 

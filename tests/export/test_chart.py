@@ -5,10 +5,9 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from export.plan.chart import HEIGHT, WIDTH, Panel, Series, draw, ticks
 from hypothesis import given
 from hypothesis import strategies as st
-
-from export.plan.chart import HEIGHT, WIDTH, Panel, Series, draw, ticks
 
 NUMBERS = st.floats(-1e9, 1e9, allow_subnormal=False)
 SVG = "{http://www.w3.org/2000/svg}"

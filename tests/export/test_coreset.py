@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from export.coreset import covering_radius, select_coreset
-from export.coreset.distances import BLOCK_CENTERS
+from export.models.patchcore.coreset import covering_radius, select_coreset
+from export.models.patchcore.distances import BLOCK_CENTERS
 from runtime.errors import TrainingError
 
 TOLERANCE = 1.02

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from export import feature_student
-from export.feature_student import FeatureEfficientAdModel
-from export.graphs.efficientad import FeatureEfficientAdGraph
-from export.map_tuning import MapReading
-from export.recipe import EfficientAdRecipe
+from export.models.efficientad import feature_student
+from export.models.efficientad.feature_student import FeatureEfficientAdModel
+from export.models.efficientad.graph import FeatureEfficientAdGraph
+from export.models.efficientad.reading import MapReading
+from export.models.efficientad.recipe import EfficientAdRecipe
 from runtime.images.heatmap import upsample_map
 
 RECIPE = EfficientAdRecipe(student="features", size_hw=(256, 256))

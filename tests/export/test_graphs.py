@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from export.backbone import Normalization, make_extractor, normalization_of
-from export.efficientad import SmoothedEfficientAdModel
-from export.graphs.descriptor import defect_descriptor, good_scores_buffer
-from export.graphs.efficientad import EfficientAdGraph
-from export.graphs.gaussian import SeparableGaussian
-from export.graphs.patchcore import PatchCoreGraph, first_smallest
-from export.map_tuning import MapReading
-from export.patchcore import ProjectedPatchcoreModel
+from export.inference_graph import SeparableGaussian, defect_descriptor, good_scores_buffer
+from export.models.efficientad.graph import EfficientAdGraph
+from export.models.efficientad.model import SmoothedEfficientAdModel
+from export.models.efficientad.reading import MapReading
+from export.models.patchcore.graph import PatchCoreGraph, first_smallest
+from export.models.patchcore.model import ProjectedPatchcoreModel
 from export.projection import fit_projection
 from runtime.images.heatmap import upsample_map
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +10,20 @@ import pytest
 import torch
 
 from calibration.threshold_rules import first_threshold
-from export.bundling import Work, write_bundle
-from export.certificate import load_images, score_reference
+from export.bundling import Trained, Work, write_bundle
+from export.certificate import ReferenceModel, Scored, load_images, score_reference
+from export.checkpoint import Checkpoint
 from export.data.photographs import Photographs, read_photographs
-from export.kept import KeptModel
-from export.recipe import PatchCoreRecipe
-from export.reference import ReferenceModel
-from export.training import Trained, train
+from export.models.patchcore.recipe import PatchCoreRecipe
+from export.training import train
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import GOLDEN_FOLDER
 from runtime.bundle.manifest import DIGEST_LENGTH, TRAIN_DIGESTS
 from runtime.health.baseline import HEALTH_FILE, read_health
 from runtime.images.dataset import Category, load_category
 from runtime.images.preprocess import load_image
+from runtime.types import UInt8Image
+from tests.cli import lineside
 
 pytestmark = pytest.mark.slow
 RECIPE = PatchCoreRecipe(max_prototypes=120, size_hw=(64, 64), score_blur=0.5, learn_held_out=True)
@@ -53,6 +52,11 @@ def before(photographs: Photographs) -> Trained:
     return train(replace(RECIPE, learn_held_out=False, max_prototypes=count), photographs, 0)
 
 
+def scored(trained: Trained, images: list[UInt8Image]) -> Scored:
+    smoothing = trained.model.model.anomaly_map_generator
+    return score_reference(ReferenceModel(trained.model, smoothing), images, "test")
+
+
 def test_prototypes_come_to_those_that_are_there(learned: Trained, before: Trained) -> None:
     bank, first = learned.model.model.memory_bank, before.model.model.memory_bank
     assert len(first) < len(bank) == RECIPE.max_prototypes
@@ -64,13 +68,13 @@ def test_the_threshold_is_from_before_and_no_score_rises(
     learned: Trained, before: Trained, photographs: Photographs, category: Category
 ) -> None:
     held_out = load_images(photographs.held_out, RECIPE.size_hw)
-    reference = score_reference(ReferenceModel(before.model), held_out, "before")
+    reference = scored(before, held_out)
     assert learned.unseen is not None
     np.testing.assert_allclose(learned.unseen.scores, reference.scores, rtol=1e-5)
     np.testing.assert_allclose(learned.unseen.maps, reference.maps, rtol=1e-4, atol=1e-4)
     images = [*held_out, *load_images([part.path for part in category.test], RECIPE.size_hw)]
-    now = score_reference(ReferenceModel(learned.model), images, "now").scores
-    then = score_reference(ReferenceModel(before.model), images, "then").scores
+    now = scored(learned, images).scores
+    then = scored(before, images).scores
     assert (now <= then * (1 + 1e-5)).all()
     # It is for parts like the held-out ones that more is known.
     assert (now < 0.999 * then)[: len(held_out)].any()
@@ -79,7 +83,7 @@ def test_the_threshold_is_from_before_and_no_score_rises(
 def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
     learned: Trained, category: Category, photographs: Photographs, tmp_path: Path
 ) -> None:
-    kept = KeptModel(tmp_path / "bundle", RECIPE, photographs, 0)
+    kept = Checkpoint(tmp_path / "bundle", RECIPE, photographs, 0)
     kept.save(learned)
     again = kept.load()
     assert again is not None
@@ -103,13 +107,7 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
         assert health.scores == {}
         assert set(health.score_limits) == {"openvino/fp32", "onnxruntime/fp32"}
     # Nothing of that folder is left to set a threshold with.
-    command = [sys.executable, "-P", "-m", "lineside", "calibrate", str(tmp_path / "bundle")]
-    done = subprocess.run(
-        [*command, "--good", str(category.train_good[0].parent)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = lineside("calibrate", tmp_path / "bundle", "--good", category.train_good[0].parent)
     assert done.returncode != 0
     assert "pictures that training has not seen" in done.stderr
 

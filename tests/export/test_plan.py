@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,23 +18,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from export.commands._plan import numbers
-from export.commands.plan import command as plan_command
+from export.commands.plan import numbers
 from export.data.photographs import read_photographs
-from export.plan.accuracy import Exam, draw_defects
-from export.plan.candidates import Grid, candidates, check_grid
+from export.models import family_of
+from export.models.base import Grid
+from export.models.efficientad.recipe import EfficientAdRecipe
+from export.models.patchcore.recipe import PatchCoreRecipe
+from export.models.settings import Recipe
 from export.plan.choose import Budget, Measured, best_within, nearest, pareto
-from export.plan.run import Plan
+from export.plan.measuring import Exam, make_exam
+from export.plan.planning import Plan, Question, candidates
 from export.plan.show import plot, table
-from export.recipe import EfficientAdRecipe, PatchCoreRecipe
 from export.sample_data import write_dataset
 from export.training import train
 from runtime.bundle.folder import Bundle
-from runtime.errors import LinesideError, TrainingError
+from runtime.errors import TrainingError
 from runtime.images.dataset import load_category
-from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
+from tests.cli import COMMAND, lineside
 
 
 def one(auroc: float = 0.9, ms: float = 10.0, mib: float = 200.0, **other: object) -> Measured:
@@ -91,7 +94,10 @@ def test_the_best_fits_and_none_that_fits_is_better(found: list[Measured], budge
 
 def test_the_table_marks_the_front_and_what_was_written() -> None:
     found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000), one(0.94, 30.0, engine="onnxruntime")]
-    text = table(Plan(Exam("labelled", [b""] * 6, [b""] * 20), found, found[0]), Budget(10.0))
+    plan = Plan(Exam("labelled", [b""] * 6, [b""] * 20), found, found[0])
+    console = Console(width=150, file=io.StringIO())
+    console.print(table(plan, Budget(10.0)))
+    text = console.file.getvalue().rstrip()
     head, *rows, legend = text.splitlines()
     assert head.split() == [
         "model",
@@ -114,12 +120,11 @@ def test_the_table_marks_the_front_and_what_was_written() -> None:
 
 
 @pytest.mark.parametrize("best", [True, False])
-def test_the_plot_names_the_front(best: bool) -> None:
+def test_the_plot_names_the_front(best: bool, tmp_path: Path) -> None:
     found = [one(0.9, 5.0), one(0.95, 20.0, prototypes=2000)]
-    drawn = plot(
-        Plan(Exam("synthetic", [b""], [b""]), found, found[1] if best else None), Budget(10.0, None)
-    )
-    texts = [element.text for element in ElementTree.fromstring(drawn).iter()]
+    exam, file = Exam("synthetic", [b""], [b""]), tmp_path / "plan.svg"
+    plot(Plan(exam, found, found[1] if best else None), Budget(10.0, None), file)
+    texts = [element.text for element in ElementTree.parse(file).iter()]
     assert {"256/500 fp32", "256/2000 fp32", "budget 10 ms (p95)"} <= set(texts)
     assert ("written" in texts) is best
 
@@ -134,30 +139,30 @@ def test_numbers_are_sorted_and_each_is_there_once() -> None:
     assert numbers("--sizes", "320, 256,256") == (256, 320)
 
 
+def check(recipe: Recipe, *grid: tuple[int, ...]) -> list[Recipe]:
+    return family_of(recipe.model).plan(recipe, Grid(*grid))
+
+
 def test_a_grid_that_cannot_be_is_refused_before_training() -> None:
     with pytest.raises(TrainingError, match=r"which learns them; leave it out"):
-        check_grid(PatchCoreRecipe(learn_held_out=True), Grid((256,), (100,)))
+        check(PatchCoreRecipe(learn_held_out=True), (256,), (100,))
     with pytest.raises(TrainingError, match="--prototypes: expected at least 10"):
-        check_grid(PatchCoreRecipe(), Grid((256,), (5, 100)))
+        check(PatchCoreRecipe(), (256,), (5, 100))
     with pytest.raises(TrainingError, match="multiples of 64"):
-        check_grid(EfficientAdRecipe(), Grid((192, 300), (100,)))
-    assert [r.size_hw for r in check_grid(EfficientAdRecipe(), Grid((192, 256, 300), (1,)))] == [
-        (256, 256)
-    ]
+        check(EfficientAdRecipe(), (192, 300), (100,))
+    sizes = [one.size_hw for one in check(EfficientAdRecipe(), (192, 256, 300), (1,))]
+    assert sizes == [(256, 256)]
 
 
 @pytest.mark.slow
 def test_a_smaller_bank_is_what_a_training_of_that_size_would_have_kept(sample_root: Path) -> None:
     category = load_category(sample_root, "tile")
-    grid = Grid((64,), (30, 100))
-    (recipe,) = check_grid(PatchCoreRecipe(), grid)
-    found = {}
-    for work in candidates(recipe, category, grid, 3):
-        assert isinstance(work.recipe, PatchCoreRecipe)
-        found[work.recipe.max_prototypes] = (
-            work.recipe,
-            work.trained.model.model.memory_bank.clone(),
-        )
+    (recipe,) = check(PatchCoreRecipe(), (64,), (30, 100))
+    question = Question([], Grid((64,), (30, 100)), sample_root, seed=3)
+    found = {
+        prototypes: (work.recipe, work.trained.model.model.memory_bank.clone())
+        for work, prototypes in candidates(recipe, category, question)
+    }
     assert list(found) == [100, 30]
     photographs = read_photographs(category, (64, 64), 3)
     for size, (exact, bank) in found.items():
@@ -166,30 +171,20 @@ def test_a_smaller_bank_is_what_a_training_of_that_size_would_have_kept(sample_r
         assert torch.equal(bank, fresh)
 
 
-@pytest.mark.slow
 def test_synthetic_defects_are_small_faint_and_the_same_for_the_same_seed(
     sample_root: Path,
 ) -> None:
     paths = sorted((sample_root / "tile" / "train" / "good").iterdir())[:3]
-    parts = [load_image(path, (128, 128)) for path in paths]
-    first, second = draw_defects(parts, 5), draw_defects(parts, 5)
-    assert len(first) >= 120
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    category = load_category(sample_root, "tile")
+    first, second = (make_exam(category, paths, 128, 5, "synthetic") for _ in range(2))
+    assert len(first.anomalous) >= 120
+    pairs = zip(first.anomalous, second.anomalous, strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
     changed = [
-        min(np.abs(a.astype(int) - p.astype(int)).max(axis=2).__gt__(0).mean() for p in parts)
-        for a in first
+        min((np.abs(a.astype(int) - p.astype(int)).max(axis=2) > 0).mean() for p in first.good)
+        for a in first.anomalous
     ]
     assert 0 < np.median(changed) < 0.1
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-P", "-m", "lineside", "plan", *map(str, arguments)]
-
-
-def lineside_plan(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False, timeout=500
-    )
 
 
 # One training; sizes are one training each.
@@ -198,7 +193,8 @@ SMALL = ("--sizes", "64", "--prototypes", "20,100")
 
 @pytest.mark.slow
 def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: Path) -> None:
-    done = lineside_plan(
+    done = lineside(
+        "plan",
         "--data",
         sample_root,
         "--category",
@@ -242,7 +238,8 @@ def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: P
 @pytest.mark.slow
 def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
     write_dataset(tmp_path / "parts", "tile", train=40, test_good=6, per_defect=2, size=64)
-    done = lineside_plan(
+    done = lineside(
+        "plan",
         "--data",
         tmp_path / "parts",
         "--category",
@@ -265,11 +262,20 @@ def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
     few.mkdir()
     for path in sorted((tmp_path / "parts" / "tile" / "train" / "good").iterdir())[:6]:
         shutil.copy(path, few)
-    done = lineside_plan(
-        "--data", few, "--out", tmp_path / "second", "--int8", "--sizes", 64, "--prototypes", 20
+    done = lineside(
+        "plan",
+        "--data",
+        few,
+        "--out",
+        tmp_path / "second",
+        "--int8",
+        "--sizes",
+        64,
+        "--prototypes",
+        20,
     )
     assert done.returncode == 0, done.stderr
-    assert "left out: INT8: lineside: " in done.stderr
+    assert "left out: INT8: " in done.stderr
     assert "expected at least 5 pictures of good parts that training has not seen" in done.stderr
 
 
@@ -279,7 +285,8 @@ def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
 ) -> None:
     folder = tmp_path / "good"
     shutil.copytree(sample_root / "tile" / "train" / "good", folder)
-    done = lineside_plan(
+    done = lineside(
+        "plan",
         "--data",
         folder,
         "--max-latency-ms",
@@ -304,8 +311,9 @@ def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
 def test_ctrl_c_leaves_nothing(tmp_path: Path, sample_root: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    where = map(str, ("--data", sample_root, "--category", "tile", "--out", tmp_path / "best"))
     process = subprocess.Popen(
-        command("--data", sample_root, "--category", "tile", "--out", tmp_path / "best"),
+        [*COMMAND, "plan", *where],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(temporary)},
@@ -339,6 +347,5 @@ def test_bad_input_is_refused_before_training(
     good.mkdir(parents=True)
     (good / "0.png").write_bytes(b"not looked at")
     given = ["--data", tmp_path / "parts", "--out", tmp_path / "best", *arguments]
-    with pytest.raises(LinesideError, match=expected):
-        plan_command.main([str(argument) for argument in given], standalone_mode=False)
+    assert expected in lineside("plan", *given).line()
     assert not (tmp_path / "best").exists()

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.efficientad import SmoothedEfficientAdModel
-from export.residuals import FLOOR, whiten_residuals, whitening_matrix
+from export.models.efficientad.model import SmoothedEfficientAdModel
+from export.models.efficientad.residuals import FLOOR, whiten_residuals, whitening_matrix
 
 CHANNELS = 6
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -18,6 +16,7 @@ from export.sample_data import CATEGORIES, DEFECTS
 from export.sample_data.dataset import render_part, write_dataset
 from runtime.errors import DataError
 from runtime.images.dataset import load_category
+from tests.cli import lineside
 
 EVERY_DEFECT = [(category, defect) for category in CATEGORIES for defect in DEFECTS[category]]
 
@@ -107,26 +106,8 @@ def test_unknown_names_are_refused_with_those_that_exist(category: str, defect: 
 
 
 def test_command_line(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "lineside",
-        "sample-data",
-        str(tmp_path / "parts"),
-        "--category",
-        "grid",
-        "--train",
-        "1",
-        "--test-good",
-        "1",
-        "--per-defect",
-        "1",
-        "--size",
-        "96",
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    counts = ("--train", 1, "--test-good", 1, "--per-defect", 1, "--size", 96)
+    done = lineside("sample-data", tmp_path / "parts", "--category", "grid", *counts, "--json")
     made = json.loads(done.stdout)
     assert made["written"] is True
     assert made["test_anomalous"] == 5

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from export.backbone import make_extractor
-from export.recipe import GRID, PatchCoreRecipe
-from export.tiles import TiledExtractor, tile_starts
+from export.models.patchcore.recipe import GRID, PatchCoreRecipe
+from export.models.patchcore.tiles import TiledExtractor, tile_starts
 from runtime.errors import TrainingError
 
 LAYERS = ("blocks.2", "blocks.4", "blocks.6")

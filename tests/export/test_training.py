@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,19 +15,21 @@ import pytest
 import torch
 from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
-from sklearn.metrics import roc_auc_score
 
+from calibration.metrics import image_auroc
+from export.anomalib_engine import GoodPartsModule
 from export.bundling import Work, write_bundle
 from export.certificate import CERTIFICATE_IMAGES
-from export.data.datamodule import GoodPartsModule
 from export.data.photographs import Photographs, read_photographs
-from export.graphs.base import InferenceGraph
-from export.recipe import PatchCoreRecipe
+from export.inference_graph import InferenceGraph
+from export.models import family_of
+from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import train
 from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError
 from runtime.images.dataset import Category, load_category
 from runtime.inspector import Inspector
+from tests.cli import COMMAND, Done, lineside
 
 pytestmark = pytest.mark.slow
 RECIPE = PatchCoreRecipe(max_prototypes=200)
@@ -51,7 +52,7 @@ def patchcore_work(category: Category, photographs: Photographs) -> Work:
 
 def engine_scores(model: AnomalibModule, paths: list[Path]) -> list[float]:
     """anomalib's own prediction, through its Engine."""
-    data = GoodPartsModule(paths, paths, (256, 256), 1, 0)
+    data = GoodPartsModule(Photographs(tuple(paths), tuple(paths), (), ""), (256, 256), 1, 0)
     engine = Engine(logger=False, enable_progress_bar=False, accelerator="cpu")
     batches = engine.predict(model=model, dataloaders=data.val_dataloader())
     assert batches is not None
@@ -83,15 +84,13 @@ def test_the_bundle_says_what_anomalibs_engine_says(
             # theirs.
             if len(paths) > CERTIFICATE_IMAGES:
                 assert parity["image_auroc"] == pytest.approx(
-                    roc_auc_score(labels, expected), abs=0.1
+                    image_auroc(labels, expected), abs=0.1
                 )
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
     patchcore_work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import export.bundling as bundling
-
     class Off(InferenceGraph):
         def __init__(self, graph: InferenceGraph) -> None:
             super().__init__()
@@ -104,8 +103,9 @@ def test_a_graph_that_computes_something_else_is_not_written(
             named = self.inner.read(*features)
             return {**named, "pred_score": named["pred_score"] * 1.05}
 
-    build = bundling.build_graph
-    monkeypatch.setattr(bundling, "build_graph", lambda *args: Off(build(*args)).eval())
+    family = family_of("patchcore")
+    build = family.graph
+    monkeypatch.setattr(family, "graph", lambda *args: Off(build(*args)).eval())
     with pytest.raises(ParityError, match="no bundle was written"):
         write_bundle(patchcore_work, tmp_path / "bundle", "tile")
     assert list(tmp_path.iterdir()) == []
@@ -127,30 +127,15 @@ def test_training_never_sees_the_test_set_or_the_held_out_parts(
     assert not used & {part.path for part in category.test}
 
 
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "lineside", "train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+def run(out: Path, data: Path, *arguments: object) -> Done:
+    return lineside("train", "--model", "patchcore", "--data", data, "--out", out, *arguments)
 
 
 def test_the_same_seed_exports_the_same_files(tmp_path: Path, sample_root: Path) -> None:
     hashes = []
     for name in ("first", "second"):
-        done = run(
-            "--model",
-            "patchcore",
-            "--data",
-            sample_root,
-            "--category",
-            "tile",
-            "--out",
-            tmp_path / name,
-            "--max-prototypes",
-            100,
-            "--size",
-            64,
-            "--seed",
-            3,
-        )
+        few = ("--max-prototypes", 100, "--size", 64, "--seed", 3)
+        done = run(tmp_path / name, sample_root, "--category", "tile", *few)
         assert done.returncode == 0, done.stderr
         with Bundle.open(tmp_path / name) as bundle:
             files = bundle.manifest.files.items()
@@ -170,9 +155,7 @@ def test_a_plain_folder_with_bad_files_in_it_trains_and_records_them(
     gray = cv2.imread(str(folder / "001.png"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(folder / "gray.png"), gray)
     cv2.imwrite(str(folder / "deep.png"), gray.astype(np.uint16) * 257)
-    done = run(
-        "--model", "patchcore", "--data", folder, "--out", tmp_path / "mine", "--max-prototypes", 50
-    )
+    done = run(tmp_path / "mine", folder, "--max-prototypes", 50)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("skipped:") == 3
     with Bundle.open(tmp_path / "mine") as bundle:
@@ -192,9 +175,7 @@ def test_few_pictures_train_with_a_warning(
     few.mkdir()
     for path in sorted((sample_root / "tile" / "train" / "good").iterdir())[:count]:
         shutil.copy(path, few)
-    done = run(
-        "--model", "patchcore", "--data", few, "--out", tmp_path / "out", "--max-prototypes", 200
-    )
+    done = run(tmp_path / "out", few, "--max-prototypes", 200)
     assert done.returncode == 0, done.stderr
     assert warning in done.stderr
     with Bundle.open(tmp_path / "out") as bundle:
@@ -208,24 +189,8 @@ def test_few_pictures_train_with_a_warning(
 
 
 def test_tiles_train_and_agree_with_anomalib(tmp_path: Path, sample_root: Path) -> None:
-    done = run(
-        "--model",
-        "patchcore",
-        "--data",
-        sample_root,
-        "--category",
-        "tile",
-        "--out",
-        tmp_path / "out",
-        "--size",
-        256,
-        "--tile",
-        128,
-        "--tile-overlap",
-        32,
-        "--max-prototypes",
-        200,
-    )
+    tiles = ("--size", 256, "--tile", 128, "--tile-overlap", 32, "--max-prototypes", 200)
+    done = run(tmp_path / "out", sample_root, "--category", "tile", *tiles)
     assert done.returncode == 0, done.stderr
     with Bundle.open(tmp_path / "out") as bundle:
         assert bundle.manifest.recipe["tile"] == 128
@@ -250,7 +215,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 ) -> None:
     (tmp_path / "empty").mkdir()
     root = sample_root if data == "." else tmp_path / data
-    done = run("--model", "patchcore", "--data", root, "--out", tmp_path / "out", *arguments)
+    done = run(tmp_path / "out", root, *arguments)
     assert done.returncode in (1, 2)
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
@@ -260,24 +225,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, sample_root: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    where = ("--data", sample_root, "--category", "tile", "--out", tmp_path / "out")
+    command = (*COMMAND, "train", "--model", "efficientad", *where, "--steps", 2000)
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "lineside",
-            "train",
-            "--model",
-            "efficientad",
-            "--data",
-            str(sample_root),
-            "--category",
-            "tile",
-            "--out",
-            str(tmp_path / "out"),
-            "--steps",
-            "2000",
-        ],
+        [*map(str, command)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(temporary)},

@@ -1,0 +1,248 @@
+"""k-center greedy selection (arXiv 2106.08265 and 1708.00489), lazily and in batches.
+
+Plain greedy updates the distance of every patch after every pick. Distances only shrink, so a value
+computed against fewer centers is an upper bound, and a patch whose bound is below the current
+radius cannot be the next
+pick: it is left alone until the radius has come down to it. What is stale is then caught up in one
+    matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from export.models.patchcore.distances import (
+    BLOCK_CENTERS,
+    BLOCK_ROWS,
+    Patches,
+    check_features,
+    full_precision,
+)
+from runtime.errors import TrainingError
+
+# Patches whose mutual distances are computed at once; 1,024^2 float32 are 4 MiB.
+_MAX_CANDIDATES = 1024
+_MIN_POOL = 1024
+_MAX_POOL = 65536
+# Below 50 times the rounding error of a squared distance, a radius would be more than 1 % off: go
+# to float64.
+_TRUST = 50.0
+_SELECTED = -1.0
+
+
+def select_coreset(
+    features: torch.Tensor,
+    n_select: int,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+    start: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Choose patches so that the farthest of the others is near a chosen one.
+
+    The first patch is drawn at random; each further one is the patch farthest from all chosen
+    before, so the first k indices are the greedy coreset of size k. No index comes twice, even
+    among identical patches.
+
+    Args:
+        features: (N, D), float32, any device; one row a patch.
+        n_select: number of patches to choose, 1 to N.
+        seed: of the first patch; the same seed and features give the same indices on the same
+            machine.
+        on_progress: called now and then with (chosen so far, ``n_select``).
+        start: int64 indices that are chosen already, at most ``n_select``, none twice; they come
+            first in the result.
+
+    Returns:
+        (n_select,) int64 indices into ``features``, in the order of choice, on its device.
+
+    Raises:
+        TrainingError: features that are no finite matrix, or ``n_select`` out of range.
+    """
+    check_features(features)
+    count = len(features)
+    if not 1 <= n_select <= count:
+        raise TrainingError(
+            f"coreset: expected between 1 and {count} patches to select (there are {count}), "
+            f"found {n_select}; "
+            "change the coreset ratio"
+        )
+    first = torch.randint(count, (1,), generator=torch.Generator().manual_seed(seed))
+    selected = (first if start is None else start).to(features.device)
+    with full_precision(features.device):
+        for dtype in (torch.float32, torch.float64):
+            if len(selected) < n_select:
+                selected = _Selection(Patches(features, dtype), selected, n_select).run(on_progress)
+    return selected
+
+
+class _Selection:
+    """For every patch an upper bound of its squared distance to the chosen centers."""
+
+    def __init__(self, patches: Patches, selected: torch.Tensor, n_select: int) -> None:
+        device = patches.rows.device
+        self.patches = patches
+        self.count = len(selected)
+        self.selected = torch.empty(n_select, dtype=torch.int64, device=device)
+        self.centers = torch.empty(
+            n_select, patches.rows.shape[1], dtype=patches.rows.dtype, device=device
+        )
+        self.selected[: self.count] = selected
+        self.centers[: self.count] = patches.as_centers(selected)
+        self.bounds = torch.full_like(patches.norms, torch.inf)
+        # A patch's bound accounts for the first `seen` centers.
+        self.seen = torch.zeros(len(patches), dtype=torch.int64, device=device)
+        self.pool = 4 * _MIN_POOL
+        everything = torch.arange(len(patches), device=device)
+        self._catch_up(everything, floor=0.0)
+        self.bounds[selected] = _SELECTED
+        self.floor = _TRUST * patches.rounding if patches.rows.dtype == torch.float32 else 0.0
+
+    def run(self, on_progress: Callable[[int, int], None] | None) -> torch.Tensor:
+        """Select until there are enough, or until the radius is too small for this precision.
+
+        Returns:
+            (K,) int64 indices, all that are chosen so far.
+        """
+        total = len(self.selected)
+        while self.count < total:
+            values, candidates = torch.topk(
+                self.bounds, min(self.pool, len(self.bounds)), sorted=False
+            )
+            if float(values.max()) < self.floor:
+                break
+            # Every patch outside the candidates is nearer than this, and can only come nearer
+            # still.
+            floor = max(float(values.min()), self.floor)
+            self._catch_up(candidates, floor)
+            self._select_among(candidates, floor)
+            if on_progress is not None:
+                on_progress(self.count, total)
+        return self.selected[: self.count]
+
+    def _catch_up(self, indices: torch.Tensor, floor: float) -> None:
+        """Bring bounds up to date, giving up on a patch as soon as it falls below ``floor``.
+
+        Args:
+            indices: (K,) int64 patches.
+            floor: squared distance below which a patch is of no interest for now.
+        """
+        bounds, seen = self.bounds[indices], self.seen[indices]
+        oldest = int(seen.min()) // BLOCK_CENTERS * BLOCK_CENTERS
+        for start in range(oldest, self.count, BLOCK_CENTERS):
+            end = min(start + BLOCK_CENTERS, self.count)
+            stale = ((seen < end) & (bounds >= floor)).nonzero()[:, 0]
+            # Patches that have seen the same centers share a block, so that little is computed
+            # twice.
+            stale = stale[seen[stale].argsort(stable=True)]
+            for block in torch.split(stale, BLOCK_ROWS) if len(stale) else ():
+                unseen = self.centers[max(start, int(seen[block[0]])) : end]
+                nearest = self.patches.nearest(indices[block], unseen)
+                bounds[block] = torch.minimum(bounds[block], nearest)
+            seen[stale] = end
+        self.bounds[indices], self.seen[indices] = bounds, seen
+
+    def _select_among(self, candidates: torch.Tensor, floor: float) -> None:
+        """Plain greedy among the candidates while the farthest of them is the farthest of all.
+
+        Args:
+            candidates: (K,) int64, every patch that is farther than ``floor``; up to date if still
+                above it.
+            floor: squared distance that bounds all other patches.
+        """
+        bounds = self.bounds[candidates]
+        far = (bounds >= floor).nonzero()[:, 0]
+        self._resize_pool(len(far))
+        if len(far) > _MAX_CANDIDATES:
+            values, far = torch.topk(bounds, _MAX_CANDIDATES, sorted=False)
+            floor = float(values.min())
+        if not len(far):
+            return
+        indices = candidates[far]
+        # These are tiny vectors: numpy's call overhead is a fraction of torch's.
+        distances = bounds[far].cpu().numpy()
+        mutual = self.patches.pairwise(indices).cpu().numpy()
+        picks: list[int] = []
+        for _ in range(len(self.selected) - self.count):
+            pick = int(distances.argmax())
+            if distances[pick] < floor:
+                break
+            picks.append(pick)
+            np.minimum(distances, mutual[pick], out=distances)
+            distances[pick] = _SELECTED
+        self._append(indices[torch.tensor(picks, device=indices.device)])
+        self.bounds[indices] = torch.from_numpy(distances).to(indices.device)
+        self.seen[indices] = self.count
+
+    def _append(self, picks: torch.Tensor) -> None:
+        end = self.count + len(picks)
+        self.selected[self.count : end] = picks
+        self.centers[self.count : end] = self.patches.as_centers(picks)
+        self.count = end
+
+    def _resize_pool(self, found: int) -> None:
+        """Take more or fewer candidates next time: about as many as fit the mutual distances."""
+        if found < _MAX_CANDIDATES // 4:
+            self.pool = min(2 * self.pool, _MAX_POOL)
+        elif found > 2 * _MAX_CANDIDATES:
+            self.pool = max(self.pool // 2, _MIN_POOL)
+
+
+def covering_radius(features: torch.Tensor, selected: torch.Tensor) -> float:
+    """Distance of the patch that is farthest from its nearest selected patch.
+
+    Computed in float32; the patches that rounding could have put first are computed again in
+    float64.
+
+    Args:
+        features: (N, D), float32, any device; one row a patch.
+        selected: (K,) int64 indices into ``features``, on the same device.
+
+    Returns:
+        The radius, in the features' own unit; 0.0 if every patch is selected or equals a selected
+        one.
+
+    Raises:
+        TrainingError: features that are no finite matrix, or a selection that is empty or out of
+            range.
+    """
+    check_features(features)
+    count = len(features)
+    if (
+        selected.ndim != 1
+        or not len(selected)
+        or int(selected.min()) < 0
+        or int(selected.max()) >= count
+    ):
+        raise TrainingError(
+            f"coreset: expected a list of indices between 0 and {count - 1}, found shape "
+            f"{tuple(selected.shape)} "
+            "or an index out of range; take them from select_coreset on the same features"
+        )
+    with full_precision(features.device):
+        everything = torch.arange(count, device=features.device)
+        rough = Patches(features)
+        squared = _nearest(rough, everything, selected)
+        farthest = (squared >= squared.max() - 2 * rough.rounding).nonzero()[:, 0]
+        del rough
+        exact = Patches(features, torch.float64)
+        return exact.scale * math.sqrt(float(_nearest(exact, farthest, selected).max()))
+
+
+def _nearest(patches: Patches, indices: torch.Tensor, selected: torch.Tensor) -> torch.Tensor:
+    """Squared distance of each patch to the nearest selected one, in blocks: (K,)."""
+    nearest = torch.full(
+        (len(indices),), torch.inf, dtype=patches.rows.dtype, device=indices.device
+    )
+    for some in torch.split(selected, BLOCK_CENTERS):
+        centers = patches.as_centers(some)
+        for block, rows in zip(
+            torch.split(nearest, BLOCK_ROWS), torch.split(indices, BLOCK_ROWS), strict=True
+        ):
+            torch.minimum(block, patches.nearest(rows, centers), out=block)
+    # A selected patch is at distance zero from itself, whatever the rounding says.
+    nearest[torch.isin(indices, selected)] = 0
+    return nearest

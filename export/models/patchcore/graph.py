@@ -1,0 +1,183 @@
+"""PatchCore as one static graph: the same numbers as anomalib's model, a fraction of its work.
+
+anomalib finds, for every patch, the distance to and the index of the nearest prototype, then
+searches the whole bank again for the re-weighting. The score needs the index of one patch only, the
+descriptor that of a few; so distances are reduced to a running minimum over chunks of the bank, and
+arg-min is taken for the few most anomalous patches.
+
+Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from export.backbone import Normalization
+from export.inference_graph import (
+    DESCRIPTOR_PATCHES,
+    InferenceGraph,
+    SeparableGaussian,
+    Uint8Input,
+    defect_descriptor,
+    good_scores_buffer,
+)
+from export.projection import Projection, stack
+from runtime.engines.base import (
+    ANOMALY_MAP,
+    EMBEDDING,
+    PRED_SCORE,
+    SUPPORT,
+    TOP_PARTIALS,
+    TOP_PATCHES,
+    TOP_PROTOTYPES,
+)
+
+# Rows of the bank per product: with the patches' products they stay in a core's cache.
+CHUNK_ROWS = 512
+
+
+def patches_scored(share: float, patches: int) -> int:
+    """How many of the patches make the score: at least one."""
+    return max(1, round(share * patches))
+
+
+class PatchCoreGraph(InferenceGraph):
+    """uint8 image to (pred_score, anomaly_map, embedding).
+
+    Args:
+        extractor: anomalib's frozen feature extractor, ``{layer: (1, C, h, w)}``.
+        layers: layer names in the order of concatenation; the first one sets the map's resolution.
+        memory_bank: float32 (K, D).
+        normalization: of the backbone.
+        num_neighbors: of the re-weighting; 1 means none.
+        good_scores: raw score of a typical good part and the bound that few exceed, for the
+            descriptor.
+        projection: of stacked layers to patches; None stacks them as they are.
+        score_share: the score is the mean of this share of the patches, the most anomalous ones; 0
+            means the re-weighted maximum.
+        score_blur: deviation in patches of the Gaussian over the distances before that mean.
+        chunk_rows: rows of the bank per product.
+    """
+
+    memory_bank: torch.Tensor
+    good_scores: torch.Tensor
+
+    def __init__(
+        self,
+        extractor: nn.Module,
+        layers: Sequence[str],
+        memory_bank: torch.Tensor,
+        normalization: Normalization,
+        num_neighbors: int,
+        good_scores: tuple[float, float],
+        projection: Projection | None = None,
+        score_share: float = 0.0,
+        score_blur: float = 0.0,
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> None:
+        super().__init__()
+        self.input = Uint8Input(normalization)
+        self.extractor = extractor
+        self.layers = list(layers)
+        self.pool = nn.AvgPool2d(3, 1, 1)
+        self.num_neighbors = num_neighbors
+        self.projection = projection
+        self.score_share = score_share
+        self.smoothing = SeparableGaussian(score_blur)
+        self.chunk_rows = chunk_rows
+        self.register_buffer("memory_bank", memory_bank.float().contiguous())
+        self.register_buffer("good_scores", good_scores_buffer(good_scores))
+
+    def read(self, *features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The outputs from patch features, float32 (1, D, h, w), and what needed the whole bank."""
+        (stacked,) = features
+        height, width = stacked.shape[-2:]
+        patches = stacked.permute(0, 2, 3, 1).reshape(height * width, -1)
+        # Distances do not change when both sides move; around the bank's mean |x|^2 + |y|^2 - 2xy
+        # cancels less.
+        center = self.memory_bank.mean(dim=0, keepdim=True)
+        bank = self.memory_bank - center
+        bank_norms = bank.square().sum(dim=1)
+        centered = patches - center
+        squared = centered.square().sum(dim=1) + self._nearest_partial(centered, bank, bank_norms)
+        # All that follows reads the map and what is named: another search for the nearest can take
+        # the place of this one.
+        anomaly_map = squared.reshape(1, 1, height, width).clamp_min(0.0).sqrt()
+
+        top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, height * width)).indices
+        top_patches = centered[top]
+        partials = bank_norms - 2.0 * (top_patches @ bank.T)
+        prototypes = first_smallest(partials)
+        seams = {TOP_PATCHES: top_patches, TOP_PARTIALS: partials, TOP_PROTOTYPES: prototypes}
+        if self.score_share:
+            smooth = self.smoothing(anomaly_map).flatten()
+            score = torch.topk(
+                smooth, patches_scored(self.score_share, height * width)
+            ).values.mean()
+        else:
+            score = anomaly_map.amax(dim=(1, 2, 3))
+            if self.num_neighbors > 1:
+                around = bank_norms - 2.0 * (bank @ bank[prototypes[0]])
+                support = torch.topk(
+                    around, min(self.num_neighbors, len(bank)), largest=False
+                ).indices
+                score = score * reweighting(partials[0, support] + top_patches[0].square().sum())
+                seams[SUPPORT] = support
+        direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
+        embedding = defect_descriptor(direction, score, self.good_scores)
+        return {
+            PRED_SCORE: score.reshape(1),
+            ANOMALY_MAP: anomaly_map,
+            EMBEDDING: embedding,
+            **seams,
+        }
+
+    def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        """The patch features, float32 (1, D, h, w)."""
+        maps = self.extractor(self.input(image))
+        pooled = {layer: self.pool(maps[layer]) for layer in self.layers}
+        return (stack(pooled, self.layers) if self.projection is None else self.projection(pooled),)
+
+    def _nearest_partial(
+        self, patches: torch.Tensor, bank: torch.Tensor, norms: torch.Tensor
+    ) -> torch.Tensor:
+        """Minimum over the bank of |y|^2 - 2xy; a chunk's product never leaves the cache."""
+        smallest: torch.Tensor | None = None
+        extended = torch.cat([patches, torch.ones_like(patches[:, :1])], dim=1)
+        for start in range(0, bank.shape[0], self.chunk_rows):
+            rows, row_norms = (
+                bank[start : start + self.chunk_rows],
+                norms[start : start + self.chunk_rows],
+            )
+            found = (extended @ torch.cat([-2.0 * rows, row_norms[:, None]], dim=1).T).amin(dim=1)
+            smallest = found if smallest is None else torch.minimum(smallest, found)
+        if smallest is None:
+            raise ValueError("memory_bank: expected at least one row, found none")
+        return smallest
+
+
+def reweighting(squared: torch.Tensor) -> torch.Tensor:
+    """Equation 7 of the paper: how usual a patch's nearest prototype is among its neighbors.
+
+    Args:
+        squared: squared distances of the patch to that prototype and to its neighbours, float32
+            (neighbours,).
+    """
+    return 1.0 - torch.softmax(squared.clamp_min(0.0).sqrt(), dim=0)[0]
+
+
+def first_smallest(rows: torch.Tensor) -> torch.Tensor:
+    """Arg-min of every row of (N, K), the first one of equals, int64 (N,).
+
+    Engines make a sort of the whole row of ``argmin``, which takes as long as the product with a
+    large bank.
+    """
+    smallest = rows.amin(dim=1, keepdim=True)
+    last = rows.shape[1] - 1
+    # float32 counts to 2**24 exactly, more rows than a bank has. NaN, which equals nothing, ends up
+    # at the last one.
+    positions = torch.arange(rows.shape[1], dtype=rows.dtype)
+    return torch.where(rows <= smallest, positions, float(last)).amin(dim=1).long()

@@ -1,0 +1,105 @@
+"""PatchCore's settings, with defaults that suit inspection on a small machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from export.layers import default_layers
+from export.models.settings import BackboneRecipe, require, setting
+
+# Tiles start at multiples of this, the deepest stride of the usual backbones, so that all maps of
+# theirs lie on one grid.
+GRID = 32
+
+
+@dataclass(frozen=True)
+class PatchCoreRecipe(BackboneRecipe):
+    """PatchCore (Roth et al. 2022)."""
+
+    model: Literal["patchcore"] = "patchcore"
+    tile: int = field(
+        default=0,
+        metadata=setting(
+            "side of overlapping tiles in which the backbone sees the picture; 0 shows it the whole"
+        ),
+    )
+    tile_overlap: int = field(default=64, metadata=setting("of neighbouring tiles in pixels"))
+    coreset_ratio: float = field(default=0.1, metadata=setting("share of patches kept"))
+    max_prototypes: int = field(default=10_000, metadata=setting("upper bound on them"))
+    dimensions: int = field(
+        default=64, metadata=setting("principal components kept of the stacked layers; 0 keeps all")
+    )
+    whitening: float = field(
+        default=0.5,
+        metadata=setting(
+            "how far the components' variances are evened out, from 0 (not at all) to 1 (fully)",
+            in_file_only=True,
+        ),
+    )
+    score_share: float = field(
+        default=0.01,
+        metadata=setting(
+            "the score is the mean of this share of patches; 0 is the re-weighted maximum"
+        ),
+    )
+    score_blur: float = field(
+        default=1.0,
+        metadata=setting(
+            "deviation in patches of the Gaussian over the distances before that mean is taken",
+            in_file_only=True,
+        ),
+    )
+    num_neighbors: int = field(default=9, metadata=setting("of the re-weighting"))
+    learn_held_out: bool = field(
+        default=False,
+        metadata=setting("learn from the held-out parts too, once they have set the threshold"),
+    )
+
+    def __post_init__(self) -> None:
+        ratio, share = self.coreset_ratio, self.score_share
+        require(0.0 < ratio <= 1.0, "--coreset-ratio", "a share in (0, 1]", ratio)
+        require(self.dimensions >= 0, "--dimensions", "at least 1, or 0 for all", self.dimensions)
+        require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
+        require(0.0 <= share <= 1.0, "--score-share", "a share in [0, 1]", share)
+        require(0.0 <= self.score_blur <= 8.0, "score_blur", "a number in [0, 8]", self.score_blur)
+        require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
+        # With fewer the re-weighting would have nothing to compare; with one, every score is 0.
+        require(
+            self.max_prototypes > self.num_neighbors,
+            "--max-prototypes",
+            f"more than --num-neighbors, {self.num_neighbors}",
+            self.max_prototypes,
+        )
+        require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
+        # With more prototypes a mean of distances can only fall, and the promise of the threshold
+        # holds; the re-weighting may rise.
+        require(
+            share > 0.0 or not self.learn_held_out,
+            "--score-share",
+            "more than 0 with --learn-held-out",
+            share,
+        )
+        self.check_layers()
+        if self.tile:
+            self._check_tiles()
+
+    def _check_tiles(self) -> None:
+        require(
+            self.tile >= 2 * GRID and self.tile % GRID == 0,
+            "--tile",
+            f"a multiple of {GRID}, at least {2 * GRID}, or 0 for none",
+            self.tile,
+        )
+        require(
+            0 <= self.tile_overlap < self.tile and self.tile_overlap % GRID == 0,
+            "--tile-overlap",
+            f"a multiple of {GRID} smaller than the tile",
+            self.tile_overlap,
+        )
+        on_grid = not any(side % GRID for side in self.size_hw)
+        require(on_grid, "--size", f"multiples of {GRID} with --tile", self.size_hw)
+
+    def resolved_layers(self) -> tuple[str, ...]:
+        """The layers named, or the backbone's default."""
+        return self.layers or default_layers(self.backbone, projected=self.dimensions > 0)
