@@ -35,6 +35,7 @@ class PartPoint:
         confirmed_at: when the word was given or taken back, UTC, ISO 8601; ``""`` if nobody has
             said anything, or if it was said before this field existed. Where two boxes differ, the
             newest word wins.
+        confirmed_by: who gave the word, or ``""``.
     """
 
     point_id: str
@@ -51,6 +52,7 @@ class PartPoint:
     confirmed: str = ""
     thumbnail: str = ""
     confirmed_at: str = ""
+    confirmed_by: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Everything but id and vector, as stored."""
@@ -97,7 +99,7 @@ class SearchFilter:
 
 @dataclass(frozen=True)
 class Merged:
-    """What :meth:`NeighbourStore.merge` changed.
+    """What :meth:`NeighborStore.merge` changed.
 
     Attributes:
         added: number of parts that the store had not.
@@ -116,7 +118,9 @@ class Merged:
 
 
 class NeighborStore(Protocol):
-    """Stores descriptors of inspected parts and finds the most similar ones. Safe to use from several threads.
+    """Stores descriptors of inspected parts and finds the most similar ones.
+
+    Safe to use from several threads.
 
     A store belongs to one bundle fingerprint and one embedding length, set when it is opened;
     points of another bundle or length are refused with a :class:`runtime.errors.StoreError` that
@@ -127,7 +131,9 @@ class NeighborStore(Protocol):
     embedding_length: int
 
     def upsert(self, points: Sequence[PartPoint]) -> None:
-        """Add points or replace those with the same id; on return they are on disk or acknowledged by the server.
+        """Add points or replace those with the same id.
+
+        On return they are on the disk, or the server has acknowledged them.
 
         A word that comes without its time is taken to be given now. The operator's word on a part
         that may be there already goes through :func:`edge_app.store.give_word`, which no other
@@ -135,7 +141,7 @@ class NeighborStore(Protocol):
         """
 
     def merge(self, points: Sequence[PartPoint]) -> Merged:
-        """Take over parts of another store: those that are missing are added, on the others the newest word wins.
+        """Take over parts of another store: missing ones are added, else the newest word wins.
 
         The rest of a part that is there stays as it is, and no time is filled in. Doing it again,
         or late, or in another order ends in the same words. Ids must differ.
@@ -144,13 +150,16 @@ class NeighborStore(Protocol):
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
     ) -> list[Neighbor]:
-        """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer."""
+        """The k most similar parts by cosine similarity, best first; fewer if there are fewer."""
 
     def get(self, point_id: str) -> PartPoint | None:
         """One point, or None."""
 
     def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
-        """Those of the points that are there, in any order; without ``full`` they lack descriptor and thumbnail."""
+        """Those of the points that are there, in any order.
+
+        Without ``full`` they lack descriptor and thumbnail.
+        """
 
     def scroll(
         self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
@@ -162,16 +171,22 @@ class NeighborStore(Protocol):
         """
 
     def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
-        """Remove parts; unknown ids do not matter. With ``keep_confirmed`` those with an operator's word stay."""
+        """Remove parts; unknown ids do not matter.
+
+        With ``keep_confirmed`` those with an operator's word stay.
+        """
 
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts."""
 
-    def optimize(self) -> bool:
+    def optimize(self, *, wait: bool = True) -> bool:
         """Make searching fast again after many parts were added; whether there was anything to do.
 
-        For commands that have added parts, while no other thread uses the store. A server does this
-        by itself.
+        A server does this by itself.
+
+        Args:
+            wait: False to do it in the background, now and whenever it is needed: for a page, whose
+                searches are answered meanwhile.
         """
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ from edge_app.store.words import now
 from runtime.errors import StoreError
 from runtime.types import Embedding
 
-SCHEMA_VERSION = 1
 VECTOR_NAME = "defect"
 # Payload fields that filters use, with Qdrant's type of index.
 INDEXED_FIELDS: Mapping[str, str] = {
@@ -43,7 +42,10 @@ _TEXT_FIELDS = (
     "confirmed",
     "thumbnail",
     "confirmed_at",
+    "confirmed_by",
 )
+# Id, descriptor and payload of a point that may be written.
+Checked = tuple[str, Embedding, dict[str, Any]]
 
 
 def point_id(content: bytes, bundle: str) -> str:
@@ -96,7 +98,7 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
 
 def checked_point(
     point: PartPoint, bundle: str, length: int, *, stamp: bool = False
-) -> tuple[str, Embedding, dict[str, Any]]:
+) -> Checked:
     """Check a point and take it apart.
 
     Args:

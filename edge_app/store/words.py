@@ -10,7 +10,14 @@ from runtime.errors import StoreError
 
 # A word is on a verdict, which another threshold would have made another one: they are kept and
 # travel together.
-WORD_FIELDS = ("confirmed", "confirmed_at", "verdict", "raw_score", "normalized_score")
+WORD_FIELDS = (
+    "confirmed",
+    "confirmed_at",
+    "confirmed_by",
+    "verdict",
+    "raw_score",
+    "normalized_score",
+)
 _ATTEMPTS = 3
 _LAST = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -21,8 +28,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def give_word(store: NeighborStore, point: PartPoint, word: str) -> None:
-    """Store the operator's word on a part and the verdict that it is on, and the part itself where it is missing.
+def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") -> None:
+    """Store the operator's word on a part, on its verdict; and the part itself where it is missing.
 
     Safe while other boxes write to the same store: the newest word on a part wins.
 
@@ -30,13 +37,17 @@ def give_word(store: NeighborStore, point: PartPoint, word: str) -> None:
         store: an open store.
         point: the part as the operator saw it.
         word: ``right``, ``wrong``, or ``""`` to take a word back.
+        who: the operator's name, or ``""``.
 
     Raises:
         StoreError: an unknown word, an unusable part, or the store cannot be read or written.
     """
     stored = store.fetch([point.point_id], full=False)
     said = replace(
-        point, confirmed=word, confirmed_at=after(stored[0].confirmed_at if stored else "")
+        point,
+        confirmed=word,
+        confirmed_at=after(stored[0].confirmed_at if stored else ""),
+        confirmed_by=who,
     )
     for _ in range(_ATTEMPTS):
         store.merge([said])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.store import edge_shard, give_word, open_store
+from edge_app.store import give_word, open_store
 from edge_app.store.edge import EdgeStore
 from runtime.errors import StoreError
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
