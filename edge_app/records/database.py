@@ -50,7 +50,7 @@ class Database:
         self._durable = durable
         self._idle: list[sqlite3.Connection] = []
         self._writing = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
         self._uri = f"file:{_escaped(self.path)}"
         with self._errors("open"):
             try:
@@ -104,14 +104,14 @@ class Database:
 
     def close(self) -> None:
         """Close the connections; a second call does nothing."""
-        self._closed = True
+        self._closed.set()
         while self._idle:
             self._idle.pop().close()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection that no other thread uses meanwhile."""
-        if self._closed:
+        if self._closed.is_set():
             raise StoreError(
                 f"{self.path.parent}: expected an open store, found a closed one; open it again"
             )
@@ -122,7 +122,7 @@ class Database:
         try:
             yield connection
         finally:
-            if self._closed:
+            if self._closed.is_set():
                 connection.close()
             else:
                 self._idle.append(connection)

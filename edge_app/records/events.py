@@ -62,6 +62,4 @@ def events(database: Database, kind: str | None = None, *, since: str = "") -> l
             "WHERE (? IS NULL OR kind = ?) AND time >= ? ORDER BY time, event",
             (kind, kind, since),
         )
-        return [
-            Event(time, name, camera, json.loads(text)) for time, name, camera, text in found
-        ]
+        return [Event(time, name, camera, json.loads(text)) for time, name, camera, text in found]

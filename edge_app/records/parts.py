@@ -22,6 +22,8 @@ from runtime.types import Embedding
 
 # Descriptors that an exact search holds in memory at once.
 CHUNK = 8192
+# A descriptor of zeros is like nothing.
+_TINY = float(np.finfo(np.float32).tiny)
 # Fields of a part as they are named in the table, but for descriptor and thumbnail.
 FIELDS = (
     "category",
@@ -38,7 +40,7 @@ FIELDS = (
 )
 _ALL = ("id", "bundle", "seq", *FIELDS, "descriptor")
 _INSERT = (
-    f"INSERT INTO parts ({', '.join(_ALL)}) VALUES ({', '.join('?' * len(_ALL))}) "  # noqa: S608
+    f"INSERT INTO parts ({', '.join(_ALL)}) VALUES ({', '.join('?' * len(_ALL))}) "
     "ON CONFLICT (bundle, id) DO UPDATE SET "
 )
 _REPLACE = _INSERT + ", ".join(
@@ -50,11 +52,8 @@ _RENEW = (
     + ", ".join(f"{name} = excluded.{name}" for name in ("seq", *WORD_FIELDS))
     + " WHERE (excluded.confirmed_at, excluded.confirmed) > (confirmed_at, confirmed)"
 )
-_LIGHT = f"SELECT id, {', '.join(FIELDS)}, NULL, NULL FROM parts "  # noqa: S608
-_SHOWN = (
-    f"SELECT id, {', '.join(FIELDS)}, NULL, jpeg "  # noqa: S608
-    "FROM parts LEFT JOIN thumbnails USING (part) "
-)
+_LIGHT = f"SELECT id, {', '.join(FIELDS)}, NULL, NULL FROM parts "
+_SHOWN = f"SELECT id, {', '.join(FIELDS)}, NULL, jpeg FROM parts LEFT JOIN thumbnails USING (part) "
 _FULL = _SHOWN.replace("NULL, jpeg", "descriptor, jpeg")
 _NAMED = "WHERE bundle = ? AND id IN (SELECT value FROM json_each(?))"
 
@@ -154,7 +153,7 @@ class PartRecords:
         """Add those that are missing; of two words on a part the newest wins."""
         with self.database.writing() as connection:
             names = json.dumps([identifier for identifier, _, _ in checked])
-            found = connection.execute(f"SELECT id FROM parts {_NAMED}", (self.bundle, names))  # noqa: S608
+            found = connection.execute(f"SELECT id FROM parts {_NAMED}", (self.bundle, names))
             there = {identifier for (identifier,) in found}
             added = words = 0
             for seq, entry in self._numbered(connection, checked):
@@ -173,7 +172,7 @@ class PartRecords:
         spared = " AND confirmed = ''" if keep_confirmed else ""
         with self.database.writing() as connection:
             gone = connection.execute(
-                f"DELETE FROM parts {_NAMED}{spared} RETURNING id",  # noqa: S608
+                f"DELETE FROM parts {_NAMED}{spared} RETURNING id",
                 (self.bundle, json.dumps(list(point_ids))),
             ).fetchall()
             first = self._take(connection, len(gone))
@@ -201,7 +200,7 @@ class PartRecords:
         wanted, values = _conditions(where)
         with self.database.reading() as connection:
             (number,) = connection.execute(
-                f"SELECT count(*) FROM parts WHERE bundle = ?{wanted}",  # noqa: S608
+                f"SELECT count(*) FROM parts WHERE bundle = ?{wanted}",
                 (self.bundle, *values),
             ).fetchone()
         return int(number)
@@ -211,17 +210,17 @@ class PartRecords:
     ) -> list[Neighbor]:
         """The k nearest parts, exact: every descriptor that passes the filter is read."""
         wanted, values = _conditions(where)
-        query = embedding / max(float(np.linalg.norm(embedding)), np.finfo(np.float32).tiny)
+        query = embedding / max(float(np.linalg.norm(embedding)), _TINY)
         best, names = np.empty(0, np.float32), np.empty(0, dtype=object)
         with self.database.reading() as connection:
             found = connection.execute(
-                f"SELECT id, descriptor FROM parts WHERE bundle = ?{wanted}",  # noqa: S608
+                f"SELECT id, descriptor FROM parts WHERE bundle = ?{wanted}",
                 (self.bundle, *values),
             )
             while rows := found.fetchmany(CHUNK):
                 ids, blobs = zip(*rows, strict=True)
                 matrix = np.frombuffer(b"".join(blobs), np.float32).reshape(len(ids), -1)
-                norms = np.maximum(np.linalg.norm(matrix, axis=1), np.finfo(np.float32).tiny)
+                norms = np.maximum(np.linalg.norm(matrix, axis=1), _TINY)
                 best = np.concatenate([best, matrix @ query / norms])
                 names = np.concatenate([names, np.asarray(ids, dtype=object)])
                 chosen = np.argsort(-best, kind="stable")[:k]
@@ -229,15 +228,12 @@ class PartRecords:
         return self.neighbors(zip(names, best.tolist(), strict=True))
 
     def neighbors(self, found: Iterable[tuple[str, float]]) -> list[Neighbor]:
-        """(id, similarity) as parts with thumbnails; those that have gone meanwhile are left out."""
+        """(id, similarity) as parts with thumbnails; those that have gone are left out."""
         similar = dict(found)
         parts = {
-            part.point_id: part
-            for part in self._parts(_SHOWN + _NAMED, json.dumps(list(similar)))
+            part.point_id: part for part in self._parts(_SHOWN + _NAMED, json.dumps(list(similar)))
         }
-        return [
-            Neighbor(value, parts[name]) for name, value in similar.items() if name in parts
-        ]
+        return [Neighbor(value, parts[name]) for name, value in similar.items() if name in parts]
 
     def words(self, point_id: str) -> list[Word]:
         """Everything that was said of a part, oldest first."""
@@ -270,7 +266,7 @@ class PartRecords:
                 "SELECT id FROM removed WHERE bundle = ? AND seq > ?", (self.bundle, since)
             ).fetchall()
             rows = connection.execute(
-                f"SELECT id, {', '.join(FIELDS)}, descriptor, NULL, seq FROM parts "  # noqa: S608
+                f"SELECT id, {', '.join(FIELDS)}, descriptor, NULL, seq FROM parts "
                 "WHERE bundle = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (self.bundle, since, most),
             ).fetchall()

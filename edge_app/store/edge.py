@@ -133,7 +133,7 @@ class EdgeStore:
         return found[0] if found else None
 
     def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
-        """Those of the points that are there; without ``full`` they lack descriptor and thumbnail."""
+        """Those of the points that are there, without ``full`` lacking descriptor and thumbnail."""
         return self.records.fetch([checked_id(value) for value in point_ids], full=full)
 
     def scroll(

@@ -54,6 +54,7 @@ class DescriptorIndex:
     def __init__(self, records: PartRecords) -> None:
         self._records = records
         self.folder = records.database.path.parent / INDEX_FOLDER / bundle_key(records.bundle)
+        self._current = self.folder / "current"
         self._using = threading.RLock()
         self._lock = FolderLock(self.folder)
         self._shard: Shard | None = None
@@ -64,7 +65,7 @@ class DescriptorIndex:
     def search(
         self, embedding: Embedding, k: int, where: SearchFilter
     ) -> list[tuple[str, float]] | None:
-        """(id, similarity) of the k nearest parts, best first; None where the records must be searched."""
+        """(id, similarity) of the k nearest parts, best first; None: search the records."""
         with self._using:
             try:
                 shard = self._followed(FEW)
@@ -145,13 +146,7 @@ class DescriptorIndex:
         """The shard as new as the records; None if another process has it or it lags by more."""
         if not self._lock.take():
             return None
-        current = self.folder / "current"
-        if not self._opened:
-            self._opened = True
-            for left in self.folder.glob("next-*"):
-                shutil.rmtree(left, ignore_errors=True)
-            if current.exists():
-                self._shard = Shard.open(current, self._records.embedding_length)
+        self._open()
         self._adopt()
         lag = self._records.seq() - (0 if self._shard is None else self._shard.seq)
         if lag == 0 and self._shard is not None and self._checked:
@@ -163,8 +158,8 @@ class DescriptorIndex:
         if self._shard is None:
             if not self._has_room(0):
                 return None
-            shutil.rmtree(current, ignore_errors=True)
-            self._shard = Shard.create(current, self._records.embedding_length, 0)
+            shutil.rmtree(self._current, ignore_errors=True)
+            self._shard = Shard.create(self._current, self._records.embedding_length, 0)
             self._shard.flush()
         _follow(self._shard, self._records)
         seq, number = self._records.extent()
@@ -173,13 +168,22 @@ class DescriptorIndex:
         self._checked = True
         return self._shard
 
+    def _open(self) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        for left in self.folder.glob("next-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if self._current.exists():
+            self._shard = Shard.open(self._current, self._records.embedding_length)
+
     def _drop(self, why: object) -> None:
         """Throw the index away: it is built anew from the records."""
         log.info(f"{self.folder}: the search index is thrown away and built anew ({_line(why)})")
         if self._shard is not None:
             self._shard.abandon()
             self._shard = None
-        shutil.rmtree(self.folder / "current", ignore_errors=True)
+        shutil.rmtree(self._current, ignore_errors=True)
 
     def _start_building(self) -> bool:
         """Let another process build a new shard from the records; whether one does."""
@@ -213,12 +217,11 @@ class DescriptorIndex:
         if self._shard is not None:
             self._shard.abandon()
             self._shard = None
-        current = self.folder / "current"
-        shutil.rmtree(current, ignore_errors=True)
-        (building / "built").rename(current)
+        shutil.rmtree(self._current, ignore_errors=True)
+        (building / "built").rename(self._current)
         building.rmdir()
         self._checked = False
-        self._shard = Shard.open(current, self._records.embedding_length)
+        self._shard = Shard.open(self._current, self._records.embedding_length)
 
     def _has_room(self, parts: int) -> bool:
         vectors = parts * (_PART_BYTES + 8 * self._records.embedding_length) >> 20

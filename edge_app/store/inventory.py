@@ -82,8 +82,8 @@ def _in_folder(location: str) -> list[Held]:
 
 def _on_server(location: str) -> list[Held]:
     require_extra("neighbours", "qdrant_client")
+    from edge_app.store.collection import COLLECTION_PREFIX, read_collection
     from edge_app.store.connect import connect, server_errors
-    from edge_app.store.remote_collection import COLLECTION_PREFIX, read_collection
 
     client = connect(location)
     try:

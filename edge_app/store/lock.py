@@ -27,7 +27,7 @@ class FolderLock:
         self.is_held = False
 
     def take(self) -> bool:
-        """Take it if it is free; whether it is held now. A folder that cannot be written has none."""
+        """Take it if it is free and the folder can be written; whether it is held now."""
         if self.is_held:
             return True
         try:

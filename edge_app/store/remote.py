@@ -13,23 +13,18 @@ import numpy as np
 import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 
-from edge_app.store import remote_records as records
+from edge_app.store import collection as wire
 from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
 from edge_app.store.connect import (
     TIMEOUT_S,
     CollectionMissingError,
     StoreUnreachableError,
+    check_version,
     server_errors,
-)
-from edge_app.store.remote_collection import (
-    COLLECTION_PREFIX,
-    SEARCH_PARAMS,
-    check_vectors,
-    complete_indexes,
-    create_collection,
 )
 from edge_app.store.schema import (
     VECTOR_NAME,
+    Checked,
     bundle_key,
     checked_embedding,
     checked_filter,
@@ -49,7 +44,9 @@ _UPSERT_BATCH = 512
 
 
 class RemoteStore:
-    """A neighbour store in one collection of a server, see :class:`edge_app.store.base.NeighbourStore`.
+    """A neighbor store in one collection of a server.
+
+    See :class:`edge_app.store.base.NeighborStore`.
 
     Args:
         client: an open client, closed with the store; REST, gRPC or qdrant-client's own local mode.
@@ -84,7 +81,7 @@ class RemoteStore:
         self.bundle = bundle
         self.embedding_length = embedding_length
         self.name = name
-        self.collection = f"{COLLECTION_PREFIX}{bundle_key(bundle)}"
+        self.collection = f"{wire.COLLECTION_PREFIX}{bundle_key(bundle)}"
         self._client = client
         self._closed = False
         self._pauses_s = tuple(pauses_s)
@@ -114,11 +111,10 @@ class RemoteStore:
         self._upsert(checked, models.UpdateMode.UPSERT)
 
     def merge(self, points: Sequence[PartPoint]) -> Merged:
-        """Take over parts of another store, see :meth:`edge_app.store.base.NeighbourStore.merge`.
+        """Take over parts of another store, see :meth:`edge_app.store.base.NeighborStore.merge`.
 
-        The server itself checks that a part is missing (Qdrant 1.17 and later) and a word is older,
-        so that a request that arrives late or twice, or another box between reading and writing,
-        takes nothing back.
+        The server itself checks that a part is missing and a word is older, so that a request that
+        arrives late or twice, or another box between reading and writing, takes nothing back.
 
         Raises:
             StoreError: a point is unusable (nothing is written then), or the server cannot be
@@ -139,7 +135,7 @@ class RemoteStore:
         # Another box may have added a missing part in between, and the server then took nothing of
         # ours.
         words = [
-            records.word_operation(identifier, payload)
+            wire.word_operation(identifier, payload)
             for identifier, _, payload in checked
             if identifier in renewed or (identifier not in there and payload["confirmed_at"])
         ]
@@ -153,7 +149,7 @@ class RemoteStore:
     def search(
         self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
     ) -> list[Neighbor]:
-        """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer.
+        """The k most similar parts by cosine similarity, best first; fewer if there are fewer.
 
         Raises:
             StoreError: the descriptor or the filter is unusable, or the server cannot be reached or
@@ -161,7 +157,7 @@ class RemoteStore:
         """
         self._check_open()
         vector = checked_embedding(embedding, self.embedding_length)
-        wanted, limit = records.field_filter(checked_filter(where)), checked_number(k, "k")
+        wanted, limit = wire.field_filter(checked_filter(where)), checked_number(k, "k")
         answer = self._ask(
             "search",
             lambda: self._client.query_points(
@@ -171,7 +167,7 @@ class RemoteStore:
                 limit=limit,
                 query_filter=wanted,
                 with_payload=True,
-                search_params=SEARCH_PARAMS,
+                search_params=wire.SEARCH_PARAMS,
             ),
         )
         return [Neighbor(float(hit.score), point_of(hit.id, hit.payload)) for hit in answer.points]
@@ -182,37 +178,45 @@ class RemoteStore:
         return found[0] if found else None
 
     def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
-        """Those of the points that are there; without ``full`` they lack descriptor and thumbnail."""
+        """Those of the points that are there, without ``full`` lacking descriptor and thumbnail."""
         self._check_open()
         wanted = [checked_id(value) for value in point_ids]
         if not wanted:
             return []
         found = self._ask(
             "read",
-            lambda: self._client.retrieve(self.collection, wanted, **records.selection(full=full)),
+            lambda: self._client.retrieve(self.collection, wanted, **wire.selection(full=full)),
         )
-        return [records.part_of(record) for record in found]
+        return [wire.part_of(record) for record in found]
 
     def scroll(
         self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
     ) -> Iterator[list[PartPoint]]:
         """All parts that satisfy the filter, in lists, by id."""
-        wanted, size = records.field_filter(checked_filter(where)), checked_number(batch, "batch")
+        wanted, size = wire.field_filter(checked_filter(where)), checked_number(batch, "batch")
         start: Any = None
         while True:
             self._check_open()
-            found, start = self._page(wanted, start, size, full=full)
+            page = partial(
+                self._client.scroll,
+                self.collection,
+                scroll_filter=wanted,
+                limit=size,
+                offset=start,
+                **wire.selection(full=full),
+            )
+            found, start = self._ask("read", page)
             if found:
-                yield [records.part_of(record) for record in found]
+                yield [wire.part_of(record) for record in found]
             if start is None:
                 return
 
     def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
-        """Remove parts; on return the server has acknowledged it, and gives their space back when it sees fit."""
+        """Remove parts; on return the server has acknowledged it."""
         self._check_open()
         wanted = [checked_id(value) for value in point_ids]
         if wanted:
-            selector = records.deletion(wanted, keep_confirmed=keep_confirmed)
+            selector = wire.deletion(wanted, keep_confirmed=keep_confirmed)
             self._ask(
                 "delete parts", lambda: self._client.delete(self.collection, selector, wait=True)
             )
@@ -220,13 +224,13 @@ class RemoteStore:
     def count(self, where: SearchFilter | None = None) -> int:
         """Number of stored parts that satisfy the filter, exact."""
         self._check_open()
-        wanted = records.field_filter(checked_filter(where))
+        wanted = wire.field_filter(checked_filter(where))
         return self._ask(
             "count",
             lambda: self._client.count(self.collection, count_filter=wanted, exact=True).count,
         )
 
-    def optimize(self) -> bool:
+    def optimize(self, *, wait: bool = True) -> bool:
         """Nothing to do: the server builds its index by itself."""
         return False
 
@@ -261,42 +265,24 @@ class RemoteStore:
             self._prepared = True
 
     def _open_collection(self) -> None:
+        check_version(self._client, self.name)
         if not self._client.collection_exists(self.collection):
             if not self._create:
                 raise StoreError(
                     f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found "
-                    "no collection "
-                    f"{self.collection}; type: lineside index BUNDLE --images DIR --store "
-                    f"{self.name}"
+                    f"no collection {self.collection}; type: "
+                    f"lineside index BUNDLE --images DIR --store {self.name}"
                 )
-            create_collection(self._client, self.collection, self.embedding_length)
-        check_vectors(self._client, self.collection, self.embedding_length, self.name)
+            wire.create_collection(self._client, self.collection, self.embedding_length)
+        wire.check_vectors(self._client, self.collection, self.embedding_length, self.name)
         if self._create:
-            complete_indexes(self._client, self.collection)
+            wire.complete_indexes(self._client, self.collection)
 
-    def _upsert(self, checked: Sequence[records.Checked], mode: models.UpdateMode) -> None:
+    def _upsert(self, checked: Sequence[Checked], mode: models.UpdateMode) -> None:
+        send = partial(self._client.upsert, self.collection, wait=True, update_mode=mode)
         for start in range(0, len(checked), _UPSERT_BATCH):
-            made = records.structs(checked[start : start + _UPSERT_BATCH])
-            self._ask("store parts", partial(self._send, made, mode))
-
-    def _send(self, made: list[models.PointStruct], mode: models.UpdateMode) -> None:
-        # The default stays unsaid: a server before 1.17 does not know the field.
-        chosen = None if mode is models.UpdateMode.UPSERT else mode
-        self._client.upsert(self.collection, made, wait=True, update_mode=chosen)
-
-    def _page(
-        self, wanted: models.Filter | None, start: Any, size: int, *, full: bool
-    ) -> tuple[list[models.Record], Any]:
-        return self._ask(
-            "read",
-            lambda: self._client.scroll(
-                self.collection,
-                scroll_filter=wanted,
-                limit=size,
-                offset=start,
-                **records.selection(full=full),
-            ),
-        )
+            made = wire.structs(checked[start : start + _UPSERT_BATCH])
+            self._ask("store parts", partial(send, made))
 
     def _ask(self, doing: str, request: Callable[[], Answer]) -> Answer:
         self._prepare()

@@ -85,8 +85,7 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
     if vector.shape != (length,):
         raise StoreError(
             f"descriptor: expected shape ({length},), found {vector.shape}; it comes from another "
-            "bundle: "
-            "index the pictures again with the bundle in use"
+            "bundle: index the pictures again with the bundle in use"
         )
     if not np.isfinite(vector).all():
         raise StoreError(
@@ -96,9 +95,7 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
     return vector
 
 
-def checked_point(
-    point: PartPoint, bundle: str, length: int, *, stamp: bool = False
-) -> Checked:
+def checked_point(point: PartPoint, bundle: str, length: int, *, stamp: bool = False) -> Checked:
     """Check a point and take it apart.
 
     Args:
@@ -116,9 +113,8 @@ def checked_point(
     if point.bundle != bundle:
         raise StoreError(
             f"{point.path}: expected a part inspected with bundle {bundle[:16]}, found one of "
-            f"{point.bundle[:16]}; "
-            "descriptors of different bundles cannot be compared: index it again with the bundle "
-            "in use"
+            f"{point.bundle[:16]}; descriptors of different bundles cannot be compared: index it "
+            "again with the bundle in use"
         )
     for name in ("raw_score", "normalized_score"):
         if not math.isfinite(getattr(point, name)):
@@ -152,7 +148,7 @@ def checked_id(value: str) -> str:
 
 
 def utc_time(value: str) -> str:
-    """Bring an ISO 8601 time to the one form that is stored, UTC; without an offset it is taken for UTC.
+    """Bring an ISO 8601 time to the one form that is stored, UTC; UTC where no zone is given.
 
     Raises:
         StoreError: not ISO 8601.

@@ -88,8 +88,8 @@ def take_over(folder: Path, records: PartRecords) -> None:
             if (folder / name).exists():
                 (folder / name).rename(folder / f"{name}.v1")
         log.info(
-            f"{folder}: {number} parts of version 0.1 were taken over into {records.database.path}; "
-            f"the old ones stay in {_SHARD}.v1, which may be deleted"
+            f"{folder}: {number} parts of version 0.1 were taken over into "
+            f"{records.database.path}; the old ones stay in {_SHARD}.v1, which may be deleted"
         )
     finally:
         lock.release()
@@ -124,10 +124,7 @@ def _points(path: Path) -> Iterator[list[PartPoint]]:
                     offset=start, limit=_BATCH, with_payload=True, with_vector=True
                 )
                 found, start = shard.scroll(request)
-                yield [
-                    point_of(record.id, record.payload, record.vector[VECTOR_NAME])
-                    for record in found
-                ]
+                yield [_part(record) for record in found]
                 if start is None:
                     return
         finally:
@@ -141,3 +138,9 @@ def _points(path: Path) -> Iterator[list[PartPoint]]:
             f"{path}: expected to read the parts of version 0.1, found '{line}'; if it comes again "
             "move the folder away and index the pictures again: lineside index"
         ) from error
+
+
+def _part(record: qe.Record) -> PartPoint:
+    vectors = record.vector
+    vector = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
+    return point_of(record.id, record.payload, vector)

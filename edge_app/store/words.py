@@ -62,7 +62,7 @@ def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") 
 
 
 def after(earlier: str) -> str:
-    """A time for a word that replaces another: now, and later than the other even if this box's clock is slow.
+    """A time for a word that replaces another: now, but later even if this box's clock is slow.
 
     Args:
         earlier: ``confirmed_at`` of the word that is replaced, or ``""``.
@@ -93,7 +93,7 @@ def _rank(point: PartPoint) -> tuple[datetime, str]:
 
 
 def moment(text: str, unknown: datetime) -> datetime:
-    """A stored time, or ``unknown`` where it is empty or written by another program; UTC where no zone is given."""
+    """A stored time, UTC where no zone is given; ``unknown`` where it is empty or none."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
