@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import qdrant_edge as qe
 
 from edge_app.store.base import PartPoint, SearchFilter
@@ -126,6 +127,10 @@ class Shard:
             raise StoreError(f"{folder}: expected no power cut while it was open; {advice}")
         shard = qe.EdgeShard.load(str(folder / "shard"))
         opened = cls(folder, shard, embedding_length, state.seq)
+        # Loading reads little; this touches the ids and the vectors.
+        probe = np.ones(embedding_length, np.float32)
+        if opened.count() and not opened.search(probe, 1, SearchFilter()):
+            raise StoreError(f"{folder}: expected descriptors, found none; {advice}")
         opened._write_state(opened=True)
         return opened
 

@@ -257,8 +257,9 @@ def test_two_boxes_give_a_word_on_the_same_new_part_at_once(
 
 
 def test_what_another_program_left_on_the_server_does_not_keep_the_rest_from_coming(
-    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lineside")
     points = [with_word(point, "wrong", 2) for point in make_points(6)]
     with opened(str(tmp_path)) as box, opened(url) as server:
         server.merge(points)
@@ -268,7 +269,7 @@ def test_what_another_program_left_on_the_server_does_not_keep_the_rest_from_com
         )
         report = sync(box, server)
         assert (report.pulled, report.unusable) == (5, 1)
-        assert "expected a finite raw_score" in capsys.readouterr().err
+        assert "expected a finite raw_score" in caplog.text
         assert box.count() == 5
 
 
