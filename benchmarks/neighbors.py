@@ -1,4 +1,4 @@
-"""Neighbour search at scale: Qdrant Edge, qdrant-client's local mode and FAISS flat, against exact search in NumPy.
+"""Neighbor search at scale: our store, qdrant-client's local mode and FAISS, against exact search.
 
     lineside store-export ./neighbours parts
     python benchmarks/neighbors.py --like parts/parts.jsonl --points 20000,200000,1000000
@@ -86,7 +86,7 @@ def real_descriptors(file: Path) -> Vectors:
 
 
 def batches(vectors: Vectors, first: int = 0) -> Iterator[list[PartPoint]]:
-    """Points in the order of the vectors from the first one on, with a payload as large as a real one."""
+    """Points in the order of the vectors from the first one on, with payloads as large as real."""
     random = np.random.default_rng(3)
     for start in range(first, len(vectors), BATCH):
         yield [
@@ -125,7 +125,7 @@ def exact(vectors: Vectors, queries: Vectors, category: int | None) -> list[set[
 def timed(
     search: Callable[[Vectors], set[int]], queries: Vectors, truth: list[set[int]]
 ) -> dict[str, float]:
-    """Recall at 5, median of the first searches, which read from the disk what no search has touched yet, and p50 and p95 in ms after."""
+    """Recall at 5, and times in ms: the first searches read from the disk what none has touched."""
     first, hits = [], 0
     for query, wanted in zip(queries, truth, strict=True):
         start = time.perf_counter()
@@ -198,7 +198,7 @@ def edge(vectors: Vectors, queries: Vectors, keep: Path | None = None) -> list[d
 
 
 def single_upserts(store: NeighborStore, vectors: Vectors, number: int = 100) -> dict[str, float]:
-    """Median time to store one part, as the line does it; the points are there already, so the size stays."""
+    """Median time to store one part, as the line does it; the points are there already."""
     times = []
     points = [point for batch in batches(vectors[:number]) for point in batch]
     for point in points:

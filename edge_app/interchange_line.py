@@ -133,9 +133,8 @@ def _thumbnail(folder: Path, name: str) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_THUMBNAIL_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:
-        raise LineError(
-            f"expected the thumbnail {name[:80]!r}, found {str(getattr(error, 'strerror', None) or error)[:80]}"
-        ) from error
+        reason = str(getattr(error, "strerror", None) or error)[:80]
+        raise LineError(f"expected the thumbnail {name[:80]!r}, found {reason}") from error
     if len(data) > MAX_THUMBNAIL_BYTES:
         raise LineError(
             f"expected a thumbnail of at most {MAX_THUMBNAIL_BYTES} bytes, found a larger one, "

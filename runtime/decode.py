@@ -106,5 +106,9 @@ def _sentence(problem: Exception) -> str:
     got = _GOT.match(said)
     if got is not None:
         said = f"expected {got['expected']}, found {got['found']}"
+    elif said.startswith("Expected "):
+        said = f"expected {said.removeprefix('Expected ')}, found something else"
+    else:
+        said = f"expected another value, found '{said}'"
     place = "" if at is None else at["where"]
     return f"{place}: {said}" if place else said

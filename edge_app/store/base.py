@@ -1,11 +1,9 @@
-"""What a neighbour store is: points of inspected parts, and the few things one can ask of them."""
+"""What a neighbor store holds and answers: points of inspected parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,88 +113,3 @@ class Merged:
         return Merged(
             self.added + other.added, self.words + other.words, self.unchanged + other.unchanged
         )
-
-
-class NeighborStore(Protocol):
-    """Stores descriptors of inspected parts and finds the most similar ones.
-
-    Safe to use from several threads.
-
-    A store belongs to one bundle fingerprint and one embedding length, set when it is opened;
-    points of another bundle or length are refused with a :class:`runtime.errors.StoreError` that
-    says what to do.
-    """
-
-    bundle: str
-    embedding_length: int
-
-    def upsert(self, points: Sequence[PartPoint]) -> None:
-        """Add points or replace those with the same id.
-
-        On return they are on the disk, or the server has acknowledged them.
-
-        A word that comes without its time is taken to be given now. The operator's word on a part
-        that may be there already goes through :func:`edge_app.store.give_word`, which no other
-        box's word is lost to.
-        """
-
-    def merge(self, points: Sequence[PartPoint]) -> Merged:
-        """Take over parts of another store: missing ones are added, else the newest word wins.
-
-        The rest of a part that is there stays as it is, and no time is filled in. Doing it again,
-        or late, or in another order ends in the same words. Ids must differ.
-        """
-
-    def search(
-        self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
-    ) -> list[Neighbor]:
-        """The k most similar parts by cosine similarity, best first; fewer if there are fewer."""
-
-    def get(self, point_id: str) -> PartPoint | None:
-        """One point, or None."""
-
-    def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
-        """Those of the points that are there, in any order.
-
-        Without ``full`` they lack descriptor and thumbnail.
-        """
-
-    def scroll(
-        self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
-    ) -> Iterator[list[PartPoint]]:
-        """All parts that satisfy the filter, in lists of at most ``batch``, by id.
-
-        Parts written meanwhile may or may not appear; no part appears twice. Without ``full`` they
-        lack descriptor and thumbnail, which is most of their size.
-        """
-
-    def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
-        """Remove parts; unknown ids do not matter.
-
-        With ``keep_confirmed`` those with an operator's word stay.
-        """
-
-    def count(self, where: SearchFilter | None = None) -> int:
-        """Number of stored parts."""
-
-    def optimize(self, *, wait: bool = True) -> bool:
-        """Make searching fast again after many parts were added; whether there was anything to do.
-
-        A server does this by itself.
-
-        Args:
-            wait: False to do it in the background, now and whenever it is needed: for a page, whose
-                searches are answered meanwhile.
-        """
-
-    def close(self) -> None:
-        """Flush and release."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...

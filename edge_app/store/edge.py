@@ -11,24 +11,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-import numpy as np
-import numpy.typing as npt
 
 from edge_app.records import RECORDS_FILE, Database, PartRecords
 from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
 from edge_app.store.index import INDEX_FOLDER, DescriptorIndex
-from edge_app.store.schema import (
-    checked_embedding,
-    checked_filter,
-    checked_id,
-    checked_number,
-    checked_point,
-)
+from edge_app.store.neighbor_store import NeighborStore
+from edge_app.store.schema import Checked
 from edge_app.store.takeover import old_stores, take_over
 from runtime.errors import StoreError
+from runtime.types import Embedding
 
 # Free space that writing leaves on the disk.
 RESERVE_MIB = 128
@@ -36,8 +27,8 @@ RESERVE_MIB = 128
 REBUILD_SHARE = 0.2
 
 
-class EdgeStore:
-    """A neighbor store in a folder, see :class:`edge_app.store.base.NeighborStore`.
+class EdgeStore(NeighborStore):
+    """A neighbor store in a folder: what is written survives a power cut.
 
     Args:
         folder: the store, for all bundles; created if missing.
@@ -66,9 +57,8 @@ class EdgeStore:
         durable: bool = True,
         on_close: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__(bundle, embedding_length)
         self.folder = folder
-        self.bundle = bundle
-        self.embedding_length = embedding_length
         self._reserve_mib = reserve_mib
         self._on_close = on_close
         old = [path for path, found in old_stores(folder) if found.bundle == bundle]
@@ -88,73 +78,6 @@ class EdgeStore:
             database.close()
             raise
         self._index = DescriptorIndex(self.records)
-
-    def upsert(self, points: Sequence[PartPoint]) -> None:
-        """Add points or replace those with the same id; on return they survive a power cut.
-
-        Raises:
-            StoreError: a point is unusable, or the disk is full; nothing is written then.
-        """
-        checked = [
-            checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points
-        ]
-        if checked:
-            self._check_space()
-            self.records.upsert(checked)
-
-    def merge(self, points: Sequence[PartPoint]) -> Merged:
-        """Take over parts of another store, see :meth:`edge_app.store.base.NeighborStore.merge`.
-
-        Raises:
-            StoreError: a point is unusable, or the disk is full; nothing is written then.
-        """
-        checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
-        self._check_space()
-        return self.records.merge(checked)
-
-    def search(
-        self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
-    ) -> list[Neighbor]:
-        """The k most similar parts by cosine similarity, best first; fewer if there are fewer.
-
-        Raises:
-            StoreError: the descriptor or the filter is unusable, or the store is closed.
-        """
-        vector = checked_embedding(embedding, self.embedding_length)
-        wanted, number = checked_filter(where), checked_number(k, "k")
-        found = self._index.search(vector, number, wanted)
-        if found is None:
-            return self.records.search(vector, number, wanted)
-        return self.records.neighbors(found)
-
-    def get(self, point_id: str) -> PartPoint | None:
-        """One point with its descriptor, or None."""
-        found = self.fetch([point_id])
-        return found[0] if found else None
-
-    def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
-        """Those of the points that are there, without ``full`` lacking descriptor and thumbnail."""
-        return self.records.fetch([checked_id(value) for value in point_ids], full=full)
-
-    def scroll(
-        self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
-    ) -> Iterator[list[PartPoint]]:
-        """All parts that satisfy the filter, in lists, by id."""
-        wanted, size = checked_filter(where), checked_number(batch, "batch")
-        last = ""
-        while found := self.records.page(wanted, last, size, full=full):
-            yield found
-            last = found[-1].point_id
-
-    def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
-        """Remove parts; on return they stay removed over a power cut."""
-        # No check for space: this is how one gets some.
-        wanted = [checked_id(value) for value in point_ids]
-        self.records.delete(wanted, keep_confirmed=keep_confirmed)
-
-    def count(self, where: SearchFilter | None = None) -> int:
-        """Number of stored parts that satisfy the filter, exact."""
-        return self.records.count(checked_filter(where))
 
     def optimize(self, *, wait: bool = True) -> bool:
         """Bring the index up to date, with a graph over the descriptors where there are many.
@@ -206,16 +129,36 @@ class EdgeStore:
             self._on_close()
             self._on_close = None
 
-    def __enter__(self) -> Self:
-        return self
+    def _upsert(self, checked: Sequence[Checked]) -> None:
+        if checked:
+            self._check_space()
+            self.records.upsert(checked)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _merge(self, checked: Sequence[Checked]) -> Merged:
+        self._check_space()
+        return self.records.merge(checked)
+
+    def _search(self, embedding: Embedding, k: int, where: SearchFilter) -> list[Neighbor]:
+        found = self._index.search(embedding, k, where)
+        if found is None:
+            return self.records.search(embedding, k, where)
+        return self.records.neighbors(found)
+
+    def _fetch(self, point_ids: Sequence[str], *, full: bool) -> list[PartPoint]:
+        return self.records.fetch(point_ids, full=full)
+
+    def _scroll(self, where: SearchFilter, batch: int, *, full: bool) -> Iterator[list[PartPoint]]:
+        last = ""
+        while found := self.records.page(where, last, batch, full=full):
+            yield found
+            last = found[-1].point_id
+
+    def _delete(self, point_ids: Sequence[str], *, keep_confirmed: bool) -> None:
+        # No check for space: this is how one gets some.
+        self.records.delete(point_ids, keep_confirmed=keep_confirmed)
+
+    def _count(self, where: SearchFilter) -> int:
+        return self.records.count(where)
 
     def _check_space(self) -> None:
         free_mib = shutil.disk_usage(self.folder).free >> 20

@@ -103,7 +103,7 @@ class DescriptorIndex:
     def rebuild(self) -> None:
         """Build it anew, which gives space back to the disk."""
         with self._using:
-            if self._lock.take():
+            if self._current.exists() and self._lock.take():
                 self._drop("parts were removed")
                 self.optimize(wait=True)
 

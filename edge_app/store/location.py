@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_app.store.base import NeighborStore
+from edge_app.store.neighbor_store import NeighborStore
 from runtime.errors import StoreError, require_extra
 
 MEMORY = "memory:"

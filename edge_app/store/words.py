@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from edge_app.store.base import NeighborStore, PartPoint
+from edge_app.store.base import PartPoint
 from runtime.errors import StoreError
+
+if TYPE_CHECKING:
+    from edge_app.store.neighbor_store import NeighborStore
 
 # A word is on a verdict, which another threshold would have made another one: they are kept and
 # travel together.

@@ -143,7 +143,7 @@ def test_a_damaged_old_store_stays_as_it_is(tmp_path: Path) -> None:
     old = unpacked("store-0.1.zip", tmp_path) / BUNDLE[:16]
     for file in (old / "shard").glob("segments/*/segment.json"):
         file.write_bytes(b"")
-    with pytest.raises(StoreError, match="expected to read the parts of version 0.1"):
+    with pytest.raises(StoreError, match=r"expected to read the parts of version 0\.1"):
         opened(tmp_path)
     assert (old / "store.json").exists()
 

@@ -1,4 +1,4 @@
-"""A Qdrant server's REST interface over qdrant-client's own local mode, as far as a neighbour store uses it.
+"""A Qdrant server's REST interface over qdrant-client's own local mode, as far as we use it.
 
 With QDRANT_URL a real server takes its place.
 """
@@ -126,7 +126,7 @@ def _answer(store: QdrantClient, path: str, method: str, body: Any) -> dict[str,
 
 @contextmanager
 def qdrant() -> Iterator[str]:
-    """A server's address; a stand-in's is empty at first, a real one's has no collection of ours."""
+    """A server's address; it has no collection of ours."""
     if SERVER:
         client = QdrantClient(SERVER)
         for entry in client.get_collections().collections:

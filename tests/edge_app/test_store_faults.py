@@ -1,4 +1,4 @@
-"""What goes wrong with a store in a folder: other bundles, other processes, damage, disks, kills."""
+"""What goes wrong with a store in a folder: bundles, processes, damage, disks, kills."""
 
 from __future__ import annotations
 
