@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.records.database import Database
-from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
-from edge_app.store.schema import Checked
+from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, SearchFilter
 from edge_app.store.words import WORD_FIELDS
 from runtime.errors import StoreError
 from runtime.types import Embedding

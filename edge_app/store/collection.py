@@ -9,8 +9,14 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
-from edge_app.store.base import PartPoint, SearchFilter
-from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME, Checked, point_of
+from edge_app.store.schema import (
+    INDEXED_FIELDS,
+    VECTOR_NAME,
+    Checked,
+    PartPoint,
+    SearchFilter,
+    point_of,
+)
 from edge_app.store.words import WORD_FIELDS
 from runtime.errors import StoreError
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edge_app.records import RECORDS_FILE, Database, PartRecords
-from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
+from edge_app.records.takeover import old_stores, take_over
 from edge_app.store.index import INDEX_FOLDER, DescriptorIndex
 from edge_app.store.neighbor_store import NeighborStore
-from edge_app.store.schema import Checked
-from edge_app.store.takeover import old_stores, take_over
+from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, SearchFilter
 from runtime.errors import StoreError
 from runtime.types import Embedding
 

@@ -61,7 +61,7 @@ def _fingerprint(bundle: str) -> str:
 
 def _in_folder(location: str) -> list[Held]:
     from edge_app.records import RECORDS_FILE, Database, bundles
-    from edge_app.store.takeover import old_stores
+    from edge_app.records.takeover import old_stores
 
     if "://" in location or location == "memory:" or not location.strip():
         raise StoreError(

@@ -10,9 +10,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
 from edge_app.store.schema import (
     Checked,
+    Merged,
+    Neighbor,
+    PartPoint,
+    SearchFilter,
     checked_embedding,
     checked_filter,
     checked_id,

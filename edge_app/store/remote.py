@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from qdrant_client import QdrantClient, models
 
 from edge_app.store import collection as wire
-from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
 from edge_app.store.connect import (
     TIMEOUT_S,
     CollectionMissingError,
@@ -20,7 +19,16 @@ from edge_app.store.connect import (
     server_errors,
 )
 from edge_app.store.neighbor_store import NeighborStore
-from edge_app.store.schema import VECTOR_NAME, Checked, bundle_key, point_of
+from edge_app.store.schema import (
+    VECTOR_NAME,
+    Checked,
+    Merged,
+    Neighbor,
+    PartPoint,
+    SearchFilter,
+    bundle_key,
+    point_of,
+)
 from edge_app.store.words import newer
 from runtime.errors import StoreError
 from runtime.types import Embedding

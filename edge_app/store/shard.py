@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import qdrant_edge as qe
 
-from edge_app.store.base import PartPoint, SearchFilter
-from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME
+from edge_app.store.schema import INDEXED_FIELDS, VECTOR_NAME, PartPoint, SearchFilter
 from runtime.atomic import write_json
 from runtime.decode import read_json
 from runtime.errors import StoreError

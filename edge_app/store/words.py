@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from edge_app.store.base import PartPoint
+from edge_app.store.schema import PartPoint, now
 from runtime.errors import StoreError
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ WORD_FIELDS = (
 _ATTEMPTS = 3
 _LAST = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-def now() -> str:
-    """The time as stored with a word: UTC, ISO 8601, microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") -> None:

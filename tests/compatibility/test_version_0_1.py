@@ -98,7 +98,7 @@ def test_a_store_is_taken_over_with_every_part_word_and_neighbor(
 
 _TAKER = """
 import sys
-from edge_app.store import takeover
+from edge_app.records import takeover
 from edge_app.store.edge import EdgeStore
 from pathlib import Path
 takeover._BATCH = 1

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from edge_app.store import SearchFilter, give_word, shard
-from edge_app.store.base import PartPoint
 from edge_app.store.edge import EdgeStore
+from edge_app.store.schema import PartPoint
 from tests.edge_app.points import BUNDLE, LENGTH, exact_order, make_points
 
 

@@ -17,9 +17,8 @@ from typing import Any
 import qdrant_edge as qe
 
 from edge_app.records import PartRecords
-from edge_app.store.base import PartPoint
-from edge_app.store.lock import FolderLock
-from edge_app.store.schema import VECTOR_NAME, checked_point, point_of
+from edge_app.store.index import FolderLock
+from edge_app.store.schema import VECTOR_NAME, PartPoint, checked_point, point_of
 from runtime.decode import read_json
 from runtime.errors import StoreError
 
