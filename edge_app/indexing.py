@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.store.base import NeighborStore, PartPoint
+from edge_app.store import NeighborStore, PartPoint
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import thumbnail
 from runtime.atomic import readable
@@ -74,7 +74,7 @@ def _is_mask(path: Path) -> bool:
 
 
 def defect_type_of(path: Path) -> str:
-    """Name of the defect by MVTec AD's layout: ``.../test/<defect>/x.png`` or ``.../train/good/x.png``.
+    """Name of the defect by MVTec AD's layout: ``test/<defect>/x.png`` or ``train/good/x.png``.
 
     Args:
         path: absolute path of a picture.

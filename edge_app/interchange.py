@@ -1,4 +1,4 @@
-"""A store as a file that any program can read, and back: JSON lines with the thumbnails as pictures beside them."""
+"""A store as files that any program can read, and back: JSON lines, thumbnails as pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -21,7 +21,7 @@ from edge_app.interchange_line import (
     parse_line,
 )
 from edge_app.store import Merged, NeighborStore, PartPoint
-from edge_app.store.schema import checked_id, checked_point
+from edge_app.store.schema import checked_point
 from runtime.atomic import readable
 from runtime.errors import DataError, StoreError
 
@@ -162,7 +162,9 @@ def import_parts(
     report: ImportReport | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Take over the parts of an export; those that are there stay, but for an older word. Doing it again changes nothing.
+    """Take over the parts of an export; those that are there stay, but for an older word.
+
+    Doing it again changes nothing.
 
     Args:
         source: what :func:`exporting` wrote.
@@ -187,7 +189,7 @@ def import_parts(
             if advance is not None:
                 advance(len(line))
             try:
-                point = _parsed(line, file.parent)
+                point = parse_line(line, file.parent)
                 _check_length(point, lengths)
             except LineError as error:
                 report.skipped.append((number, str(error)))
@@ -211,7 +213,7 @@ def _usual_lengths(file: Path) -> dict[str, int]:
     found: dict[str, Counter[int]] = {}
     for _, line in islice(_lines(file), SAMPLED_LINES):
         try:
-            point = _parsed(line, None)
+            point = parse_line(line)
         except LineError:
             continue
         found.setdefault(point.bundle, Counter())[point.embedding.size] += 1
@@ -232,20 +234,8 @@ def _flush(store: NeighborStore, points: dict[str, PartPoint], report: ImportRep
     points.clear()
 
 
-def _parsed(line: bytes, folder: Path | None) -> PartPoint:
-    if len(line) > MAX_LINE:
-        raise LineError(f"expected a line of at most {MAX_LINE} bytes, found a longer one")
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise LineError(f"expected UTF-8, found another byte at {error.start}") from error
-    point = parse_line(text, folder)
-    # The same id in capitals is the same part.
-    return replace(point, point_id=checked_id(point.point_id))
-
-
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Number from 1 and content, cut off shortly after the longest that is allowed; empty lines are left out."""
+    """Number from 1 and content, cut off behind the longest that is allowed; none that is empty."""
     try:
         with file.open("rb") as source:
             number = 0

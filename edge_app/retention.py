@@ -1,4 +1,4 @@
-"""Which parts a store that must not grow for ever lets go: the oldest, never one with an operator's word."""
+"""Which parts a store lets go: the oldest, never one with an operator's word."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Limits:
-    """What a store may keep of each category and bundle; None for no limit. All that are given apply.
+    """What a store may keep of each category and bundle; None for no limit. All given apply.
 
     Attributes:
         max_parts: number of parts, those with an operator's word included.
         max_days: age in days; parts whose time is unknown are not known to be old, and stay.
-        max_mib: size in MiB of descriptors and payloads; the engine's own files come on top.
+        max_mib: size in MiB of descriptors and payloads; the index comes on top.
     """
 
     max_parts: int | None = None
@@ -118,7 +118,7 @@ def prune(
     batch: int = BATCH,
     advance: Callable[[int], None] | None = None,
 ) -> PruneReport:
-    """Remove what is over the limits. Interrupted, it has removed the oldest; doing it again goes on.
+    """Remove what is over the limits. Interrupted, it has removed the oldest; again, it goes on.
 
     A part that gets an operator's word meanwhile stays, too. The disk gets its space from
     :meth:`edge_app.store.edge.EdgeStore.shrink`.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.region import Region
-from edge_app.store.base import Neighbor, NeighborStore, SearchFilter
+from edge_app.store import Neighbor, NeighborStore, SearchFilter
 from edge_app.store.schema import point_id
 from runtime.errors import ImageError
 from runtime.images.dataset import list_images
@@ -61,7 +61,7 @@ def find_neighbors(
     where: SearchFilter | None = None,
     region: Region | None = None,
 ) -> Found:
-    """Inspect a picture and find the stored parts most like it; a stored part with the same content is left out.
+    """Inspect a picture and find the stored parts most like it, the part itself left out.
 
     Args:
         inspector: the bundle on an engine.

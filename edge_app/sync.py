@@ -1,4 +1,4 @@
-"""Bringing a box's own store and a shared server together: the box works alone for days and catches up."""
+"""Bringing a box's own store and a shared server together: the box catches up."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sync(
     batch: int = BATCH,
     advance: Callable[[int], None] | None = None,
 ) -> SyncReport:
-    """Push the box's parts, pull those on which others have given a word, and let the newest word win on both sides.
+    """Push the box's parts, pull those with others' words; the newest word wins on both sides.
 
     Nothing is remembered between two runs: both sides are compared by id, without descriptors and
     thumbnails. So a run that is cut short anywhere is made good by the next, however often a
@@ -97,7 +97,7 @@ def _is_id(text: str) -> bool:
 
 
 def _usable(points: list[PartPoint], box: NeighborStore, report: SyncReport) -> list[PartPoint]:
-    """Those that the box can store; the others, of another program, must not keep the rest from coming."""
+    """Those that the box can store; another program's must not keep the rest from coming."""
     found = []
     for point in points:
         try:

@@ -1,4 +1,4 @@
-"""Small pictures that travel with a stored part, so that neighbours can be shown where the files are not."""
+"""Small pictures that travel with a stored part and are shown where the files are not."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from runtime.errors import StoreError
 
 log = logging.getLogger("lineside")
 
+# The first that adds a part only where it is missing (update mode insert_only).
+LEAST_VERSION = (1, 17)
 API_KEY_VARIABLE = "QDRANT_API_KEY"
 TIMEOUT_S = 5
 _REST_PORT = 6333
@@ -74,6 +77,26 @@ def connect(location: str, timeout_s: int = TIMEOUT_S) -> QdrantClient:
             api_key=api_key,
             timeout=timeout_s,
             check_compatibility=False,
+        )
+
+
+def check_version(client: QdrantClient, name: str) -> None:
+    """Refuse a server that does not know what we ask of it.
+
+    Args:
+        client: an open client.
+        name: the location, for the message.
+
+    Raises:
+        StoreError: it is older than :data:`LEAST_VERSION`.
+    """
+    found = str(client.info().version)
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    if numbers is None or tuple(map(int, numbers.groups())) < LEAST_VERSION:
+        least = ".".join(map(str, LEAST_VERSION))
+        raise StoreError(
+            f"{name}: expected a Qdrant server of version {least} or newer, found "
+            f"{found[:40] or 'none'}; update the server"
         )
 
 
@@ -132,8 +155,7 @@ def _refused(name: str, doing: str, error: UnexpectedResponse) -> str:
     )
     return (
         f"{name}: expected to {doing}, but the server answered {error.status_code} "
-        f"'{content.strip()[:200]}'; "
-        "check that this is a Qdrant server and that it is healthy"
+        f"'{content.strip()[:200]}'; check that this is a Qdrant server and that it is healthy"
     )
 
 
@@ -162,16 +184,16 @@ def _wrong_key(name: str, found: str) -> str:
 def _unreachable(name: str, doing: str, found: str, timeout_s: int) -> str:
     return (
         f"{name}: expected a Qdrant server to {doing} within {timeout_s} s, found '{found}'; "
-        "check the address, the "
-        "network and that the server runs, or use a folder: --store ./neighbours"
+        "check the address, the network and that the server runs, or use a folder: "
+        "--store ./neighbours"
     )
 
 
 def _not_a_location(location: str, found: str) -> str:
     return (
         "store: expected http://HOST:6333, https://HOST:6333?prefer_grpc=1 or grpc://HOST:6334, "
-        f"found {location!r} "
-        f"({found}); the API key goes into the environment variable {API_KEY_VARIABLE}"
+        f"found {location!r} ({found}); the API key goes into the environment variable "
+        f"{API_KEY_VARIABLE}"
     )
 
 

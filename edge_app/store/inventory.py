@@ -60,25 +60,30 @@ def _fingerprint(bundle: str) -> str:
 
 
 def _in_folder(location: str) -> list[Held]:
-    from edge_app.store.folder import STORE_FILE, read_store_file
+    from edge_app.records import RECORDS_FILE, Database, bundles
+    from edge_app.records.takeover import old_stores
 
     if "://" in location or location == "memory:" or not location.strip():
         raise StoreError(
             f"store: expected a folder or http://HOST:6333, found {location!r}; check the address"
         )
     root = Path(location)
-    files = (
-        [root / STORE_FILE]
-        if (root / STORE_FILE).is_file()
-        else sorted(root.glob(f"*/{STORE_FILE}"))
-    )
-    return [Held(*read_store_file(file)) for file in files]
+    found: dict[str, int] = {}
+    if (root / RECORDS_FILE).is_file():
+        database = Database(root)
+        try:
+            found = dict(bundles(database))
+        finally:
+            database.close()
+    for _, old in old_stores(root):
+        found.setdefault(old.bundle, old.embedding_length)
+    return [Held(*entry) for entry in sorted(found.items())]
 
 
 def _on_server(location: str) -> list[Held]:
     require_extra("neighbours", "qdrant_client")
+    from edge_app.store.collection import COLLECTION_PREFIX, read_collection
     from edge_app.store.connect import connect, server_errors
-    from edge_app.store.remote_collection import COLLECTION_PREFIX, read_collection
 
     client = connect(location)
     try:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_app.store.base import NeighborStore
+from edge_app.store.neighbor_store import NeighborStore
 from runtime.errors import StoreError, require_extra
 
 MEMORY = "memory:"
@@ -77,21 +77,18 @@ def open_store(
         )
     require_extra("neighbours", "qdrant_edge")
     from edge_app.store.edge import RESERVE_MIB, EdgeStore
-    from edge_app.store.folder import store_folder
 
     if location == MEMORY:
         temporary = tempfile.TemporaryDirectory(prefix="lineside-", ignore_cleanup_errors=True)
-        folder = store_folder(Path(temporary.name), bundle)
         return EdgeStore(
-            folder,
+            Path(temporary.name),
             bundle=bundle,
             embedding_length=embedding_length,
             durable=False,
             on_close=temporary.cleanup,
         )
-    folder = store_folder(Path(location), bundle)
     return EdgeStore(
-        folder,
+        Path(location),
         bundle=bundle,
         embedding_length=embedding_length,
         create=create,

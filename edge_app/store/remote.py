@@ -6,40 +6,32 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 
-from edge_app.store import remote_records as records
-from edge_app.store.base import Merged, Neighbor, PartPoint, SearchFilter
+from edge_app.store import collection as wire
 from edge_app.store.connect import (
     TIMEOUT_S,
     CollectionMissingError,
     StoreUnreachableError,
+    check_version,
     server_errors,
 )
-from edge_app.store.remote_collection import (
-    COLLECTION_PREFIX,
-    SEARCH_PARAMS,
-    check_vectors,
-    complete_indexes,
-    create_collection,
-)
+from edge_app.store.neighbor_store import NeighborStore
 from edge_app.store.schema import (
     VECTOR_NAME,
+    Checked,
+    Merged,
+    Neighbor,
+    PartPoint,
+    SearchFilter,
     bundle_key,
-    checked_embedding,
-    checked_filter,
-    checked_id,
-    checked_number,
-    checked_point,
     point_of,
 )
 from edge_app.store.words import newer
 from runtime.errors import StoreError
+from runtime.types import Embedding
 
 log = logging.getLogger("lineside")
 
@@ -48,8 +40,8 @@ Answer = TypeVar("Answer")
 _UPSERT_BATCH = 512
 
 
-class RemoteStore:
-    """A neighbour store in one collection of a server, see :class:`edge_app.store.base.NeighbourStore`.
+class RemoteStore(NeighborStore):
+    """A neighbor store in one collection of a server.
 
     Args:
         client: an open client, closed with the store; REST, gRPC or qdrant-client's own local mode.
@@ -81,10 +73,9 @@ class RemoteStore:
         timeout_s: int = TIMEOUT_S,
         later: bool = False,
     ) -> None:
-        self.bundle = bundle
-        self.embedding_length = embedding_length
+        super().__init__(bundle, embedding_length)
         self.name = name
-        self.collection = f"{COLLECTION_PREFIX}{bundle_key(bundle)}"
+        self.collection = f"{wire.COLLECTION_PREFIX}{bundle_key(bundle)}"
         self._client = client
         self._closed = False
         self._pauses_s = tuple(pauses_s)
@@ -100,46 +91,40 @@ class RemoteStore:
             client.close()
             raise
 
-    def upsert(self, points: Sequence[PartPoint]) -> None:
-        """Add points or replace those with the same id; on return the server has acknowledged them.
+    def optimize(self, *, wait: bool = True) -> bool:
+        """Nothing to do: the server builds its index by itself."""
+        return False
 
-        Raises:
-            StoreError: a point is unusable (nothing is written then), or the server cannot be
-                reached or refuses.
+    def close(self) -> None:
+        """Close the client; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._client.close()
+
+    def _upsert(self, checked: Sequence[Checked]) -> None:
+        self._send(checked, models.UpdateMode.UPSERT)
+
+    def _merge(self, checked: Sequence[Checked]) -> Merged:
+        """As :meth:`merge`; the server itself checks that a part is missing and a word is older.
+
+        So a request that arrives late or twice, or another box between reading and writing, takes
+        nothing back.
         """
-        self._check_open()
-        checked = [
-            checked_point(point, self.bundle, self.embedding_length, stamp=True) for point in points
-        ]
-        self._upsert(checked, models.UpdateMode.UPSERT)
-
-    def merge(self, points: Sequence[PartPoint]) -> Merged:
-        """Take over parts of another store, see :meth:`edge_app.store.base.NeighbourStore.merge`.
-
-        The server itself checks that a part is missing (Qdrant 1.17 and later) and a word is older,
-        so that a request that arrives late or twice, or another box between reading and writing,
-        takes nothing back.
-
-        Raises:
-            StoreError: a point is unusable (nothing is written then), or the server cannot be
-                reached or refuses.
-        """
-        checked = [checked_point(point, self.bundle, self.embedding_length) for point in points]
         there = {
             found.point_id: found
-            for found in self.fetch([entry[0] for entry in checked], full=False)
+            for found in self.fetch([identifier for identifier, _, _ in checked], full=False)
         }
         missing = [entry for entry in checked if entry[0] not in there]
         renewed = {
             identifier
-            for point, (identifier, _, _) in zip(points, checked, strict=True)
-            if identifier in there and newer(point, there[identifier])
+            for identifier, _, payload in checked
+            if identifier in there and newer(point_of(identifier, payload), there[identifier])
         }
-        self._upsert(missing, models.UpdateMode.INSERT_ONLY)
+        self._send(missing, models.UpdateMode.INSERT_ONLY)
         # Another box may have added a missing part in between, and the server then took nothing of
         # ours.
         words = [
-            records.word_operation(identifier, payload)
+            wire.word_operation(identifier, payload)
             for identifier, _, payload in checked
             if identifier in renewed or (identifier not in there and payload["confirmed_at"])
         ]
@@ -150,108 +135,59 @@ class RemoteStore:
             )
         return Merged(len(missing), len(renewed), len(checked) - len(missing) - len(renewed))
 
-    def search(
-        self, embedding: npt.NDArray[np.float32], k: int = 5, where: SearchFilter | None = None
-    ) -> list[Neighbor]:
-        """The k most similar parts by cosine similarity, best first; fewer if the store holds fewer.
-
-        Raises:
-            StoreError: the descriptor or the filter is unusable, or the server cannot be reached or
-                refuses.
-        """
-        self._check_open()
-        vector = checked_embedding(embedding, self.embedding_length)
-        wanted, limit = records.field_filter(checked_filter(where)), checked_number(k, "k")
+    def _search(self, embedding: Embedding, k: int, where: SearchFilter) -> list[Neighbor]:
         answer = self._ask(
             "search",
             lambda: self._client.query_points(
                 self.collection,
-                query=vector.tolist(),
+                query=embedding.tolist(),
                 using=VECTOR_NAME,
-                limit=limit,
-                query_filter=wanted,
+                limit=k,
+                query_filter=wire.field_filter(where),
                 with_payload=True,
-                search_params=SEARCH_PARAMS,
+                search_params=wire.SEARCH_PARAMS,
             ),
         )
         return [Neighbor(float(hit.score), point_of(hit.id, hit.payload)) for hit in answer.points]
 
-    def get(self, point_id: str) -> PartPoint | None:
-        """One point with its descriptor, or None."""
-        found = self.fetch([point_id])
-        return found[0] if found else None
-
-    def fetch(self, point_ids: Sequence[str], *, full: bool = True) -> list[PartPoint]:
-        """Those of the points that are there; without ``full`` they lack descriptor and thumbnail."""
-        self._check_open()
-        wanted = [checked_id(value) for value in point_ids]
-        if not wanted:
+    def _fetch(self, point_ids: Sequence[str], *, full: bool) -> list[PartPoint]:
+        if not point_ids:
             return []
+        chosen = wire.selection(full=full)
         found = self._ask(
-            "read",
-            lambda: self._client.retrieve(self.collection, wanted, **records.selection(full=full)),
+            "read", lambda: self._client.retrieve(self.collection, point_ids, **chosen)
         )
-        return [records.part_of(record) for record in found]
+        return [wire.part_of(record) for record in found]
 
-    def scroll(
-        self, where: SearchFilter | None = None, batch: int = 256, *, full: bool = True
-    ) -> Iterator[list[PartPoint]]:
-        """All parts that satisfy the filter, in lists, by id."""
-        wanted, size = records.field_filter(checked_filter(where)), checked_number(batch, "batch")
+    def _scroll(self, where: SearchFilter, batch: int, *, full: bool) -> Iterator[list[PartPoint]]:
+        ask = partial(
+            self._client.scroll,
+            self.collection,
+            scroll_filter=wire.field_filter(where),
+            limit=batch,
+            **wire.selection(full=full),
+        )
         start: Any = None
         while True:
-            self._check_open()
-            found, start = self._page(wanted, start, size, full=full)
+            found, start = self._ask("read", partial(ask, offset=start))
             if found:
-                yield [records.part_of(record) for record in found]
+                yield [wire.part_of(record) for record in found]
             if start is None:
                 return
 
-    def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
-        """Remove parts; on return the server has acknowledged it, and gives their space back when it sees fit."""
-        self._check_open()
-        wanted = [checked_id(value) for value in point_ids]
-        if wanted:
-            selector = records.deletion(wanted, keep_confirmed=keep_confirmed)
+    def _delete(self, point_ids: Sequence[str], *, keep_confirmed: bool) -> None:
+        if point_ids:
+            chosen = wire.deletion(list(point_ids), keep_confirmed=keep_confirmed)
             self._ask(
-                "delete parts", lambda: self._client.delete(self.collection, selector, wait=True)
+                "delete parts", lambda: self._client.delete(self.collection, chosen, wait=True)
             )
 
-    def count(self, where: SearchFilter | None = None) -> int:
-        """Number of stored parts that satisfy the filter, exact."""
-        self._check_open()
-        wanted = records.field_filter(checked_filter(where))
+    def _count(self, where: SearchFilter) -> int:
+        wanted = wire.field_filter(where)
         return self._ask(
             "count",
             lambda: self._client.count(self.collection, count_filter=wanted, exact=True).count,
         )
-
-    def optimize(self) -> bool:
-        """Nothing to do: the server builds its index by itself."""
-        return False
-
-    def close(self) -> None:
-        """Close the client; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(
-                f"{self.name}: expected an open store, found a closed one; open it again"
-            )
 
     def _prepare(self) -> None:
         # Two threads at once do the same twice, which does no harm; one that waited for the other
@@ -261,44 +197,30 @@ class RemoteStore:
             self._prepared = True
 
     def _open_collection(self) -> None:
+        check_version(self._client, self.name)
         if not self._client.collection_exists(self.collection):
             if not self._create:
                 raise StoreError(
                     f"{self.name}: expected parts indexed with bundle {self.bundle[:16]}, found "
-                    "no collection "
-                    f"{self.collection}; type: lineside index BUNDLE --images DIR --store "
-                    f"{self.name}"
+                    f"no collection {self.collection}; type: "
+                    f"lineside index BUNDLE --images DIR --store {self.name}"
                 )
-            create_collection(self._client, self.collection, self.embedding_length)
-        check_vectors(self._client, self.collection, self.embedding_length, self.name)
+            wire.create_collection(self._client, self.collection, self.embedding_length)
+        wire.check_vectors(self._client, self.collection, self.embedding_length, self.name)
         if self._create:
-            complete_indexes(self._client, self.collection)
+            wire.complete_indexes(self._client, self.collection)
 
-    def _upsert(self, checked: Sequence[records.Checked], mode: models.UpdateMode) -> None:
+    def _send(self, checked: Sequence[Checked], mode: models.UpdateMode) -> None:
+        send = partial(self._client.upsert, self.collection, wait=True, update_mode=mode)
         for start in range(0, len(checked), _UPSERT_BATCH):
-            made = records.structs(checked[start : start + _UPSERT_BATCH])
-            self._ask("store parts", partial(self._send, made, mode))
-
-    def _send(self, made: list[models.PointStruct], mode: models.UpdateMode) -> None:
-        # The default stays unsaid: a server before 1.17 does not know the field.
-        chosen = None if mode is models.UpdateMode.UPSERT else mode
-        self._client.upsert(self.collection, made, wait=True, update_mode=chosen)
-
-    def _page(
-        self, wanted: models.Filter | None, start: Any, size: int, *, full: bool
-    ) -> tuple[list[models.Record], Any]:
-        return self._ask(
-            "read",
-            lambda: self._client.scroll(
-                self.collection,
-                scroll_filter=wanted,
-                limit=size,
-                offset=start,
-                **records.selection(full=full),
-            ),
-        )
+            made = wire.structs(checked[start : start + _UPSERT_BATCH])
+            self._ask("store parts", partial(send, made))
 
     def _ask(self, doing: str, request: Callable[[], Answer]) -> Answer:
+        if self._closed:
+            raise StoreError(
+                f"{self.name}: expected an open store, found a closed one; open it again"
+            )
         self._prepare()
         try:
             return self._patiently(doing, request)

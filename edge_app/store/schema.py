@@ -1,4 +1,4 @@
-"""What both stores share: names, payload, ids, and the checks before anything is written."""
+"""What a neighbor store holds and answers, and the checks before anything is written."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.store.base import PartPoint, SearchFilter
-from edge_app.store.words import now
 from runtime.errors import StoreError
 from runtime.types import Embedding
 
-SCHEMA_VERSION = 1
 VECTOR_NAME = "defect"
 # Payload fields that filters use, with Qdrant's type of index.
 INDEXED_FIELDS: Mapping[str, str] = {
@@ -43,7 +40,116 @@ _TEXT_FIELDS = (
     "confirmed",
     "thumbnail",
     "confirmed_at",
+    "confirmed_by",
 )
+# Id, descriptor and payload of a point that may be written.
+Checked = tuple[str, Embedding, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PartPoint:
+    """One inspected part.
+
+    Attributes:
+        point_id: UUID string, deterministic from content hash and bundle, so that indexing twice
+            changes nothing.
+        embedding: float32 (D,), L2-normalised defect descriptor.
+        bundle: fingerprint of the model that made the embedding; vectors of different bundles never
+            mix.
+        category: kind of part.
+        path: where the picture is.
+        verdict: ``good``, ``anomalous`` or ``cannot_judge``, as judged when it was stored.
+        raw_score: the raw ``pred_score``.
+        normalized_score: in [0, 1], 0.5 at the threshold.
+        defect_type: name of the defect where it is known, ``"good"`` for a good part, else ``""``.
+        time: UTC, ISO 8601.
+        camera: name of the camera, or ``""``.
+        confirmed: the operator's word: ``"right"``, ``"wrong"`` or ``""`` if nobody has said
+            anything.
+        thumbnail: JPEG bytes, base64, at most some 10 kB, or ``""``.
+        confirmed_at: when the word was given or taken back, UTC, ISO 8601; ``""`` if nobody has
+            said anything, or if it was said before this field existed. Where two boxes differ, the
+            newest word wins.
+        confirmed_by: who gave the word, or ``""``.
+    """
+
+    point_id: str
+    embedding: npt.NDArray[np.float32]
+    bundle: str
+    category: str
+    path: str
+    verdict: str
+    raw_score: float
+    normalized_score: float
+    defect_type: str = ""
+    time: str = ""
+    camera: str = ""
+    confirmed: str = ""
+    thumbnail: str = ""
+    confirmed_at: str = ""
+    confirmed_by: str = ""
+
+    def payload(self) -> dict[str, Any]:
+        """Everything but id and vector, as stored."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("point_id", "embedding")
+        }
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """An earlier part that looks like the query.
+
+    Attributes:
+        similarity: cosine similarity of the descriptors, in [-1, 1].
+        point: the stored part (its ``embedding`` is empty unless asked for).
+    """
+
+    similarity: float
+    point: PartPoint
+
+
+@dataclass(frozen=True)
+class SearchFilter:
+    """What neighbours must satisfy; None means any.
+
+    Attributes:
+        category: kind of part.
+        verdict: verdict when stored.
+        confirmed_only: only parts on which the operator has given a word.
+        since: ISO 8601 UTC time, inclusive.
+        until: ISO 8601 UTC time, exclusive.
+        exclude_ids: point ids to leave out, e.g. the query itself.
+    """
+
+    category: str | None = None
+    verdict: str | None = None
+    confirmed_only: bool = False
+    since: str | None = None
+    until: str | None = None
+    exclude_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What :meth:`NeighborStore.merge` changed.
+
+    Attributes:
+        added: number of parts that the store had not.
+        words: number of parts whose operator's word was older there.
+        unchanged: number of the rest.
+    """
+
+    added: int = 0
+    words: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(
+            self.added + other.added, self.words + other.words, self.unchanged + other.unchanged
+        )
 
 
 def point_id(content: bytes, bundle: str) -> str:
@@ -83,8 +189,7 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
     if vector.shape != (length,):
         raise StoreError(
             f"descriptor: expected shape ({length},), found {vector.shape}; it comes from another "
-            "bundle: "
-            "index the pictures again with the bundle in use"
+            "bundle: index the pictures again with the bundle in use"
         )
     if not np.isfinite(vector).all():
         raise StoreError(
@@ -94,9 +199,7 @@ def checked_embedding(embedding: npt.NDArray[Any], length: int) -> Embedding:
     return vector
 
 
-def checked_point(
-    point: PartPoint, bundle: str, length: int, *, stamp: bool = False
-) -> tuple[str, Embedding, dict[str, Any]]:
+def checked_point(point: PartPoint, bundle: str, length: int, *, stamp: bool = False) -> Checked:
     """Check a point and take it apart.
 
     Args:
@@ -114,9 +217,8 @@ def checked_point(
     if point.bundle != bundle:
         raise StoreError(
             f"{point.path}: expected a part inspected with bundle {bundle[:16]}, found one of "
-            f"{point.bundle[:16]}; "
-            "descriptors of different bundles cannot be compared: index it again with the bundle "
-            "in use"
+            f"{point.bundle[:16]}; descriptors of different bundles cannot be compared: index it "
+            "again with the bundle in use"
         )
     for name in ("raw_score", "normalized_score"):
         if not math.isfinite(getattr(point, name)):
@@ -150,7 +252,7 @@ def checked_id(value: str) -> str:
 
 
 def utc_time(value: str) -> str:
-    """Bring an ISO 8601 time to the one form that is stored, UTC; without an offset it is taken for UTC.
+    """Bring an ISO 8601 time to the one form that is stored, UTC; UTC where no zone is given.
 
     Raises:
         StoreError: not ISO 8601.
@@ -163,6 +265,11 @@ def utc_time(value: str) -> str:
             f"time: expected ISO 8601 such as 2025-01-31T08:00:00+00:00, found {value!r}"
         ) from error
     return found.isoformat()
+
+
+def now() -> str:
+    """The time as stored with a word: UTC, ISO 8601, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def checked_word(word: str) -> str:

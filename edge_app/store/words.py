@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from edge_app.store.base import NeighborStore, PartPoint
+from edge_app.store.schema import PartPoint, now
 from runtime.errors import StoreError
+
+if TYPE_CHECKING:
+    from edge_app.store.neighbor_store import NeighborStore
 
 # A word is on a verdict, which another threshold would have made another one: they are kept and
 # travel together.
-WORD_FIELDS = ("confirmed", "confirmed_at", "verdict", "raw_score", "normalized_score")
+WORD_FIELDS = (
+    "confirmed",
+    "confirmed_at",
+    "confirmed_by",
+    "verdict",
+    "raw_score",
+    "normalized_score",
+)
 _ATTEMPTS = 3
 _LAST = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def now() -> str:
-    """The time as stored with a word: UTC, ISO 8601, microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def give_word(store: NeighborStore, point: PartPoint, word: str) -> None:
-    """Store the operator's word on a part and the verdict that it is on, and the part itself where it is missing.
+def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") -> None:
+    """Store the operator's word on a part, on its verdict; and the part itself where it is missing.
 
     Safe while other boxes write to the same store: the newest word on a part wins.
 
@@ -30,13 +36,17 @@ def give_word(store: NeighborStore, point: PartPoint, word: str) -> None:
         store: an open store.
         point: the part as the operator saw it.
         word: ``right``, ``wrong``, or ``""`` to take a word back.
+        who: the operator's name, or ``""``.
 
     Raises:
         StoreError: an unknown word, an unusable part, or the store cannot be read or written.
     """
     stored = store.fetch([point.point_id], full=False)
     said = replace(
-        point, confirmed=word, confirmed_at=after(stored[0].confirmed_at if stored else "")
+        point,
+        confirmed=word,
+        confirmed_at=after(stored[0].confirmed_at if stored else ""),
+        confirmed_by=who,
     )
     for _ in range(_ATTEMPTS):
         store.merge([said])
@@ -51,7 +61,7 @@ def give_word(store: NeighborStore, point: PartPoint, word: str) -> None:
 
 
 def after(earlier: str) -> str:
-    """A time for a word that replaces another: now, and later than the other even if this box's clock is slow.
+    """A time for a word that replaces another: now, but later even if this box's clock is slow.
 
     Args:
         earlier: ``confirmed_at`` of the word that is replaced, or ``""``.
@@ -82,7 +92,7 @@ def _rank(point: PartPoint) -> tuple[datetime, str]:
 
 
 def moment(text: str, unknown: datetime) -> datetime:
-    """A stored time, or ``unknown`` where it is empty or written by another program; UTC where no zone is given."""
+    """A stored time, UTC where no zone is given; ``unknown`` where it is empty or none."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

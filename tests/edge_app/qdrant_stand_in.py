@@ -1,4 +1,4 @@
-"""A Qdrant server's REST interface over qdrant-client's own local mode, as far as a neighbour store uses it.
+"""A Qdrant server's REST interface over qdrant-client's own local mode, as far as we use it.
 
 With QDRANT_URL a real server takes its place.
 """
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from qdrant_client import QdrantClient, models
 
 SERVER = os.environ.get("QDRANT_URL", "")
+VERSION = "1.17.0"
 
 
 def _collection(client: QdrantClient, method: str, name: str, body: Any) -> Any:
@@ -112,9 +113,20 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
+def _answer(store: QdrantClient, path: str, method: str, body: Any) -> dict[str, Any]:
+    if path == "/":
+        return {"title": "qdrant - vector search engine", "version": VERSION}
+    found = re.fullmatch(r"/collections/([^/]+)(.*)", path)
+    if found is None:
+        result: Any = store.get_collections()
+    else:
+        result = ROUTES[found[2]](store, method, found[1], body)
+    return {"result": _plain(result), "status": "ok", "time": 0.0}
+
+
 @contextmanager
 def qdrant() -> Iterator[str]:
-    """A server's address; a stand-in's is empty at first, a real one's has no collection of ours."""
+    """A server's address; it has no collection of ours."""
     if SERVER:
         client = QdrantClient(SERVER)
         for entry in client.get_collections().collections:
@@ -131,14 +143,9 @@ def qdrant() -> Iterator[str]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
             path = urlsplit(self.path).path
-            found = re.fullmatch(r"/collections/([^/]+)(.*)", path)
             with lock:
                 try:
-                    if found is None:
-                        result: Any = store.get_collections()
-                    else:
-                        result = ROUTES[found[2]](store, self.command, found[1], body)
-                    status, answer = 200, {"result": _plain(result), "status": "ok", "time": 0.0}
+                    status, answer = 200, _answer(store, path, self.command, body)
                 except Exception as error:
                     # As the local mode says it of a collection.
                     status, answer = (

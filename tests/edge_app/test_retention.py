@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.commands.prune import command as prune_command
 from edge_app.retention import Entry, Limits, choose, prune
 from edge_app.store import NeighborStore, PartPoint, give_word, open_store
 from edge_app.store.edge import EdgeStore
-from edge_app.store.edge_rewrite import size_bytes
-from runtime.errors import StoreError
+from tests.cli import lineside
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
 
 NOW = datetime(2025, 2, 1, tzinfo=UTC)
@@ -168,10 +160,8 @@ def test_a_word_given_while_it_prunes_counts(location: str) -> None:
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(prune_command, list(arguments))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
+    done = lineside("prune", *arguments)
+    return done.returncode, done.stdout
 
 
 def test_command(location: str) -> None:
@@ -192,20 +182,21 @@ def test_command(location: str) -> None:
 
 
 def test_no_limit_is_a_usage_error_and_no_store_a_line(tmp_path: Path) -> None:
-    assert run(str(tmp_path))[0] == click.UsageError.exit_code
-    with pytest.raises(StoreError, match="expected a store with parts of any bundle, found none"):
-        run(str(tmp_path), "--max-parts", "3")
+    assert run(str(tmp_path))[0] == 2
+    assert (
+        "expected a store with parts of any bundle, found none"
+        in lineside("prune", str(tmp_path), "--max-parts", "3").line()
+    )
 
 
-def test_a_folder_that_is_open_elsewhere_says_who_has_it(tmp_path: Path) -> None:
+def test_a_folder_that_is_open_elsewhere_is_pruned_all_the_same(tmp_path: Path) -> None:
+    points = make_points(5)
     with opened(str(tmp_path)) as store:
-        store.upsert(make_points(5))
-        with pytest.raises(
-            StoreError,
-            match="expected a store that nobody has open, found it held by this very process",
-        ):
-            run(str(tmp_path), "--max-parts", "3")
-        assert store.count() == 5
+        store.upsert(points)
+        assert len(store.search(points[0].embedding, 5)) == 5
+        assert run(str(tmp_path), "--max-parts", "1")[0] == 0
+        assert store.count() == 2
+        assert len(store.search(points[0].embedding, 5)) == 2
 
 
 def heavy(number: int) -> list[PartPoint]:
@@ -225,21 +216,19 @@ def disk_path() -> Iterator[Path]:
 
 def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> None:
     points = heavy(1500)
-    folder = disk_path / BUNDLE[:16]
-    with EdgeStore(folder, bundle=BUNDLE, embedding_length=LENGTH, durable=False) as store:
+    with EdgeStore(disk_path, bundle=BUNDLE, embedding_length=LENGTH, durable=False) as store:
         for start in range(0, 1500, 250):
             store.upsert(points[start : start + 250])
         give_word(store, points[1400], "wrong")
-    before = size_bytes(folder)
-    assert before > 1500 * 8000
+        before = store.disk_bytes()
+    assert before > 1500 * 6000
     found = json.loads(run(str(disk_path), "--max-parts", "100", "--json")[1])
-    after = size_bytes(folder)
+    with EdgeStore(disk_path, bundle=BUNDLE, embedding_length=LENGTH) as store:
+        after = store.disk_bytes()
     assert (found["removed"], found["kept"]) == (1400, 100)
     assert after < before / 4
-    assert found["freed_mib"] == pytest.approx((before - after) / 2**20, abs=1)
-    assert sorted(path.name for path in folder.iterdir()) == ["lock", "shard", "store.json"]
+    assert found["freed_mib"] > 6
     for _ in range(2):
-        # The engine must take changes to old parts, and keep them: see edge_rewrite.
         with opened(str(disk_path)) as store:
             for point in (*points[:99], points[1400]):
                 kept = store.get(point.point_id)
@@ -261,96 +250,6 @@ def test_the_disk_gets_its_space_back_and_the_store_goes_on(disk_path: Path) -> 
         assert store.count() == 99
 
 
-def test_a_little_is_left_to_the_engine(tmp_path: Path) -> None:
-    with opened(str(tmp_path)) as store:
-        store.upsert(dated(50, category="tile"))
-    inode = (tmp_path / BUNDLE[:16] / "shard").stat().st_ino
-    run(str(tmp_path), "--max-parts", "45")
-    assert (tmp_path / BUNDLE[:16] / "shard").stat().st_ino == inode
-    run(str(tmp_path), "--max-parts", "20")
-    assert (tmp_path / BUNDLE[:16] / "shard").stat().st_ino != inode
-    with opened(str(tmp_path)) as store:
-        assert store.count() == 20
-
-
-@pytest.mark.parametrize(
-    "state", ["while it copies", "after the old one went", "before the old one was removed"]
-)
-def test_a_crash_while_the_shard_is_exchanged(tmp_path: Path, state: str) -> None:
-    folder = tmp_path / BUNDLE[:16]
-    with opened(str(tmp_path)) as store:
-        store.upsert(make_points(12))
-    shard, building, replaced = (
-        folder / name for name in ("shard", "shard.rewriting", "shard.replaced")
-    )
-    if state == "while it copies":
-        building.mkdir()
-        (building / "half").write_bytes(b"x")
-    elif state == "after the old one went":
-        shutil.copytree(shard, building)
-        shard.rename(replaced)
-    else:
-        shutil.copytree(shard, replaced)
-    with opened(str(tmp_path)) as store:
-        assert store.count() == 12
-        give_word(store, make_points(1)[0], "wrong")
-    assert sorted(path.name for path in folder.iterdir()) == ["lock", "shard", "store.json"]
-
-
-_PRUNER = """
-import os, sys
-from pathlib import Path
-folder, at = sys.argv[1], int(sys.argv[2])
-rename, seen = Path.rename, []
-def dying(self, target):
-    done = rename(self, target)
-    seen.append(self.name)
-    if len(seen) == at:
-        os._exit(9)
-    return done
-Path.rename = dying
-from runtime.cli import main
-sys.argv = ["lineside", "prune", folder, "--max-parts", "5"]
-main()
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("at", ["1", "2"])
-def test_killed_between_two_renames(tmp_path: Path, at: str) -> None:
-    with opened(str(tmp_path)) as store:
-        store.upsert(dated(40, category="tile"))
-    done = subprocess.run(
-        [sys.executable, "-c", _PRUNER, str(tmp_path), at],
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 9
-    with opened(str(tmp_path)) as store:
-        assert ids(store) == {point.point_id for point in dated(40)[:5]}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
-def test_a_lost_log_makes_no_later_change_vanish(tmp_path: Path) -> None:
-    """Under a new log the engine ignores changes to older points, unless the shard is written anew."""
-    points = make_points(30)
-    with opened(str(tmp_path)) as store:
-        store.upsert(points)
-    folder = tmp_path / BUNDLE[:16]
-    for file in (folder / "shard" / "wal").iterdir():
-        file.write_bytes(b"\x13" * 4096)
-    with opened(str(tmp_path)) as store:
-        assert store.count() == 30
-        give_word(store, points[0], "wrong")
-        store.delete([points[1].point_id])
-    with opened(str(tmp_path)) as store:
-        found = store.get(points[0].point_id)
-        assert found is not None
-        assert found.confirmed == "wrong"
-        assert store.count() == 29
-    assert not (folder / "shard.renumber").exists()
-
-
 def test_a_limit_before_the_calendar_removes_nothing():
     old = [Entry("a", "0001-01-01T00:00:00+00:00", confirmed=False)]
     assert choose(old, Limits(max_days=800_000.0), NOW) == []
@@ -359,6 +258,6 @@ def test_a_limit_before_the_calendar_removes_nothing():
 
 @pytest.mark.parametrize("option", ["--max-days", "--max-mib"])
 def test_a_limit_that_is_no_number_is_refused(option, tmp_path):
-    done = CliRunner().invoke(prune_command, [str(tmp_path), option, "nan"])
-    assert done.exit_code == 2
+    done = lineside("prune", tmp_path, option, "nan")
+    assert done.returncode == 2
     assert "expected numbers" in done.stderr

@@ -1,4 +1,4 @@
-"""One contract, every implementation: folder, memory, qdrant-client's local mode, and a server if there is one."""
+"""One contract for every kind of store: folder, memory, qdrant-client's local mode, server."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -27,7 +28,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
-    """An HTTP server that gives every request the same answer; yields its address and the API keys it was shown."""
+    """An HTTP server with one answer to everything; yields its address and the keys it was shown."""
     keys: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -121,14 +122,23 @@ def test_server_that_is_no_healthy_qdrant(status: int, body: bytes) -> None:
         assert location in one_line(error)
 
 
+@pytest.mark.parametrize("version", ["1.16.3", "0.11.0", "", "next"])
+def test_a_server_that_is_too_old_is_refused(version: str) -> None:
+    body = json.dumps({"title": "qdrant", "version": version}).encode()
+    with answering(200, body) as (location, _), pytest.raises(StoreError) as error:
+        open_at(location)
+    assert f"of version 1.17 or newer, found {version or 'none'}; update" in one_line(error)
+
+
 def test_key_over_plain_http_is_pointed_out(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lineside")
     monkeypatch.setenv(API_KEY_VARIABLE, "secret-key")
     connect("http://box.example:6333").close()
     connect("http://localhost:6333").close()
     connect("https://box.example:6333").close()
-    message = capfd.readouterr().err
+    message = caplog.text
     assert message.count("travels unencrypted") == 1
     assert "secret-key" not in message
 

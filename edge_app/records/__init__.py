@@ -1,0 +1,16 @@
+"""What a box knows about its parts, in SQLite: parts, operators' words, events."""
+
+from edge_app.records.database import RECORDS_FILE, Database
+from edge_app.records.events import Event, add_event, events
+from edge_app.records.parts import PartRecords, Word, bundles
+
+__all__ = [
+    "RECORDS_FILE",
+    "Database",
+    "Event",
+    "PartRecords",
+    "Word",
+    "add_event",
+    "bundles",
+    "events",
+]
