@@ -54,7 +54,9 @@ def test_short_and_quiet_work_is_silent(capsys):
     assert capsys.readouterr().err == "wanted [all of it]\n"
 
 
-def test_a_service_gets_one_json_object_a_line(capsys):
+def test_a_service_gets_one_json_object_a_line(capsys, monkeypatch):
+    # What pytest captures of the log it sends from process to process, as UTF-8.
+    monkeypatch.setattr(log, "propagate", False)
     with console.shown(log_format="json"):
         log.warning("a lone \udcff byte", extra={"fields": {"camera": 0}})
     said = json.loads(capsys.readouterr().err)
