@@ -1,4 +1,4 @@
-"""The fast selection against plain greedy in float64 numpy, scikit-learn and anomalib's KCenterGreedy."""
+"""The fast selection against plain greedy, scikit-learn and anomalib's KCenterGreedy."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ TOLERANCE = 1.02
 
 
 def brute_force(points: np.ndarray, n_select: int, first: int) -> tuple[list[int], float]:
-    """Plain greedy from the definition, with differences instead of products: indices and final radius."""
+    """Plain greedy from the definition, with differences: indices and final radius."""
     points = points.astype(np.float64)
     chosen = [first]
     nearest = np.linalg.norm(points - points[first], axis=1)
@@ -29,7 +29,7 @@ def brute_force(points: np.ndarray, n_select: int, first: int) -> tuple[list[int
 def assert_every_pick_is_farthest(
     points: np.ndarray, chosen: list[int], tolerance: float = TOLERANCE, given: int = 1
 ) -> None:
-    """Each pick after the given ones must be as far as any patch was then, but for rounding, whatever way ties are broken."""
+    """Each pick after the given ones must be as far as any patch was then, but for rounding."""
     points = points.astype(np.float64)
     nearest = np.linalg.norm(points - points[chosen[0]], axis=1)
     for step, pick in enumerate(chosen[1:], 1):

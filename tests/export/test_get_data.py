@@ -1,4 +1,4 @@
-"""Fetching a data set through anomalib's downloader, from a server of our own with a small archive."""
+"""Fetching a data set through anomalib's downloader, from a server of our own."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def by_hand(direction: np.ndarray, score: float, good_scores: tuple[float, float
 def test_patchcore_descriptor_is_the_mean_difference_to_the_nearest_prototypes(
     extractor, images, good_scores
 ):
-    """Written out by hand in numpy; the scores of good parts lie far below, around and far above the image's."""
+    """By hand in numpy; good parts score far below, around and far above the image."""
     normalization = normalization_of("tf_efficientnet_lite0")
     bank = torch.randn(50, 152, generator=torch.Generator().manual_seed(3))
     graph = PatchCoreGraph(extractor, LAYERS, bank, normalization, 9, good_scores).eval()

@@ -115,7 +115,7 @@ def test_the_bundle_promises_what_was_found_before_and_knows_what_was_learned(
 def test_learned_parts_prove_nothing_as_they_are(
     learned: Trained, category: Category, photographs: Photographs, tmp_path: Path
 ) -> None:
-    """Without test parts the certificate has learned ones only; their patches lie on prototypes unless they are mirrored."""
+    """Without test parts there are learned ones only, whose patches lie on prototypes."""
     alone = replace(category, test=())
     write_bundle(Work(RECIPE, alone, photographs, learned, 0), tmp_path / "bundle", "tile")
     with Bundle.open(tmp_path / "bundle") as bundle:

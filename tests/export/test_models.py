@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,8 +97,6 @@ def test_the_models_that_ship_are_found_by_name(name: str) -> None:
 
 @pytest.mark.slow
 def test_the_options_of_training_need_no_torch() -> None:
-    script = "import sys; from tests.cli import lineside; lineside('train', '--help'); assert 'torch' not in sys.modules"
-    import subprocess
-    import sys
-
+    asked = "from tests.cli import lineside; lineside('train', '--help')"
+    script = f"import sys; {asked}; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

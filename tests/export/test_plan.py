@@ -1,4 +1,4 @@
-"""The planner: its choice against brute force, nested banks against fresh trainings, and the command as a whole."""
+"""The planner: its choice against brute force, nested banks, and the command as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The projection against principal components by scikit-learn and by hand, on features with a known spread."""
+"""The projection against principal components by scikit-learn and by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYERS = ("fine", "coarse")
 
 @pytest.fixture(scope="module")
 def pooled() -> dict[str, torch.Tensor]:
-    """Two layers, the coarse one a hundred times stronger; correlated channels, a mean far from zero."""
+    """Two layers, the coarse one a hundred times stronger, with a mean far from zero."""
     generator = torch.Generator().manual_seed(0)
 
     def maps(channels: int, side: int, strength: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Procedural parts: the same seed gives the same pictures, masks sit on what was changed, the layout is MVTec AD's."""
+"""Procedural parts: the same seed, the same pictures; masks sit on what was changed."""
 
 from __future__ import annotations
 

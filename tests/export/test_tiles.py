@@ -1,4 +1,4 @@
-"""Tiling: every place is seen once, by a tile that is not at its own border, and anomalib's own tiler says the same."""
+"""Every place is seen once, by a tile that is not at its border, as by anomalib's tiler."""
 
 from __future__ import annotations
 

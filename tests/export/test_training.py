@@ -1,4 +1,4 @@
-"""Training and export as a whole: parity with anomalib's Engine, seeds, few images, bad input, interruption."""
+"""Training and export as a whole: parity, seeds, few images, bad input, interruption."""
 
 from __future__ import annotations
 

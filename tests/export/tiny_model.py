@@ -1,4 +1,4 @@
-"""A model of a few lines, to show what one needs: how far every pixel is from the mean of good parts, in deviations."""
+"""A model of a few lines: how far every pixel is from the mean of good parts."""
 
 from __future__ import annotations
 
