@@ -1,1 +1,1 @@
-"""Side-by-side measurements; every performance figure in the docs names the script here that makes it."""
+"""Side-by-side measurements: every figure of speed in the docs comes from a script here."""

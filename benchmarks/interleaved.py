@@ -1,4 +1,4 @@
-"""Fair timing on a noisy machine: contestants take turns (A B C A B C ...), medians and ratios of one process run."""
+"""Fair timing on a noisy machine: contestants take turns, medians and ratios of one run."""
 
 from __future__ import annotations
 

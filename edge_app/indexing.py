@@ -59,7 +59,8 @@ def find_parts(folder: Path) -> list[Part]:
         DataError: the folder is missing or holds no picture of a part.
     """
     inside = folder.absolute()
-    parts = [Part(path, defect_type_of(path)) for path in list_images(inside) if not _is_mask(path)]
+    pictures = [path for path in list_images(inside) if not _is_mask(path, inside)]
+    parts = [Part(path, defect_type_of(path)) for path in pictures]
     if not parts:
         raise DataError(
             f"{folder}: expected pictures of parts, found masks only; give the category's folder "
@@ -68,9 +69,10 @@ def find_parts(folder: Path) -> list[Part]:
     return parts
 
 
-def _is_mask(path: Path) -> bool:
+def _is_mask(path: Path, folder: Path) -> bool:
     # Not any folder above: a whole data set may lie in one of that name.
-    return _MASK_FOLDER in (path.parent.name, path.parent.parent.name)
+    below = path.relative_to(folder.parent).parts[:-1]
+    return _MASK_FOLDER in (*below, path.parent.parent.name)
 
 
 def defect_type_of(path: Path) -> str:

@@ -20,7 +20,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from export.models import families, family_of
 from export.models.settings import Recipe
-from runtime.decode import convert
 from runtime.errors import TrainingError
 
 
@@ -76,6 +75,9 @@ def field_names(model: str) -> list[str]:
 def _typed(path: Path, name: str, value: Any, kind: Any) -> Any:
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     is_path = Path in get_args(kind)
+    # NumPy comes with it, and the help needs none.
+    from runtime.decode import convert
+
     typed = convert(
         value,
         str if is_path else kind,

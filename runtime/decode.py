@@ -151,7 +151,7 @@ def _compare(raw: Any, value: Any, where: str, known_only: bool, complete: bool)
                 f"{place}expected {', '.join(names)} alone, found also {', '.join(unknown)}"
             )
         if complete and missing:
-            raise ValueError(f"{place}the field '{min(missing)}' is missing")
+            raise ValueError(f"{place}expected the field '{min(missing)}', found none")
         known = [name for name in names if name in raw]
         inner = [(f"{where}.{name}", raw[name], getattr(value, name)) for name in known]
     else:
@@ -165,9 +165,13 @@ def _sentence(problem: Exception) -> str:
     text = str(problem)
     at = _AT.search(text)
     said = text if at is None else text[: at.start()]
-    said = said.replace(", got ", ", found ").replace("Object missing required", "missing the")
+    said = said.replace(", got ", ", found ")
     said = re.sub(r"^Invalid enum value (.*)$", r"expected a known value, found \1", said)
-    said = re.sub(r"^missing the field `(.*)`$", r"the field '\1' is missing", said)
+    for pattern, ours in (
+        (r"^Object missing required field `(.*)`$", r"expected the field '\1', found none"),
+        (r"^Object contains unknown field `(.*)`$", r"expected no field '\1', found one"),
+    ):
+        said = re.sub(pattern, ours, said)
     said = re.sub(r"`([^`]*)`", lambda found: _in_words(found[1]), said)
     said = re.sub(r"^Expected", "expected", said).replace(f"{PLAUSIBLE:.1f}", f"{PLAUSIBLE:g}")
     place = "" if at is None else at["where"].replace("[...]", "[one of its entries]")

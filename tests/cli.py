@@ -1,4 +1,4 @@
-"""The command line as a user meets it, without the second that an interpreter takes to start: by exit code, stdout and stderr."""
+"""The command line as a user meets it: by exit code, stdout and stderr, in this process."""
 
 from __future__ import annotations
 

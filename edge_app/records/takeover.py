@@ -34,12 +34,10 @@ class OldStore:
     """What ``store.json`` says.
 
     Attributes:
-        schema_version: 1.
         bundle: fingerprint of the model.
         embedding_length: length of its descriptors.
     """
 
-    schema_version: int
     bundle: str
     embedding_length: int
 

@@ -151,8 +151,8 @@ def test_a_damaged_old_store_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "expected JSON"),
-        ("[]", "expected object, found array"),
+        ("{", "expected readable JSON"),
+        ("[]", "expected schema version 1"),
         ('{"schema_version": 2}', "pip install --upgrade"),
         ('{"schema_version": 1}', "bundle"),
     ],

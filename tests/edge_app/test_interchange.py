@@ -152,8 +152,8 @@ def test_bad_lines_are_named_and_the_others_come_in(tmp_path: Path) -> None:
     assert found["added"] == 4
     assert found["unchanged"] == 1
     for number, words in {
-        2: "expected JSON",
-        5: "expected JSON",
+        2: "expected readable JSON",
+        5: "expected readable JSON",
         6: "length 24",
         7: "at most",
         10: "none.jpg",
@@ -167,22 +167,22 @@ def test_bad_lines_are_named_and_the_others_come_in(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"id": "7"}, "UUID"),
-        ({"id": 7}, "id: expected str, found int"),
-        ({"embedding": []}, "embedding: expected array of length >= 1"),
-        ({"embedding": "x"}, "embedding: expected array, found str"),
-        ({"embedding": [1, True]}, "expected float, found bool"),
-        ({"embedding": [1, None]}, "expected float, found null"),
+        ({"id": 7}, "id: expected text, found a whole number"),
+        ({"embedding": []}, "embedding: expected a list of length >= 1"),
+        ({"embedding": "x"}, "embedding: expected a list, found text"),
+        ({"embedding": [1, True]}, "expected a number, found true or false"),
+        ({"embedding": [1, None]}, "expected a number, found null"),
         ({"embedding": [1e300]}, "finite"),
         ({"embedding": [10**400]}, "out of range"),
-        ({"raw_score": float("nan")}, "expected JSON"),
-        ({"normalized_score": "0.5"}, "normalized_score: expected float, found str"),
+        ({"raw_score": float("nan")}, "expected readable JSON"),
+        ({"normalized_score": "0.5"}, "normalized_score: expected a number, found text"),
         ({"time": "yesterday"}, "ISO 8601"),
         ({"time": "0001-01-01T00:00:00+14:00"}, "ISO 8601"),
         ({"confirmed": "maybe"}, "'right', 'wrong'"),
         ({"confirmed_at": "soon"}, "ISO 8601"),
-        ({"bundle": ""}, "bundle: expected str of length >= 1"),
-        ({"category": None}, "category: expected str, found null"),
-        ({"path": "\ud800"}, "expected JSON"),
+        ({"bundle": ""}, "bundle: expected text of length >= 1"),
+        ({"category": None}, "category: expected text, found null"),
+        ({"path": "\ud800"}, "expected readable JSON"),
         ({"confirm": "right"}, "unknown field confirm"),
         ({"thumbnail": "../secret.jpg"}, "below the file's folder"),
         ({"thumbnail": "/etc/hostname"}, "below the file's folder"),
@@ -211,7 +211,7 @@ def test_what_a_line_must_be(tmp_path: Path, change: dict[str, Any], message: st
 def test_fields_that_must_be_there(name: str) -> None:
     value = json.loads(format_line(make_points(1)[0], ""))
     del value[name]
-    with pytest.raises(LineError, match=f"missing required field {name}"):
+    with pytest.raises(LineError, match=f"expected the field '{name}'"):
         parse_line(json.dumps(value))
 
 

@@ -260,4 +260,4 @@ def test_a_limit_before_the_calendar_removes_nothing():
 def test_a_limit_that_is_no_number_is_refused(option, tmp_path):
     done = lineside("prune", tmp_path, option, "nan")
     assert done.returncode == 2
-    assert "expected numbers" in done.stderr
+    assert "expected a finite number" in done.stderr

@@ -28,7 +28,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
-    """An HTTP server with one answer to everything; yields its address and the keys it was shown."""
+    """An HTTP server with one answer to everything; yields its address and the keys shown."""
     keys: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
