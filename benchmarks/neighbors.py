@@ -38,7 +38,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_app.store import NeighborStore, PartPoint, SearchFilter
-from edge_app.store.index import FEW
+from edge_app.store.edge_index import FEW
 
 Vectors = npt.NDArray[np.float32]
 CATEGORIES = ("tile", "leather", "grid", "bottle")

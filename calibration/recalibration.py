@@ -19,7 +19,6 @@ from calibration.labeled import Costs, labeled_threshold
 from calibration.scoring import Pictures, Scored, learned_digests, score_pictures
 from calibration.threshold_rules import Promise, promise
 from calibration.thresholds_file import DAMAGED, require_folder, save
-from calibration.variants import choose_variants
 from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds
@@ -156,7 +155,7 @@ def recalibrate(path: Path, request: Request) -> Calibration:
             request = dataclasses.replace(request, bad=None)
     with Bundle.open(path) as bundle:
         recorded = _recorded(bundle)
-        chosen = choose_variants(bundle.manifest, request.engine, request.precision)
+        chosen = bundle.manifest.variants_matching(request.engine, request.precision)
         good, bad = _score(bundle, request, chosen)
         check_good(request.good, good, recorded, force=request.force)
         outcomes = tuple(_one(key, good, bad, request, recorded) for key in good.scores)
@@ -174,9 +173,8 @@ def _refuse_before_int8(bundle: Bundle, request: Request) -> None:
     """Refuse, with fp32 alone, what the calibration would refuse once the variant is added."""
     manifest = bundle.manifest
     others = tuple(one for one in manifest.variants if one.key != INT8.key)
-    choose_variants(
-        dataclasses.replace(manifest, variants=(*others, INT8)), request.engine, request.precision
-    )
+    with_int8 = dataclasses.replace(manifest, variants=(*others, INT8))
+    with_int8.variants_matching(request.engine, request.precision)
     # Of a damaged file, whose repair is a calibration without a new variant.
     recorded = bundle.thresholds()
     good, _ = _score(bundle, request, [one for one in others if one.precision == "fp32"])

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from calibration.variants import choose_variants
 from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle
 from runtime.bundle.thresholds import (
     THRESHOLDS_FILE,
@@ -74,7 +73,7 @@ def thresholds_of(
     if changes:
         require_folder(path)
     with Bundle.open(path) as bundle:
-        keys = [one.key for one in choose_variants(bundle.manifest, engine, precision)]
+        keys = [one.key for one in bundle.manifest.variants_matching(engine, precision)]
         thresholds = bundle.thresholds()
         if action == "rollback":
             thresholds = _rolled_back(thresholds, keys)

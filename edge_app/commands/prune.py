@@ -42,9 +42,7 @@ def command(
     """Remove the oldest parts until STORE keeps to the limits, and give the disk their space.
 
     The limits are for each category of each bundle. Parts with an operator's word always stay,
-    whatever the limit. STORE is a folder or a server's address. A folder can be open in one process
-    only: stop the page or other commands that have it open first. A server goes on answering
-    meanwhile.
+    whatever the limit. STORE is a folder or a server's address; what has it open goes on meanwhile.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from runtime.options import engine_options, json_option, store_option
 
 if TYPE_CHECKING:
     from edge_app.region import Region
-    from edge_app.search import Found
+    from edge_app.similar import Found
     from edge_app.store import SearchFilter
     from runtime.errors import ImageError
 
@@ -121,7 +121,7 @@ def search_pictures(
         StoreError: there is no such store, or it cannot be read.
     """
     from edge_app.line import open_memory
-    from edge_app.search import find_neighbors, pictures
+    from edge_app.similar import find_neighbors, pictures
     from runtime.errors import ImageError
     from runtime.inspector import Inspector
 

@@ -12,7 +12,7 @@ import click
 from runtime.options import json_option
 
 if TYPE_CHECKING:
-    from edge_app.sync import SyncReport
+    from edge_app.catching_up import SyncReport
 
 
 @click.command()
@@ -35,7 +35,7 @@ def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
     Example:
       lineside sync ./neighbours http://10.0.0.5:6333
     """
-    from edge_app.sync import SyncReport
+    from edge_app.catching_up import SyncReport
     from runtime.console import emit_json, say
     from runtime.errors import StoreError
 
@@ -60,7 +60,7 @@ def command(store: str, url: str, bundle: str | None, as_json: bool) -> None:
 
 
 def _summary(store: str, url: str, done: dict[str, SyncReport]) -> str:
-    from edge_app.sync import SyncReport
+    from edge_app.catching_up import SyncReport
 
     total = sum(done.values(), SyncReport())
     unusable = f", {total.unusable} on the server that are no parts of ours"
@@ -84,10 +84,10 @@ def sync_location(store: str, url: str, bundle: str | None, done: dict[str, Sync
     Raises:
         StoreError: the server cannot be reached, or either side cannot be written.
     """
+    from edge_app.catching_up import PAUSES_S, TIMEOUT_S, SyncReport, expected_steps, sync
     from edge_app.store import open_store
     from edge_app.store.inventory import held_at, held_of
     from edge_app.store.location import is_server
-    from edge_app.sync import PAUSES_S, TIMEOUT_S, SyncReport, expected_steps, sync
     from runtime.errors import StoreError
     from runtime.progress import counting
 

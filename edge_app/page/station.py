@@ -94,8 +94,8 @@ def open_station(
             # A server that is not up yet after a power cut must not keep the operator from
             # verdicts.
             store = stack.enter_context(open_memory(inspector, location, later=True))
-            # Now, while nobody waits for the page: it stops everything for as long as it takes.
-            store.optimize()
+            # In a process of its own; until it has done its work, searches read the records.
+            store.optimize(wait=False)
             label = _label(inspector, path, station)
             category = inspector.bundle.manifest.category
             station.lines[label] = Line(inspector, store)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from edge_app.records.schema import MIGRATIONS
+from edge_app.records.tables import MIGRATIONS
 from runtime.errors import StoreError
 
 log = logging.getLogger("lineside")

@@ -17,7 +17,7 @@ from typing import Any
 import qdrant_edge as qe
 
 from edge_app.records import PartRecords
-from edge_app.store.index import FolderLock
+from edge_app.store.edge_index import FolderLock
 from edge_app.store.schema import VECTOR_NAME, PartPoint, checked_point, point_of
 from runtime.decode import read_json
 from runtime.errors import StoreError

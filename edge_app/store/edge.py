@@ -1,7 +1,7 @@
 """The store on the box itself: records in SQLite, and a search index of their descriptors.
 
 STORE/records.db   what is known of the parts, see :mod:`edge_app.records`
-STORE/index/       made from it, see :mod:`edge_app.store.index`; may be lost at any time
+STORE/index/       made from it, see :mod:`edge_app.store.edge_index`; may be lost at any time
 
 Several processes may have a store open: one writes at a time, all read, and one has the index.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_app.records import RECORDS_FILE, Database, PartRecords
 from edge_app.records.takeover import old_stores, take_over
-from edge_app.store.index import INDEX_FOLDER, DescriptorIndex
+from edge_app.store.edge_index import INDEX_FOLDER, DescriptorIndex
 from edge_app.store.neighbor_store import NeighborStore
 from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, SearchFilter
 from runtime.errors import StoreError

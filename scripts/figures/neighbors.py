@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import index_parts
-from edge_app.search import find_neighbors
+from edge_app.similar import find_neighbors
 from edge_app.store import open_store
 from runtime.images.preprocess import decode_rgb
 from scripts.figures import style

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from edge_app.fingerprint import bundle_fingerprint
-from edge_app.search import find_neighbors
+from edge_app.similar import find_neighbors
 from edge_app.store import open_store
 from runtime.images.dataset import GOOD, Category, Part, load_mask
 from runtime.images.preprocess import decode_rgb, resize

@@ -20,7 +20,7 @@ import pytest
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import defect_type_of, find_parts, index_parts, make_point
 from edge_app.line import open_memory
-from edge_app.search import find_neighbors
+from edge_app.similar import find_neighbors
 from edge_app.store import NeighborStore, SearchFilter, give_word
 from edge_app.store.schema import point_id
 from edge_app.thumbnail import MAX_BYTES, thumbnail

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import find_parts, index_parts
 from edge_app.region import MIN_SHARE, Region
-from edge_app.search import find_neighbors
+from edge_app.similar import find_neighbors
 from edge_app.store import open_store
 from runtime.errors import ImageError
 from runtime.inspector import Inspector

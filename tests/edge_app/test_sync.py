@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_app.catching_up import SyncReport, sync
 from edge_app.store import NeighborStore, PartPoint, give_word, open_store
 from edge_app.store.connect import StoreUnreachableError
 from edge_app.store.inventory import held_at
 from edge_app.store.remote import RemoteStore
 from edge_app.store.schema import INDEXED_FIELDS
-from edge_app.sync import SyncReport, sync
 from runtime.errors import StoreError
 from tests.cli import COMMAND, lineside
 from tests.edge_app.faulty_proxy import BUSY, FAULTS, LATE, LOSE_ANSWER, LOSE_REQUEST, PASS, proxied

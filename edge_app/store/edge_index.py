@@ -197,7 +197,7 @@ class DescriptorIndex:
         store = self._records.database.path.parent
         arguments = (store, self._records.bundle, self._records.embedding_length, building)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edge_app.store.index", *map(str, arguments)],
+            [sys.executable, "-P", "-m", "edge_app.store.edge_index", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
         )
         self._builder = process, building
