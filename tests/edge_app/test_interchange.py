@@ -183,7 +183,7 @@ def test_bad_lines_are_named_and_the_others_come_in(tmp_path: Path) -> None:
         ({"bundle": ""}, "bundle: expected text of length >= 1"),
         ({"category": None}, "category: expected text, found null"),
         ({"path": "\ud800"}, "expected readable JSON"),
-        ({"confirm": "right"}, "unknown field confirm"),
+        ({"confirm": "right"}, "expected no field 'confirm'"),
         ({"thumbnail": "../secret.jpg"}, "below the file's folder"),
         ({"thumbnail": "/etc/hostname"}, "below the file's folder"),
         ({"thumbnail": "out/link.jpg"}, "leads out of it"),
