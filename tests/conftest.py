@@ -15,6 +15,11 @@ from hypothesis import settings
 
 from tests.cli import Done, lineside
 
+# Two processes share the cores; threads of their own would only get in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
 if TYPE_CHECKING:
     from export.bundling import Work
     from export.models.efficientad.recipe import EfficientAdRecipe

@@ -51,7 +51,10 @@ def test_features_equal_the_whole_model_s():
 
 @pytest.mark.parametrize(
     ("backbone", "layers"),
-    [("resnet18", ("layer2", "layer3")), ("wide_resnet50_2", ("layer2", "layer3"))],
+    [
+        ("resnet18", ("layer2", "layer3")),
+        pytest.param("wide_resnet50_2", ("layer2", "layer3"), marks=pytest.mark.slow),
+    ],
 )
 def test_any_timm_backbone_from_a_weight_file(
     tmp_path: Path, backbone: str, layers: tuple[str, ...]

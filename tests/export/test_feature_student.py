@@ -69,6 +69,7 @@ def test_the_share_of_the_student_is_whole() -> None:
     torch.testing.assert_close(read, 0.5 * again)
 
 
+@pytest.mark.slow
 def test_what_it_takes_off_grows_with_the_distance_from_good_patches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
