@@ -25,7 +25,7 @@ def good(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_copy_of_a_learned_picture_is_not_held_out(
-    good: Path, seed: int, capsys: pytest.CaptureFixture[str]
+    good: Path, seed: int, caplog: pytest.LogCaptureFixture
 ):
     once = read_photographs(load_category(good), (32, 32), seed)
     for index in range(40):
@@ -38,17 +38,17 @@ def test_a_copy_of_a_learned_picture_is_not_held_out(
         once.fingerprint,
     )
     assert (
-        "40 of 80 good pictures are exact repeats of another one, which counts once"
-        in capsys.readouterr().err
+        "40 of 80 good pictures are exact repeats of another one, which counts once" in caplog.text
     )
 
 
 @pytest.mark.parametrize("bits", [10, 12])
 def test_a_camera_that_fills_16_bits_from_below_is_told(
-    tmp_path: Path, bits: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, bits: int, caplog: pytest.LogCaptureFixture
 ):
     values = np.random.default_rng(0).integers(0, 2**bits, (32, 32, 3), np.uint16)
     for shift, told in ((0, True), (16 - bits, False)):
         assert cv2.imwrite(str(tmp_path / "0.png"), values << shift)
         assert len(read_photographs(load_category(tmp_path), (32, 32), 0).train) == 1
-        assert ("if the camera writes 10 or 12 bits" in capsys.readouterr().err) == told
+        assert ("if the camera writes 10 or 12 bits" in caplog.text) == told
+        caplog.clear()
