@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from runtime.options import json_option
+
 
 @click.command("get-data")
 @click.argument("dataset", type=click.Choice(["mvtec"]))
@@ -21,7 +23,7 @@ import click
     type=click.Path(path_type=Path),
     help="An archive that is already here, instead of a download.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@json_option
 def command(
     dataset: str, out: Path, categories: tuple[str, ...], archive: Path | None, as_json: bool
 ) -> None:

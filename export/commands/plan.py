@@ -104,7 +104,7 @@ def command(**options: Any) -> None:
     from export.models.base import Grid
     from export.plan.choose import Budget
     from export.plan.planning import Question, plan
-    from export.plan.show import check_plot_path, plot, table
+    from export.plan.show import check_plot_path, legend, plot, table
     from runtime.console import emit_json, say, wide_console
 
     out: Path = options["out"]
@@ -127,6 +127,7 @@ def command(**options: Any) -> None:
         emit_json(_to_json(found, budget, out))
     else:
         wide_console().print(table(found, budget))
+        click.echo(legend(found))
     sys.exit(_conclude(found, budget, out))
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from runtime.options import json_option
+
 
 @click.command("sample-data")
 @click.argument("out", type=click.Path(path_type=Path))
@@ -50,7 +52,7 @@ import click
 @click.option(
     "--overwrite", is_flag=True, help="Replace a folder that was made with other settings."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@json_option
 def command(
     out: Path,
     category: str,

@@ -18,9 +18,7 @@ BLUE, ORANGE, GRAY = "#33589b", "#c8551b", "#8a8f98"
 
 def table(found: Plan, budget: Budget) -> Table:
     """Every variant, the fastest first; ``*`` on the Pareto front, ``>`` was written."""
-    notes = "latency from file to verdict; * no other is as accurate and faster"
-    shown = Table(box=None, pad_edge=False, caption=f"accuracy on {found.exam.title}; {notes}")
-    shown.caption_justify = "left"
+    shown = Table(box=None, pad_edge=False)
     for name in ("", "model", "px", "prototypes", "variant"):
         shown.add_column(name, no_wrap=True, justify="right" if name[:1] == "p" else "left")
     for name in ("AUROC", "p50 ms", "p95 ms", "MiB", "start ms", "fits"):
@@ -41,6 +39,12 @@ def table(found: Plan, budget: Budget) -> Table:
             "yes" if budget.allows(one) else "no",
         )
     return shown
+
+
+def legend(found: Plan) -> str:
+    """What the table's figures are."""
+    notes = "latency from file to verdict; * no other is as accurate and faster"
+    return f"accuracy on {found.exam.title}; {notes}"
 
 
 def check_plot_path(path: Path) -> None:

@@ -73,24 +73,26 @@ def test_weights_that_are_not_there_are_left_to_the_training_to_name(
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 half an archive"])
 def test_a_damaged_file_means_training_anew(
-    content: bytes, patchcore_work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, patchcore_work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Checkpoint(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
     kept.path.write_bytes(content)
-    assert kept.load() is None
-    assert "training anew" in capsys.readouterr().err
+    with caplog.at_level("INFO", "lineside"):
+        assert kept.load() is None
+    assert "training anew" in caplog.text
 
 
 def test_a_file_of_an_older_version_means_training_anew(
-    patchcore_work: Work, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    patchcore_work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Checkpoint(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
     kept.save(patchcore_work.trained)
     found = torch.load(kept.path, weights_only=True)
     del found["unseen"]
     torch.save(found, kept.path)
-    assert kept.load() is None
-    assert "training anew" in capsys.readouterr().err
+    with caplog.at_level("INFO", "lineside"):
+        assert kept.load() is None
+    assert "training anew" in caplog.text
 
 
 def test_an_interrupted_export_goes_on_without_training(

@@ -30,7 +30,7 @@ from export.models.settings import Recipe
 from export.plan.choose import Budget, Measured, best_within, nearest, pareto
 from export.plan.measuring import Exam, make_exam
 from export.plan.planning import Plan, Question, candidates
-from export.plan.show import plot, table
+from export.plan.show import legend, plot, table
 from export.sample_data import write_dataset
 from export.training import train
 from runtime.bundle.folder import Bundle
@@ -98,8 +98,7 @@ def test_the_table_marks_the_front_and_what_was_written() -> None:
     console = Console(width=150, file=io.StringIO())
     console.print(table(plan, Budget(10.0)))
     text = console.file.getvalue().rstrip()
-    head, *rest = text.splitlines()
-    rows, legend = rest[: len(found)], " ".join(rest[len(found) :])
+    head, *rows = text.splitlines()
     assert head.split() == [
         "model",
         "px",
@@ -117,7 +116,7 @@ def test_the_table_marks_the_front_and_what_was_written() -> None:
     ]
     assert [row[0] for row in rows] == [">", "*", " "]
     assert [row.split()[-1] for row in rows] == ["yes", "no", "no"]
-    assert "labelled test parts (6 good, 20 anomalous)" in " ".join(legend.split())
+    assert "labelled test parts (6 good, 20 anomalous)" in legend(plan)
 
 
 @pytest.mark.parametrize("best", [True, False])
