@@ -132,17 +132,25 @@ def _quiet() -> Iterator[None]:
     """Keep libraries' own progress and advice off the terminal."""
     import tqdm
 
-    logging.disable(logging.WARNING)
+    # Not logging.disable: our own lines and progress go on.
+    others = [
+        one
+        for name, one in list(logging.root.manager.loggerDict.items())
+        if isinstance(one, logging.Logger) and name != log.name and not one.disabled
+    ]
     original = tqdm.tqdm.__init__
 
     def silent(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **{**kwargs, "disable": True})
 
     tqdm.tqdm.__init__ = silent
+    for one in others:
+        one.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         tqdm.tqdm.__init__ = original
-        logging.disable(logging.NOTSET)
+        for one in others:
+            one.disabled = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from export.data.photographs import Photographs, read_photographs
 from export.inference_graph import InferenceGraph
 from export.models import family_of
 from export.models.patchcore.recipe import PatchCoreRecipe
-from export.training import train
+from export.training import _quiet, train
 from runtime.bundle.folder import Bundle
 from runtime.errors import ParityError
 from runtime.images.dataset import Category, load_category
@@ -244,3 +245,14 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, sample_root: Path) -
     assert "Traceback" not in stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["temporary"]
     assert list(temporary.glob("lineside-*")) == []
+
+
+def test_libraries_are_kept_quiet_and_our_own_lines_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other, ours = logging.getLogger("lightning.example"), logging.getLogger("lineside")
+    with _quiet():
+        other.warning("not wanted")
+        ours.warning("half of it is done")
+    other.warning("heard again")
+    assert [record.message for record in caplog.records] == ["half of it is done", "heard again"]
