@@ -87,7 +87,7 @@ def test_a_file_of_an_older_version_means_training_anew(
     kept = Checkpoint(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
     kept.save(patchcore_work.trained)
     found = torch.load(kept.path, weights_only=True)
-    del found["unseen"]
+    del found["left_out"]
     torch.save(found, kept.path)
     assert kept.load() is None
     assert "training anew" in capsys.readouterr().err
