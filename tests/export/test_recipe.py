@@ -155,11 +155,10 @@ def test_any_text_is_a_recipe_or_an_error(tmp_path_factory: pytest.TempPathFacto
         from_file(file)
 
 
-def test_held_out_parts_are_not_learned_where_the_promise_would_not_outlive_it():
-    with pytest.raises(
-        TrainingError, match=r"--score-share: expected more than 0 with --learn-held-out"
-    ):
-        PatchCoreRecipe(learn_held_out=True, score_share=0.0)
+def test_parts_are_left_out_in_two_folds_at_least():
+    with pytest.raises(TrainingError, match="--folds: expected at least 2, found 1"):
+        PatchCoreRecipe(folds=1)
+    assert PatchCoreRecipe(score_share=0.0, folds=2).folds == 2
 
 
 def test_every_field_has_a_line_in_the_docs():
