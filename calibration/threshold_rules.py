@@ -129,8 +129,8 @@ class Promise:
         told = f"at most {rate} of good parts rejected, {how}, from {self.n_good} good images"
         if n_left_out:
             unseen = self.n_good - n_left_out
-            each = f", {n_left_out} of them" if unseen else ", each"
-            others = f" and {unseen} new to it" if unseen else ""
+            each = f": {n_left_out} learned ones, each" if unseen else ", each"
+            others = f", and {unseen} new ones" if unseen else ""
             margin = "" if sure is None else f" (with the margin of {sure:.4g} confidence)"
             told = (
                 f"about {rate} of good parts rejected{margin}, from {self.n_good} good parts"

@@ -73,7 +73,7 @@ def test_what_is_printed_into_the_bundle_makes_the_same_recipe(recipe, tmp_path:
         ('model = "patchcore"\nlayers = [1]', r"layers: \[0\]: expected text"),
         ('model = "patchcore"\nlayers = "blocks.2"', "layers: expected a list"),
         ('model = "patchcore"\nsize_hw = "256"', "size_hw: expected a list"),
-        ('model = "patchcore"\nlearn_held_out = "false"', "learn_held_out: expected true or false"),
+        ('model = "patchcore"\nfolds = "five"', "folds: expected a whole number"),
         (
             'model = "patchcore"\ncoreset_ratio = 1' + "0" * 400,
             "coreset_ratio: Number out of range",
@@ -105,10 +105,8 @@ def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
         recipe_from(None, None, {})
     with pytest.raises(TrainingError, match="--steps: expected settings of patchcore"):
         recipe_from("patchcore", None, {"steps": 3})
-    with pytest.raises(
-        TrainingError, match="--no-learn-held-out: expected settings of efficientad"
-    ):
-        recipe_from("efficientad", None, {"learn_held_out": False})
+    with pytest.raises(TrainingError, match="--folds: expected settings of efficientad"):
+        recipe_from("efficientad", None, {"folds": 3})
 
 
 def test_a_layer_twice_and_a_folder_that_is_not_there_are_named(tmp_path: Path):
