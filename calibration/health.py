@@ -251,8 +251,8 @@ def write_first_health(
             f"{len(builder.rows)}; add it later with: lineside calibrate BUNDLE --good DIR"
         )
         return
-    # The model in use scores good parts a few percent lower. The drift test stayed quiet all the same
-    # where it was tried, but its promise is for scores of one model.
+    # The model in use scores good parts a few percent lower. The drift test stayed quiet on solar
+    # cells all the same, but what it promises, it promises for scores of one model.
     write_health(root / HEALTH_FILE, replace(health, scores={}) if left_out else health)
 
 
