@@ -107,11 +107,15 @@ def _tell(manifest: Manifest, out: Path) -> None:
 
     for key, parity in manifest.certificate["variants"].items():
         before, after = parity["image_auroc_reference"], parity["image_auroc"]
-        on_them = f", image AUROC on them {before:.3f} before and {after:.3f} after"
+        on_them = (
+            ""
+            if before is None
+            else f", image AUROC on them {before:.3f} before and {after:.3f} after"
+        )
         say(
             f"certificate {key}: max score difference {parity['max_score_difference']:.1e} of the "
             f"range, {parity['verdict_flips']} verdict flips on {parity['images']} images"
-            f"{'' if before is None else on_them}"
+            f"{on_them}"
         )
     say(f"bundle written: {out}")
     say(f"next: lineside inspect {out} PICTURES…   or   lineside evaluate {out} --data DATA")
