@@ -37,7 +37,7 @@ RECIPES = {
     "maximum": 'model = "patchcore"\nscore_share = 0.0',
     "no-blur": 'model = "patchcore"\nscore_blur = 0.0',
     "2000-prototypes": 'model = "patchcore"\nmax_prototypes = 2000',
-    "every-part": 'model = "patchcore"\nlearn_held_out = true\nmax_prototypes = 20000',
+    "20000-prototypes": 'model = "patchcore"\nmax_prototypes = 20000',
     "320-pixels": 'model = "patchcore"\nsize_hw = [320, 320]',
     "efficientad": 'model = "efficientad"',
     "feature-student": 'model = "efficientad"\nstudent = "features"',

@@ -84,6 +84,11 @@ def check_good(pictures: Pictures, good: Scored, recorded: Thresholds, *, force:
             f"{len(good.learned)} pictures are left out, for training has seen them; "
             f"{len(good.paths)} remain"
         )
+    if count := int(good.left_out.sum()):
+        log.info(
+            f"{count} of {len(good.paths)} pictures were learned; they count with the scores of a "
+            "model that had not seen them"
+        )
     if len(good.paths) < MIN_GOOD_IMAGES:
         log.warning(
             f"warning: expected at least {MIN_GOOD_IMAGES} good pictures, found "

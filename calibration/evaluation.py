@@ -39,7 +39,7 @@ log = logging.getLogger("lineside")
 # The metrics that an average over categories is taken of, and the counts that are summed.
 AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro")
 COUNTED = ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge")
-ERRORS = ("false_rejects", "misses")
+ERRORS = ("false_rejects", "misses", "best_misses")
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,17 @@ class Evaluation:
         )
 
     @property
+    def best_misses(self) -> int:
+        """Misses of the best threshold with as many false rejects: what the one in force costs."""
+        judged = self.judged
+        labels, scores = self.labels[judged], self.scores[judged]
+        good = np.sort(scores[~labels])[::-1]
+        rejected = self.confusion.false_rejects
+        # As low as can be: one more false reject lies just below.
+        lowest = good[rejected] if rejected < good.size else -math.inf
+        return int((scores[labels] <= lowest).sum())
+
+    @property
     def n_good(self) -> int:
         """Number of good parts."""
         return int((~self.labels).sum())
@@ -185,6 +196,7 @@ class Evaluation:
             "image_threshold": confusion.threshold,
             "false_rejects": confusion.false_rejects,
             "misses": confusion.misses,
+            "best_misses": self.best_misses,
             "false_reject_rate_high": _rate_high(
                 confusion.false_rejects, int((judged & ~self.labels).sum())
             ),

@@ -16,7 +16,7 @@ from calibration.checks import check_good, refuse_another_part, refuse_good_as_b
 from calibration.health import refresh_health
 from calibration.int8 import INT8, add_int8
 from calibration.labeled import Costs, labeled_threshold
-from calibration.scoring import Pictures, Scored, learned_digests, score_pictures
+from calibration.scoring import Pictures, Scored, learned_digests, left_out_scores, score_pictures
 from calibration.threshold_rules import Promise, promise
 from calibration.thresholds_file import DAMAGED, require_folder, save
 from runtime.bundle.folder import Bundle
@@ -34,7 +34,7 @@ class Request:
     """What the engineer asks for.
 
     Attributes:
-        good: good parts that training has not seen.
+        good: good parts that training has not seen, or recorded left-out scores of.
         max_false_rejects: asked share of good parts rejected, in (0, 1).
         confidence: probability that the promise holds for this calibration; None for a promise on
             average.
@@ -201,7 +201,9 @@ def _score(
     learned = learned_digests(bundle)
     with ExitStack() as stack:
         inspectors = [stack.enter_context(one) for one in _open(bundle, chosen)]
-        good = score_pictures(inspectors, request.good, "scoring good parts", learned)
+        good = score_pictures(
+            inspectors, request.good, "scoring good parts", learned, left_out_scores(bundle)
+        )
         bad = score_pictures(inspectors, request.bad, "scoring bad parts") if request.bad else None
     if bad is not None:
         refuse_good_as_bad(good, bad, learned)
@@ -231,7 +233,10 @@ def _one(
     scores = good.scores[key]
     bad_scores = None if bad is None else bad.scores[key]
     promised = promise(scores.size, request.max_false_rejects, request.confidence)
-    threshold = promised.threshold(scores, good.peaks[key])
+    n_left_out = int(good.left_out.sum())
+    threshold = promised.threshold(scores, good.peaks[key], n_left_out)
+    if n_left_out and not key.endswith("/fp32"):
+        threshold = dataclasses.replace(threshold, note=f"{threshold.note}; matched from fp32's")
     if bad_scores is not None:
         found = labeled_threshold(scores, bad_scores, request.costs)
         threshold = dataclasses.replace(

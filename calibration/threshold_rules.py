@@ -12,6 +12,13 @@ line's good parts are, and training must not have seen them.
   ``confidence``. With n scores, the share of good parts at or below the k-th smallest is at least
   Beta(k, n - k + 1) distributed, so the smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >=
   confidence does it. It needs about three times as many images.
+* **left out in turn** (cross-conformal, Vovk 2015; CV+, Barber et al. 2021; for anomaly detection
+  Hennhöfer and Preisach 2024): a model that learns all parts leaves no score to set a threshold
+  with, so each part is scored by a model of the other folds. All n scores count, instead of a tail
+  of the few that were held out. In practice the mean rate is alpha; what is proven is 2 alpha (and
+  a term that vanishes with n), for a part that is scored by the folds' models. The model in use
+  has learned more than any of them, and scores good parts a little lower. There is no promise
+  with confidence: the scores share their models.
 
 A new bundle may have too few held-out parts for either: the largest of a handful of scores would
 reject good parts by the dozen. Its first threshold is then extrapolated as if the scores were
@@ -90,32 +97,45 @@ class Promise:
             )
         return float(np.partition(scores, self.rank - 1)[self.rank - 1])
 
-    def threshold(self, scores: npt.ArrayLike, peaks: npt.ArrayLike) -> Threshold:
+    def threshold(
+        self, scores: npt.ArrayLike, peaks: npt.ArrayLike, n_left_out: int = 0
+    ) -> Threshold:
         """The thresholds of one variant.
 
         Args:
             scores: raw scores of good parts (n_good,).
             peaks: highest values of their heat maps (n_good,). The promise behind the pixel
                 threshold: a good part shows no flagged pixel, at the same rate.
+            n_left_out: how many of the parts were learned, and scored by a model that had not
+                seen them: cross-conformal then, which promises nothing with confidence.
         """
         return Threshold(
             image_threshold=self.of(scores),
             pixel_threshold=self.of(peaks),
             median_good_score=float(np.median(np.asarray(scores))),
-            method="conformal" if self.confidence is None else "tolerance",
+            method="cross_conformal"
+            if n_left_out
+            else ("conformal" if self.confidence is None else "tolerance"),
             n_good=self.n_good,
             max_false_rejects=self.max_false_rejects,
-            confidence=self.confidence,
-            note=self.sentence(),
+            confidence=None if n_left_out else self.confidence,
+            note=self.sentence(n_left_out),
         )
 
-    def sentence(self) -> str:
-        """The promise in one sentence for people."""
-        how = "on average" if self.confidence is None else f"with {self.confidence:.4g} confidence"
-        told = (
-            f"at most {percent(self.max_false_rejects)} of good parts rejected, {how}, "
-            f"from {self.n_good} good images"
-        )
+    def sentence(self, n_left_out: int = 0) -> str:
+        """The promise in one sentence for people; ``n_left_out`` as of :meth:`threshold`."""
+        rate, sure = percent(self.max_false_rejects), self.confidence
+        how = "on average" if sure is None else f"with {sure:.4g} confidence"
+        told = f"at most {rate} of good parts rejected, {how}, from {self.n_good} good images"
+        if n_left_out:
+            unseen = self.n_good - n_left_out
+            each = f": {n_left_out} learned ones, each" if unseen else ", each"
+            others = f", and {unseen} new ones" if unseen else ""
+            margin = "" if sure is None else f" (with the margin of {sure:.4g} confidence)"
+            told = (
+                f"about {rate} of good parts rejected{margin}, from {self.n_good} good parts"
+                f"{each} scored by a model that had not seen it{others}"
+            )
         return (
             told if self.is_kept else f"{told}; {self.n_needed} would allow {percent(self.asked)}"
         )
@@ -195,32 +215,49 @@ def upper_bound(rejected: int, n_good: int, confidence: float) -> float:
 
 
 def first_threshold(
-    scores: Floats, maps: Sequence[Float32Map], size_hw: tuple[int, int], blur_sigma: float
+    scores: Floats,
+    peaks: Floats,
+    max_false_rejects: float = MAX_FALSE_REJECTS,
+    *,
+    left_out: bool = False,
 ) -> Threshold:
     """The thresholds that a new bundle starts with, of one variant.
 
     Args:
-        scores: raw scores of held-out good parts, (n,).
-        maps: their anomaly maps at feature resolution, float32 (h, w).
-        size_hw: model input size; the pixel threshold is about the up-sampled map.
-        blur_sigma: blur of the heat map in pixels.
+        scores: raw scores of good parts that the model which scored them has not seen, (n,).
+        peaks: highest values of their heat maps (n,), see :func:`peaks_of`.
+        max_false_rejects: asked rate alpha in (0, 1).
+        left_out: whether each part was left out in turn; else all were held out.
     """
-    promised = promise(len(scores), MAX_FALSE_REJECTS, None)
-    peaks = np.array(
-        [upsample_map(found, size_hw, blur_sigma).max() for found in maps], dtype=np.float64
-    )
+    promised = promise(len(scores), max_false_rejects, None)
     if promised.is_kept:
-        return promised.threshold(scores, peaks)
+        return promised.threshold(scores, peaks, n_left_out=len(scores) if left_out else 0)
+    which = (
+        "good images, each scored by a model that had not seen it,"
+        if left_out
+        else "held-out good images"
+    )
     return Threshold(
-        image_threshold=prediction_bound(scores, MAX_FALSE_REJECTS),
-        pixel_threshold=prediction_bound(peaks, MAX_FALSE_REJECTS),
+        image_threshold=prediction_bound(scores, max_false_rejects),
+        pixel_threshold=prediction_bound(peaks, max_false_rejects),
         median_good_score=float(np.median(scores)),
         method="prediction_bound",
         n_good=promised.n_good,
-        note=f"extrapolated from {promised.n_good} held-out good images as if their scores were "
-        f"normal; a promise of {percent(MAX_FALSE_REJECTS)} false rejects needs "
-        f"{promised.n_needed}: lineside calibrate BUNDLE --good DIR",
+        note=f"extrapolated from {promised.n_good} {which} as if their scores were normal; a "
+        f"promise of {percent(max_false_rejects)} false rejects needs {promised.n_needed}: "
+        "lineside calibrate BUNDLE --good DIR",
     )
+
+
+def peaks_of(maps: Sequence[Float32Map], size_hw: tuple[int, int], blur_sigma: float) -> Floats:
+    """Highest values of heat maps (n,).
+
+    Args:
+        maps: anomaly maps at feature resolution, float32 (h, w).
+        size_hw: model input size; the pixel threshold is about the up-sampled map.
+        blur_sigma: blur of the heat map in pixels.
+    """
+    return np.array([upsample_map(one, size_hw, blur_sigma).max() for one in maps], np.float64)
 
 
 def prediction_bound(scores: Floats, rate: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from calibration.health import write_first_health
-from calibration.threshold_rules import first_threshold
+from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
 from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,
@@ -33,6 +34,7 @@ from runtime.bundle.folder import seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import (
     DIGEST_LENGTH,
+    LEFT_OUT_SCORES,
     TRAIN_DIGESTS,
     InputSpec,
     Manifest,
@@ -68,23 +70,25 @@ class Trained:
     Attributes:
         model: in eval mode on the CPU.
         seconds: that training took.
-        unseen: what the held-out parts scored before they were learned too; None if they were not.
+        left_out: what each part that was learned scores with a model that has not seen it; None
+            where some parts were held out.
     """
 
     model: nn.Module
     seconds: float
-    unseen: Scored | None = None
+    left_out: Scored | None = None
 
 
 @dataclass(frozen=True)
 class Work:
-    """Everything a bundle is made from."""
+    """Everything a bundle is made from; ``max_false_rejects`` is asked of its thresholds."""
 
     recipe: Recipe
     category: Category
     photographs: Photographs
     trained: Trained
     seed: int
+    max_false_rejects: float = MAX_FALSE_REJECTS
 
 
 def write_bundle(work: Work, out: Path, name: str) -> Manifest:
@@ -117,13 +121,12 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
             certified[0].parity.score_range,
         )
         write_thresholds(root / THRESHOLDS_FILE, _thresholds(certified))
-        learned = work.trained.unseen is not None
         write_first_health(
             root,
             (*work.photographs.train, *work.photographs.held_out),
             work.recipe.size_hw,
             {one.variant.key: one.good_scores for one in certified},
-            learned=learned,
+            left_out=work.trained.left_out is not None,
         )
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
 
@@ -140,17 +143,18 @@ def _certificate_set(work: Work) -> CertificateSet:
     size_hw, photographs, trained = work.recipe.size_hw, work.photographs, work.trained
     family = family_of(work.recipe.model)
     blur = family.blur_sigma(trained.model)
-    learned, unseen = photographs.train, photographs.held_out
-    if trained.unseen is not None:
-        learned, unseen = (*unseen, *learned), ()
-    images, anomalous = certificate_pictures(work.category, unseen, learned, size_hw)
+    images, anomalous = certificate_pictures(
+        work.category, photographs.held_out, photographs.train, size_hw
+    )
     held_out = load_images(photographs.held_out, size_hw)
     reference = ReferenceModel(trained.model, family.smoothing(trained.model))
     scored = score_reference(reference, images, "certificate")
-    good = trained.unseen or score_reference(reference, held_out, "threshold")
-    threshold = first_threshold(good.scores, good.maps, size_hw, blur)
+    left_out, rate = trained.left_out, work.max_false_rejects
+    good = left_out or score_reference(reference, held_out, "threshold")
+    peaks = peaks_of(good.maps, size_hw, blur)
+    threshold = first_threshold(good.scores, peaks, rate, left_out=left_out is not None)
     return CertificateSet(
-        images, anomalous, held_out, trained.unseen, scored, threshold, size_hw, blur
+        images, anomalous, held_out, left_out, scored, threshold, size_hw, blur, rate
     )
 
 
@@ -190,9 +194,8 @@ def _manifest(
 
 def _provenance(work: Work) -> dict[str, Any]:
     photographs = work.photographs
-    learned = photographs.train_digests
-    if work.trained.unseen is not None:
-        learned += photographs.held_out_digests
+    # Calibration leaves out what training has seen; 64 bits tell pictures apart.
+    learned = [digest[:DIGEST_LENGTH] for digest in photographs.train_digests]
     return {
         "packages": {package: version(package) for package in _PACKAGES},
         "python": platform.python_version(),
@@ -200,10 +203,25 @@ def _provenance(work: Work) -> dict[str, Any]:
         "data_fingerprint": photographs.fingerprint,
         "train_images": len(photographs.train),
         "held_out_images": len(photographs.held_out),
-        # Calibration leaves out what training has seen; 64 bits tell pictures apart.
-        TRAIN_DIGESTS: [digest[:DIGEST_LENGTH] for digest in learned],
+        TRAIN_DIGESTS: learned,
+        **_left_out_scores(work, learned),
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),
         **family_of(work.recipe.model).provenance(work.trained.model),
+    }
+
+
+def _left_out_scores(work: Work, digests: Sequence[str]) -> dict[str, Any]:
+    """Score and peak of every learned part without having seen it: evidence for a threshold."""
+    found = work.trained.left_out
+    if found is None:
+        return {}
+    blur = family_of(work.recipe.model).blur_sigma(work.trained.model)
+    peaks = peaks_of(found.maps, work.recipe.size_hw, blur)
+    rows = zip(digests, found.scores, peaks, strict=True)
+    return {
+        LEFT_OUT_SCORES: {
+            digest: [round(float(score), 6), round(float(peak), 6)] for digest, score, peak in rows
+        }
     }

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from calibration.metrics import image_auroc
-from calibration.threshold_rules import first_threshold
+from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
@@ -72,8 +72,8 @@ class Certified:
     Attributes:
         variant: which.
         parity: its differences to the reference.
-        threshold: from its own scores of the held-out good parts, or the reference's where they
-            were learned since.
+        threshold: from its own scores of the held-out good parts, or the reference's where each
+            was left out in turn.
         good_scores: those raw scores, (n,).
         image_auroc: on the certificate images before (anomalib's torch model) and after export;
             None without both kinds of labelled parts.
@@ -99,22 +99,24 @@ class CertificateSet:
         images: certificate images, uint8 (H, W, 3).
         anomalous: which of them show a defect; empty where that is not known.
         held_out: held-out good images, uint8 (H, W, 3).
-        unseen: the reference's results on them from before they were learned; None if they were
-            not.
+        left_out: the reference's results on learned images, each without having seen it; None where
+            some were held out.
         reference: anomalib's results on ``images``.
-        reference_threshold: from anomalib's scores of the held-out images.
+        reference_threshold: from anomalib's scores of good images.
         size_hw: model input size.
         blur_sigma: blur of the heat map in pixels.
+        max_false_rejects: asked of the thresholds.
     """
 
     images: list[UInt8Image]
     anomalous: list[bool]
     held_out: list[UInt8Image]
-    unseen: Scored | None
+    left_out: Scored | None
     reference: Scored
     reference_threshold: Threshold
     size_hw: tuple[int, int]
     blur_sigma: float
+    max_false_rejects: float = MAX_FALSE_REJECTS
 
     @property
     def compared(self) -> Compared:
@@ -146,13 +148,18 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
     """
     engine = open_engine(variant.engine, root / variant.path)
     try:
-        held_out = against.unseen or score_engine(
+        good = against.left_out or score_engine(
             engine, against.held_out, f"{variant.key}: threshold"
         )
         found = score_engine(engine, against.images, f"{variant.key}: certificate")
     finally:
         engine.close()
-    threshold = first_threshold(held_out.scores, held_out.maps, against.size_hw, against.blur_sigma)
+    threshold = first_threshold(
+        good.scores,
+        peaks_of(good.maps, against.size_hw, against.blur_sigma),
+        against.max_false_rejects,
+        left_out=against.left_out is not None,
+    )
     parity = compare(
         variant.key,
         "CPU",
@@ -169,7 +176,7 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
             f"{parity.images} images; no bundle was written. Train again, or try another "
             "--backbone or --size"
         )
-    return Certified(variant, parity, threshold, held_out.scores, against.image_auroc(found.scores))
+    return Certified(variant, parity, threshold, good.scores, against.image_auroc(found.scores))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Checkpoint:
         saved = {
             "key": self._key,
             "seconds": trained.seconds,
-            "unseen": _as_tensors(trained.unseen),
+            "left_out": _as_tensors(trained.left_out),
         }
         torch.save({**saved, **self._family.checkpoint(trained.model)}, content)
         try:
@@ -67,7 +67,7 @@ class Checkpoint:
             if found["key"] != self._key:
                 return None
             model = self._family.restore(self._recipe, self._seed, found)
-            unseen = _as_scored(found["unseen"])
+            left_out = _as_scored(found["left_out"])
         except FileNotFoundError:
             return None
         except (
@@ -85,7 +85,7 @@ class Checkpoint:
                 f"({type(error).__name__}); training anew"
             )
             return None
-        return Trained(model.cpu().eval(), float(found["seconds"]), unseen)
+        return Trained(model.cpu().eval(), float(found["seconds"]), left_out)
 
     def remove(self) -> None:
         """Nothing to go on with."""

@@ -6,23 +6,33 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from calibration.synthetic import FAINT_KINDS, synthetic_defects
+from calibration.threshold_rules import MAX_FALSE_REJECTS
 from export.data.photographs import Photographs, read_photographs
 from export.models import family_of
 from export.models.settings import Recipe
-from runtime.bundle.folder import MANIFEST_FILE
+from runtime.bundle.folder import MANIFEST_FILE, Bundle
 from runtime.bundle.manifest import Manifest
 from runtime.errors import LinesideError, TrainingError
 from runtime.images.dataset import load_category
+from runtime.inspector import Inspector
+from runtime.progress import track
 
 if TYPE_CHECKING:
     from export.bundling import Trained
 
 log = logging.getLogger("lineside")
+
+# Parts that faint defects are painted on after training, and how long that may take.
+_PAINTED_PARTS = 60
+_PAINTING_S = 20.0
 
 
 def train_bundle(
@@ -32,6 +42,7 @@ def train_bundle(
     category: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    max_false_rejects: float = MAX_FALSE_REJECTS,
 ) -> Manifest:
     """Train on good parts, export and certify.
 
@@ -44,6 +55,7 @@ def train_bundle(
         category: name of the category below ``data``; None where there is one only.
         name: the bundle's name; None for ``CATEGORY-MODEL``.
         seed: of everything random.
+        max_false_rejects: share of good parts that the threshold may reject, in (0, 1).
 
     Returns:
         The manifest as written.
@@ -56,10 +68,12 @@ def train_bundle(
     """
     require_writable(out)
     parts = load_category(data, category)
-    photographs = read_photographs(parts, recipe.size_hw, seed)
+    hold_out = not family_of(recipe.model).leaves_out
+    photographs = read_photographs(parts, recipe.size_hw, seed, hold_out=hold_out)
+    how = f"{len(photographs.held_out)} held out" if photographs.held_out else "left out in turn"
     log.info(
         f"{recipe.model} on {parts.name}: {len(photographs.train)} good parts to learn from, "
-        f"{len(photographs.held_out)} held out for the threshold"
+        f"{how} for the threshold"
     )
     # anomalib and torch take seconds to import: what is wrong with the settings or the data is said
     # before.
@@ -74,7 +88,7 @@ def train_bundle(
         checkpoint.save(trained)
     else:
         log.info("trained already, by a run that was interrupted; exporting")
-    work = Work(recipe, parts, photographs, trained, seed)
+    work = Work(recipe, parts, photographs, trained, seed, max_false_rejects)
     try:
         manifest = write_bundle(work, out, name or f"{parts.name}-{recipe.model}")
     except LinesideError:
@@ -82,11 +96,7 @@ def train_bundle(
         checkpoint.remove()
         raise
     checkpoint.remove()
-    if trained.unseen is not None:
-        log.info(
-            f"held-out parts that were learned too: {len(photographs.held_out)}; lineside "
-            "calibrate needs other good parts"
-        )
+    tell_what_to_expect(out, photographs.held_out or photographs.train, max_false_rejects, seed)
     return manifest
 
 
@@ -95,7 +105,7 @@ def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
 
     Args:
         recipe: settings.
-        photographs: good parts, split.
+        photographs: good parts; without held-out ones each is left out in turn.
         seed: of everything random.
 
     Raises:
@@ -109,8 +119,8 @@ def train(recipe: Recipe, photographs: Photographs, seed: int) -> Trained:
     start = time.perf_counter()
     lightning.seed_everything(seed, verbose=False)
     with tempfile.TemporaryDirectory(prefix="lineside-train-") as folder, _quiet():
-        model, unseen = family_of(recipe.model).fit(recipe, photographs, seed, Path(folder))
-    return Trained(model.cpu().eval(), time.perf_counter() - start, unseen)
+        model, left_out = family_of(recipe.model).fit(recipe, photographs, seed, Path(folder))
+    return Trained(model.cpu().eval(), time.perf_counter() - start, left_out)
 
 
 def require_writable(out: Path) -> None:
@@ -125,6 +135,48 @@ def require_writable(out: Path) -> None:
             f"{out}: expected a new folder or an older bundle, found something else; choose "
             "another --out"
         )
+
+
+def tell_what_to_expect(
+    bundle: Path, parts: Sequence[Path], max_false_rejects: float, seed: int
+) -> float:
+    """Say in one sentence how many good parts will be stopped, and how many faint defects found.
+
+    Args:
+        bundle: just written.
+        parts: good ones that faint, made-up defects are painted on: held-out ones, if there are
+            any. On parts that were learned all but the defect is known, so a few more are missed.
+        max_false_rejects: that the threshold was asked for.
+        seed: of the defects.
+
+    Returns:
+        Share of the defects that the threshold flags.
+    """
+    from export.certificate import load_images
+
+    start = time.perf_counter()
+    flags: list[bool] = []
+    with Bundle.open(bundle) as opened, Inspector(opened, scores_only=True) as inspector:
+        chosen = np.random.default_rng(seed).permutation(len(parts))[:_PAINTED_PARTS]
+        images = load_images([parts[index] for index in chosen], inspector.size_hw)
+        count = max(len(images), _PAINTED_PARTS)
+        for defect in track(synthetic_defects(images, count, seed, FAINT_KINDS), "expect", count):
+            found = inspector.inspect(defect)
+            flags.append(found.pred_score > inspector.threshold.image_threshold)
+            if time.perf_counter() - start > _PAINTING_S:
+                break
+    share = sum(flags) / len(flags)
+    log.info(
+        f"what to expect: of 100 good parts about {100 * max_false_rejects:.3g} will be stopped; "
+        f"of 100 made-up faint defects {100 * share:.0f} are found ({len(flags)} painted)"
+    )
+    if share < 0.5:
+        log.warning(
+            "WARNING: fewer than half of the made-up faint defects are found. Try a larger --size, "
+            "more good parts, light that shows defects better, or a larger --max-false-rejects; "
+            "lineside evaluate tells what real bad parts say"
+        )
+    return share
 
 
 @contextmanager

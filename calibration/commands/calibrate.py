@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="Good parts that training has not seen, as the line makes them.",
+    help="Good parts as the line makes them; of learned ones only those that training left out in "
+    "turn count.",
 )
 @click.option(
     "--max-false-rejects",
@@ -90,12 +91,14 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     """Set a bundle's thresholds from pictures of good parts, with a promise about false rejects.
 
     The promise holds whatever the scores look like, as long as the pictures are what the line makes
-    and training has not seen them. Too few pictures: the best promise they allow is made, and the
-    number needed is told. Old thresholds are kept; undo with: lineside thresholds BUNDLE rollback.
+    and training has not seen them. Parts that PatchCore has learned count with the scores of a
+    model that had not seen them; the promise is then an estimate. Too few pictures: the best
+    promise they allow is made, and the number needed is told. Old thresholds are kept; undo with:
+    lineside thresholds BUNDLE rollback.
 
     With --int8 the networks and PatchCore's search through its bank are quantised first. Pictures
-    that training has seen, if DIR has any, set the ranges and the memory bank, and never a
-    threshold; without any, half of the pictures do.
+    that training has seen, if DIR has any, set the ranges and the memory bank; without any, half of
+    the pictures do. The others judge, or where they are fewer than five, learned ones mirrored.
 
     \b
     Example:
@@ -130,6 +133,7 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
                 "suspects": [str(suspect) for suspect in found.suspects],
                 "n_duplicates": len(found.good.duplicates),
                 "n_learnt": len(found.good.learned),
+                "n_left_out_scores": int(found.good.left_out.sum()),
                 "n_skipped": len(found.good.skipped),
             }
         )

@@ -35,7 +35,8 @@ def command(
 
     Every part goes through the exported model and the threshold in force, as on the line. Several
     bundles make one row each and an average per model. Undefined figures (no good part, no mask)
-    are shown as "-" and are null in JSON.
+    are shown as "-" and are null in JSON. Best misses are those of the best threshold with the same
+    number of false rejects, which only labels tell.
 
     \b
     Example:
@@ -76,7 +77,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(name, no_wrap=True)
     for name in (
         *("good", "anomalous", "image AUROC", "95 %", "F1 max", "pixel AUROC", "AUPRO"),
-        *("false rejects", "misses", "cannot judge", "p50 ms"),
+        *("false rejects", "misses", "best misses", "cannot judge", "p50 ms"),
     ):
         table.add_column(name, justify="right")
     for row in rows:
@@ -95,6 +96,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
             figure(row["aupro"]),
             str(row["false_rejects"]),
             str(row["misses"]),
+            str(row["best_misses"]),
             str(row["n_cannot_judge"]),
             "" if average else figure(row["p50_latency_ms"], 1),
             style="bold" if average else "",

@@ -36,7 +36,7 @@ class GateResult:
     """What the gate saw.
 
     Attributes:
-        n_good: good parts compared, unseen in training and quantization.
+        n_good: good parts compared, unseen in training and quantization, or learned and mirrored.
         n_bad: bad parts compared.
         n_synthetic: synthetic defects compared; 0 where there are bad parts.
         auroc_fp32: image AUROC of the fp32 variant, on bad parts if there are any, else on

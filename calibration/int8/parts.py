@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,10 +16,14 @@ from runtime.errors import DataError
 from runtime.progress import track
 from runtime.types import Floats, UInt8Image
 
+log = logging.getLogger("lineside")
+
 # Enough for the ranges of activations and the shift of the prototypes, where training pictures are
 # not at hand.
 MAX_LEARN = 200
 MIN_JUDGE = 5
+# Learned parts that judge where no others do.
+MAX_MIRRORED = 60
 # Where no bad part judges. As many, from hardly visible to plain, keep what chance does to image
 # AUROC below what the gate allows.
 SYNTHETIC_DEFECTS = 480
@@ -31,7 +36,8 @@ class Roles:
     Attributes:
         learn: for the ranges of activations and the memory bank: training pictures if there are
             any, else half of the others.
-        judge: good parts that neither training nor quantization has seen.
+        judge: good parts that neither training nor quantization has seen; where they are too few,
+            mirrored ones that training has seen, for both variants judge the same pictures.
         digests: of the pictures in ``learn`` that training has not seen: they are no evidence for a
             threshold any more.
     """
@@ -65,11 +71,17 @@ def share_out(
     fresh = sorted(digest for digest in by_digest if digest not in learned)
     taken = [] if seen or not to_learn else fresh[: min(len(fresh) // 2, MAX_LEARN)]
     judge = [by_digest[digest] for digest in fresh[len(taken) :]]
+    known = sorted(digest for digest in by_digest if digest in learned)[:MAX_MIRRORED]
+    if len(judge) < MIN_JUDGE <= len(known):
+        log.info(
+            f"INT8: {len(known)} learned parts judge it, mirrored, for only {len(judge)} are unseen"
+        )
+        judge += [np.ascontiguousarray(by_digest[digest][:, ::-1]) for digest in known]
     learn = seen or [by_digest[digest] for digest in taken]
     if len(judge) < MIN_JUDGE or (to_learn and not learn):
         raise DataError(
-            f"{named(good)}: INT8 expected at least {MIN_JUDGE} pictures of good parts that "
-            f"training has not seen{', and as many to learn from' if to_learn else ''}, found "
+            f"{named(good)}: INT8 expected at least {MIN_JUDGE} pictures of good parts to judge "
+            f"it{', and as many to learn from' if to_learn else ''}, found "
             f"{len(fresh)} unseen and {len(by_digest) - len(fresh)} seen ones; photograph more "
             "good parts"
         )

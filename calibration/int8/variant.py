@@ -22,7 +22,7 @@ from calibration.int8.model import around_networks
 from calibration.int8.networks import quantized_networks, sensitive_layers, shallowest_first
 from calibration.int8.parts import Roles, scores_of, share_out
 from calibration.int8.search import MIN_ROWS
-from calibration.scoring import Pictures, learned_digests, read_pictures
+from calibration.scoring import Pictures, learned_digests, of_other, read_pictures
 from calibration.threshold_rules import promise
 from runtime import atomic
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
@@ -244,17 +244,12 @@ def matched(threshold: Threshold, fp32: Floats, int8: Floats) -> Threshold:
         fp32: raw scores (n,).
         int8: of the same parts.
     """
-    ours, theirs = np.sort(int8), np.sort(fp32)
-
-    def of_int8(score: float) -> float:
-        beyond = score - float(np.clip(score, theirs[0], theirs[-1]))
-        return float(np.interp(score, theirs, ours)) + beyond
-
-    value = of_int8(threshold.image_threshold)
+    both = np.array([threshold.image_threshold, threshold.median_good_score])
+    value, median = of_other(both, fp32, int8).tolist()
     return Threshold(
         image_threshold=value,
         pixel_threshold=threshold.pixel_threshold + value - threshold.image_threshold,
-        median_good_score=of_int8(threshold.median_good_score),
+        median_good_score=median,
         method="matched",
         n_good=threshold.n_good,
         note="passes as many parts as fp32's; calibrate for a promise",
@@ -283,7 +278,7 @@ def _tell(found: Quantized) -> None:
     log.info(
         f"{INT8.key} added: image AUROC{on} {gate.auroc_fp32:.4f} to {gate.auroc_int8:.4f}, rank "
         f"correlation {gate.rank_correlation:.3f}, {gate.flips} flips on "
-        f"{gate.n_good + gate.n_bad} unseen parts, {found.times_faster:.2f} times as fast as fp32 "
+        f"{gate.n_good + gate.n_bad} parts, {found.times_faster:.2f} times as fast as fp32 "
         f"on this machine{left}"
     )
     if gate.n_synthetic:

@@ -15,6 +15,7 @@ from export.commands.options import (
     training_options,
     typed_flag,
 )
+from runtime.options import FiniteRange
 
 if TYPE_CHECKING:
     from export.models.settings import Recipe
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     help="Settings in TOML, see docs/recipes.md; flags win over them.",
 )
 @training_options
+@click.option(
+    "--max-false-rejects",
+    type=FiniteRange(0.0, 1.0, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    metavar="RATE",
+    help="Share of good parts that the threshold may reject.",
+)
 def command(
     model: str | None,
     file: Path | None,
@@ -39,6 +48,7 @@ def command(
     out: Path,
     name: str | None,
     seed: int,
+    max_false_rejects: float,
     **options: Any,
 ) -> None:
     """Train a model on good parts and export it as a bundle.
@@ -59,7 +69,7 @@ def command(
     from export.training import train_bundle
 
     recipe = recipe_from(model, file, given_settings(options))
-    _tell(train_bundle(recipe, data, out, category, name, seed), out)
+    _tell(train_bundle(recipe, data, out, category, name, seed, max_false_rejects), out)
 
 
 def recipe_from(model: str | None, file: Path | None, given: dict[str, Any]) -> Recipe:
@@ -97,11 +107,15 @@ def _tell(manifest: Manifest, out: Path) -> None:
 
     for key, parity in manifest.certificate["variants"].items():
         before, after = parity["image_auroc_reference"], parity["image_auroc"]
-        on_them = f", image AUROC on them {before:.3f} before and {after:.3f} after"
+        on_them = (
+            ""
+            if before is None
+            else f", image AUROC on them {before:.3f} before and {after:.3f} after"
+        )
         say(
             f"certificate {key}: max score difference {parity['max_score_difference']:.1e} of the "
             f"range, {parity['verdict_flips']} verdict flips on {parity['images']} images"
-            f"{'' if before is None else on_them}"
+            f"{on_them}"
         )
     say(f"bundle written: {out}")
     say(f"next: lineside inspect {out} PICTURES…   or   lineside evaluate {out} --data DATA")

@@ -1,4 +1,4 @@
-"""Reading a data set for training: which pictures are usable, and which are held out."""
+"""Reading a data set for training: which pictures are usable, and which are left out when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category
@@ -32,8 +33,8 @@ class Photographs:
 
     Attributes:
         train: pictures to learn from.
-        held_out: good pictures that training does not see until they have set the threshold, if at
-            all.
+        held_out: good pictures that training does not see: they set the threshold. None where each
+            part is left out in turn instead.
         skipped: unreadable files with the reason.
         fingerprint: sha256 over the training and held-out pictures' content.
         train_digests: sha256 in hex of each training picture at the model's size.
@@ -48,13 +49,16 @@ class Photographs:
     held_out_digests: tuple[str, ...] = ()
 
 
-def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) -> Photographs:
+def read_photographs(
+    category: Category, size_hw: tuple[int, int], seed: int, *, hold_out: bool = True
+) -> Photographs:
     """Check every good picture and split off some; of exact repeats only the first counts.
 
     Args:
         category: where the pictures are.
         size_hw: model input size; each picture is decoded once to see that it can be.
         seed: of the split.
+        hold_out: whether to split off any; a single picture is both in any case.
 
     Raises:
         DataError: too few usable pictures.
@@ -68,7 +72,7 @@ def read_photographs(category: Category, size_hw: tuple[int, int], seed: int) ->
         )
     if len(usable) < COMFORTABLE_GOOD:
         log.info(_warning(len(usable)))
-    train, held_out = split(usable, seed)
+    train, held_out = split(usable, seed) if hold_out or len(usable) == 1 else (tuple(usable), ())
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     by_path = dict(zip(usable, digests, strict=True))
     learned, unseen = (tuple(by_path[path] for path in part) for part in (train, held_out))
@@ -100,6 +104,12 @@ def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Pat
     chosen = {int(i) for i in np.random.default_rng(seed).permutation(len(paths))[:count]}
     train = tuple(path for i, path in enumerate(paths) if i not in chosen)
     return train, tuple(path for i, path in enumerate(paths) if i in chosen)
+
+
+def folds_of(count: int, folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """At random, the fold of each of ``count`` pictures, (count,); leave-one-out with fewer."""
+    places = np.arange(count) % min(folds, count)
+    return np.random.default_rng(seed).permutation(places)
 
 
 def _usable(

@@ -42,12 +42,15 @@ class ModelFamily(Protocol):
         recipe: the type of its settings, with ``model: Literal[name] = name``.
         int8_attempts: shares of the convolutions that stay in fp32, in the order in which
             ``lineside calibrate --int8`` tries them; 1 quantises a bank's search alone.
+        leaves_out: whether training needs no held-out parts, for it learns all of them and leaves
+            each out in turn to set the threshold.
     """
 
     name: str
     title: str
     recipe: type[Recipe]
     int8_attempts: tuple[float, ...] = (0.0, 1 / 8, 1 / 4, 1 / 2)
+    leaves_out: bool = False
 
     def fit(
         self, recipe: Any, photographs: Photographs, seed: int, folder: Path
@@ -56,12 +59,13 @@ class ModelFamily(Protocol):
 
         Args:
             recipe: settings.
-            photographs: good parts, split.
+            photographs: good parts; none is held out where the family leaves out in turn.
             seed: of everything random; torch, NumPy and Python are seeded already.
             folder: for whatever training writes; it is removed afterwards.
 
         Returns:
-            The network, and what the held-out parts scored if it has learned them since.
+            The network, and where none was held out what each part scores with a network that
+            has not seen it, in the order of ``photographs.train``.
         """
 
     def graph(

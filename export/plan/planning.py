@@ -13,7 +13,7 @@ from typing import Any
 
 from calibration.health import write_first_health
 from calibration.int8 import add_int8
-from calibration.threshold_rules import first_threshold
+from calibration.threshold_rules import first_threshold, peaks_of
 from export.bundling import Work, write_bundle
 from export.certificate import load_images, score_engine
 from export.data.photographs import read_photographs
@@ -180,7 +180,8 @@ def _quantise(folder: Path, work: Work) -> None:
         good = score_engine(engine, load_images(held_out, size_hw), f"{variant.key}: threshold")
     finally:
         engine.close()
-    first = first_threshold(good.scores, good.maps, size_hw, manifest.anomaly_map.blur_sigma)
+    peaks = peaks_of(good.maps, size_hw, manifest.anomaly_map.blur_sigma)
+    first = first_threshold(good.scores, peaks)
     write_thresholds(folder / THRESHOLDS_FILE, thresholds.with_threshold(variant.key, first))
     if (folder / HEALTH_FILE).exists():
         scores = {**read_health(folder / HEALTH_FILE).scores, variant.key: good.scores}

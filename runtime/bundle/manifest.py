@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 # Where the provenance lists the digests of the training pictures: sha256 of the pixels at the
 # model's size, cut to 64 bits in hex: no accidental match among millions of pictures.
 TRAIN_DIGESTS = "train_digests"
+# Key in the provenance: by digest of a learned part, the raw score and the highest value of the
+# heat map that fp32 gives it without having seen it.
+LEFT_OUT_SCORES = "left_out_scores"
 DIGEST_LENGTH = 16
 EngineName = Literal["openvino", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")

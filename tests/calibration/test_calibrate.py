@@ -12,7 +12,7 @@ import pytest
 from calibration.recalibration import Request, recalibrate
 from calibration.scoring import digest_of
 from runtime.bundle.folder import Bundle, pack_archive, seal
-from runtime.bundle.manifest import TRAIN_DIGESTS
+from runtime.bundle.manifest import LEFT_OUT_SCORES, TRAIN_DIGESTS
 from runtime.bundle.thresholds import THRESHOLDS_FILE
 from runtime.errors import DataError, HealthError, ThresholdError
 from runtime.health.baseline import HEALTH_FILE
@@ -155,6 +155,33 @@ def test_pictures_that_training_has_seen_are_left_out(bundle, tmp_path):
     assert "3 pictures are left out, for training has seen them; 27 remain" in done.stderr
     assert Bundle.open(bundle).thresholds().of(KEYS[0]).n_good == 27
     assert "training has not seen, found 3 that it has" in refused(bundle, "--good", learned)
+
+
+def test_learned_pictures_count_with_the_scores_of_a_model_that_had_not_seen_them(bundle, tmp_path):
+    """Of 30 parts 20 are learned, whose left-out scores are higher by 10 than those of today."""
+    good = good_folder(tmp_path / "good", list(range(1, 31)))
+    learned = sorted(good.iterdir())[:20]
+    digests = [digest_of(load_image(path, (32, 32))) for path in learned]
+    left_out = {one: [score + 10.0, score + 12.0] for score, one in enumerate(digests, 1)}
+    with Bundle.open(bundle) as opened:
+        manifest = opened.manifest
+    provenance = {TRAIN_DIGESTS: digests, LEFT_OUT_SCORES: left_out}
+    seal(bundle, dataclasses.replace(manifest, provenance=provenance))
+    half = ("--max-false-rejects", 0.5, "--on-average")
+    exact, other = rows_of(bundle, "--good", good, *half)
+    scores = sorted([*range(11, 31), *range(21, 31)])
+    # Both variants are one graph, so a score means the same to both.
+    assert exact["image_threshold"] == other["image_threshold"] == scores[15]
+    assert (exact["n_good"], exact["n_learnt"], exact["n_left_out_scores"]) == (30, 0, 20)
+    assert exact["method"] == "cross_conformal"
+    assert "20 learned ones, each scored by a model that had not seen it, and 10" in exact["note"]
+    assert "matched" not in exact["note"]
+    assert "matched from fp32's" in other["note"]
+    # Only what the model in use has scored is a baseline for drift.
+    assert sorted(Bundle.open(bundle).health().scores["openvino/fp32"]) == list(range(21, 31))
+    # Without fp32 there is nothing to match with.
+    (alone,) = rows_of(bundle, "--good", good, "--precision", "fp16", "--force")
+    assert (alone["n_good"], alone["n_learnt"]) == (10, 20)
 
 
 def test_another_part_is_refused_unless_forced(bundle, tmp_path):

@@ -54,6 +54,8 @@ def test_figures_follow_from_the_known_scores(bundle, root):
     # Threshold 64: the scratch of 40 is missed, nothing good is rejected. Best F1: flag from 40 on,
     # 50 comes along.
     assert (row["false_rejects"], row["misses"]) == (0, 1)
+    # Any threshold that rejects no good part lies at 50 or above.
+    assert row["best_misses"] == 1
     assert row["image_f1_max"] == pytest.approx(12 / 13)
     assert 35 < row["image_f1_max_threshold"] < 40
     scratch = [roc_auc_score([0] * 6 + [1] * 3, GOOD + BAD["scratch"])]
@@ -175,6 +177,7 @@ def test_average_skips_what_is_undefined_and_keeps_models_apart():
             "n_cannot_judge",
             "false_rejects",
             "misses",
+            "best_misses",
         ),
         1,
     )

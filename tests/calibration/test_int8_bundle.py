@@ -170,12 +170,12 @@ def test_calibrate_adds_it_and_sets_its_own_threshold(
     assert "no bad part has judged it" not in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["engine"], row["precision"]) for row in rows][-1] == ("openvino", "int8")
-    # What is left beside those that were learned in training has set the thresholds.
+    # All have set the thresholds, those that were learned with their left-out scores.
     seen = {digest_of(load_image(path, (256, 256))) for path in good.iterdir()} & learned_digests(
         Bundle.open(copy)
     )
-    assert {(row["n_learnt"], row["n_good"]) for row in rows} == {
-        (len(seen), len(list(good.iterdir())) - len(seen))
+    assert {(row["n_left_out_scores"], row["n_learnt"], row["n_good"]) for row in rows} == {
+        (len(seen), 0, len(list(good.iterdir())))
     }
     assert rows[-1]["image_threshold"] != rows[0]["image_threshold"]
 
@@ -198,6 +198,24 @@ def test_a_variant_that_no_bad_part_has_judged_is_told(
     )
 
 
+def test_learned_parts_alone_judge_it_and_set_its_threshold(
+    patchcore_bundle, sample_root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
+    copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
+    good = sample_root / "tile" / "train" / "good"
+    done = lineside("calibrate", copy, "--good", good, "--int8-search", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "learned parts judge it, mirrored, for only 0 are unseen" in done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    count = len(list(good.iterdir()))
+    assert {(row["n_left_out_scores"], row["n_good"]) for row in rows} == {(count, count)}
+    assert "matched from fp32's" in rows[-1]["note"]
+    # The search in INT8 scores nearly as fp32's, and so do its thresholds.
+    assert rows[-1]["image_threshold"] == pytest.approx(rows[0]["image_threshold"], rel=0.05)
+    assert rows[-1]["flips_against_first"] == 0
+
+
 def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
     patchcore_bundle, folders, sample_root, tmp_path
 ):
@@ -217,7 +235,7 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
     with Bundle.open(copy) as bundle:
         # The bad parts judged the variant; the promise that was asked for stays.
         assert bundle.manifest.metrics["int8_gate"]["n_bad"] > 0
-        assert {one.method for one in bundle.thresholds().variants.values()} == {"tolerance"}
+        assert {one.method for one in bundle.thresholds().variants.values()} == {"cross_conformal"}
     with Inspector(copy) as exact, Inspector(copy, precision="int8") as fast:
         pairs = [(exact.inspect(path), fast.inspect(path)) for path in tile_pictures(sample_root)]
     for one, other in pairs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import cv2
 import numpy as np
@@ -168,17 +169,25 @@ def test_where_nothing_is_learned_all_unseen_pictures_judge(parts):
     roles = share_out(parts, SIZE, digests(parts, range(4)), to_learn=False)
     assert (roles.learn, roles.digests) == ((), ())
     assert {digest_of(image) for image in roles.judge} == set(digests(parts, range(4, 14)))
-    with pytest.raises(
-        DataError,
-        match=r"at least 5 pictures of good parts that training has not seen, found 4 unseen and "
-        r"10 seen",
-    ):
-        share_out(parts, SIZE, digests(parts, range(10)), to_learn=False)
+
+
+@pytest.mark.parametrize("to_learn", [True, False])
+def test_where_too_few_are_unseen_learned_pictures_judge_mirrored(parts, caplog, to_learn):
+    with caplog.at_level(logging.INFO, "lineside"):
+        roles = share_out(parts, SIZE, digests(parts, range(10)), to_learn=to_learn)
+    assert "10 learned parts judge it, mirrored, for only 4 are unseen" in caplog.text
+    assert len(roles.learn) == (10 if to_learn else 0)
+    judge = {digest_of(image) for image in roles.judge[:4]}
+    assert judge == set(digests(parts, range(10, 14)))
+    mirrored = {digest_of(np.ascontiguousarray(image[:, ::-1])) for image in roles.judge[4:]}
+    assert mirrored == set(digests(parts, range(10)))
 
 
 def test_too_few_pictures_are_told_with_their_number(parts):
-    with pytest.raises(DataError, match=r"at least 5 pictures.*found 4 unseen and 10 seen"):
-        share_out(parts, SIZE, digests(parts, range(10)))
+    for path in sorted(parts.iterdir())[:-4]:
+        path.unlink()
+    with pytest.raises(DataError, match=r"at least 5 pictures.*found 2 unseen and 2 seen"):
+        share_out(parts, SIZE, digests(parts, (10, 11)))
 
 
 def test_the_first_convolutions_of_every_branch_come_first():

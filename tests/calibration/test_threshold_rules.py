@@ -16,6 +16,7 @@ from calibration.threshold_rules import (
     LEAST_FREEDOM,
     TYPICAL_SPREAD,
     first_threshold,
+    peaks_of,
     prediction_bound,
 )
 from runtime.errors import ThresholdError
@@ -226,12 +227,32 @@ def test_new_good_parts_are_rejected_no_more_often_than_promised():
     assert np.mean(rates) == pytest.approx(3 / 61, abs=4 * np.std(rates) / 20)
 
 
-@pytest.mark.parametrize(("count", "method"), [(18, "prediction_bound"), (19, "conformal")])
-def test_a_first_threshold_promises_from_19_parts_on(count, method):
+@pytest.mark.parametrize(
+    ("count", "left_out", "method"),
+    [
+        (18, False, "prediction_bound"),
+        (19, False, "conformal"),
+        (18, True, "prediction_bound"),
+        (19, True, "cross_conformal"),
+    ],
+)
+def test_a_first_threshold_promises_from_19_parts_on(count, left_out, method):
     scores = np.linspace(1.0, 2.0, count)
     maps = [np.full((4, 4), score, np.float32) for score in scores]
-    found = first_threshold(scores, maps, (8, 8), 0.0)
+    peaks = peaks_of(maps, (8, 8), 0.0)
+    found = first_threshold(scores, peaks, left_out=left_out)
     assert (found.method, found.n_good) == (method, count)
     assert (found.max_false_rejects is None) == (method == "prediction_bound")
     assert found.pixel_threshold == pytest.approx(found.image_threshold, rel=1e-6)
     assert ("a promise of 5% false rejects needs 19" in found.note) == (count < 19)
+    assert ("each scored by a model that had not seen it" in found.note) == left_out
+
+
+def test_with_left_out_scores_nothing_is_promised_with_confidence():
+    scores = np.arange(300.0)
+    found = threshold_rules.promise(300, 0.05, 0.95).threshold(scores, scores, n_left_out=260)
+    assert (found.method, found.confidence) == ("cross_conformal", None)
+    assert found.note == (
+        "about 5% of good parts rejected (with the margin of 0.95 confidence), from 300 good "
+        "parts: 260 learned ones, each scored by a model that had not seen it, and 40 new ones"
+    )

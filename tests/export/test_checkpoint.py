@@ -88,7 +88,7 @@ def test_a_file_of_an_older_version_means_training_anew(
     kept = Checkpoint(tmp_path / "out", RECIPE, patchcore_work.photographs, 0)
     kept.save(patchcore_work.trained)
     found = torch.load(kept.path, weights_only=True)
-    del found["unseen"]
+    del found["left_out"]
     torch.save(found, kept.path)
     with caplog.at_level("INFO", "lineside"):
         assert kept.load() is None

@@ -141,18 +141,6 @@ def test_a_shorter_selection_is_the_beginning_of_a_longer_one():
     assert torch.equal(select_coreset(points, 50, 9), select_coreset(points, 700, 9)[:50])
 
 
-def test_a_selection_goes_on_where_it_stopped_and_over_points_that_came_since():
-    points = torch.from_numpy(clustered(3_000, 16, 1))
-    first = select_coreset(points, 300, 9)
-    assert torch.equal(select_coreset(points, 700, start=first), select_coreset(points, 700, 9))
-    more = torch.cat([points, torch.from_numpy(clustered(1_000, 16, 2))])
-    chosen = select_coreset(more, 700, start=first)
-    assert torch.equal(chosen[:300], first)
-    assert len(set(chosen.tolist())) == 700
-    assert_every_pick_is_farthest(more.numpy(), chosen.tolist(), tolerance=1 + 1e-5, given=300)
-    assert torch.equal(select_coreset(points, 300, start=first), first)
-
-
 def test_same_seed_same_indices_and_another_seed_another_start():
     points = torch.from_numpy(clustered(2_000, 16, 1))
     assert torch.equal(select_coreset(points, 200, 4), select_coreset(points, 200, 4))

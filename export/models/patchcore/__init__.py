@@ -28,6 +28,7 @@ class PatchCore(ModelFamily):
     recipe = PatchCoreRecipe
     # The very first layers take little time and lose most; last the search alone (docs/int8.md).
     int8_attempts = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+    leaves_out = True
 
     def fit(
         self, recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
@@ -90,12 +91,6 @@ class PatchCore(ModelFamily):
 
     def plan(self, recipe: PatchCoreRecipe, grid: Grid) -> list[Recipe]:
         """The largest bank at every size: every smaller one is a part of it."""
-        if recipe.learn_held_out:
-            raise TrainingError(
-                "plan: expected held-out parts to compare candidates on, found learn_held_out = "
-                "true, which learns them; leave it out, and train the chosen settings with: "
-                "lineside train --learn-held-out"
-            )
         least = recipe.num_neighbors + 1
         if min(grid.prototypes) < least:
             raise TrainingError(

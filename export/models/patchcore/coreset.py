@@ -39,7 +39,6 @@ def select_coreset(
     n_select: int,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Choose patches so that the farthest of the others is near a chosen one.
 
@@ -53,8 +52,6 @@ def select_coreset(
         seed: of the first patch; the same seed and features give the same indices on the same
             machine.
         on_progress: called now and then with (chosen so far, ``n_select``).
-        start: int64 indices that are chosen already, at most ``n_select``, none twice; they come
-            first in the result.
 
     Returns:
         (n_select,) int64 indices into ``features``, in the order of choice, on its device.
@@ -71,7 +68,7 @@ def select_coreset(
             "change the coreset ratio"
         )
     first = torch.randint(count, (1,), generator=torch.Generator().manual_seed(seed))
-    selected = (first if start is None else start).to(features.device)
+    selected = first.to(features.device)
     with full_precision(features.device):
         for dtype in (torch.float32, torch.float64):
             if len(selected) < n_select:

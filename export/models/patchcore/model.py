@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from anomalib.models import Patchcore
 from anomalib.models.components import GaussianBlur2d
@@ -15,17 +16,18 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
-from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
+from export.anomalib_engine import GoodPartsModule, fit_with_engine
 from export.backbone import make_extractor, normalization_of
-from export.certificate import ReferenceModel, Scored, load_images, score_reference
-from export.data.photographs import Photographs
+from export.certificate import Scored
+from export.data.photographs import Photographs, folds_of
 from export.models.patchcore.coreset import select_coreset
 from export.models.patchcore.graph import patches_scored
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor
 from export.projection import Features, Projection, fit_projection
 from runtime.errors import TrainingError
-from runtime.progress import task
+from runtime.progress import task, track
+from runtime.types import Float32Map
 
 _PROJECT_IMAGES = 16
 
@@ -78,6 +80,13 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
         scores: torch.Tensor = super().compute_anomaly_score(patch_scores, locations, embedding)
         return scores
 
+    def score(self, patches: torch.Tensor) -> tuple[float, Float32Map]:
+        """Raw score and map before smoothing, float32 (h, w), of a picture's patches (P, D)."""
+        with torch.no_grad():
+            distances, places = self.nearest_neighbors(patches, 1)
+            score = self.compute_anomaly_score(distances[None], places[None], patches)
+        return float(score), distances.reshape(self.grid_hw).cpu().numpy()
+
 
 class LinesidePatchcore(Patchcore):  # type: ignore[misc]
     """anomalib's PatchCore with another description of patches and another coreset.
@@ -120,16 +129,16 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self.recipe = recipe
         self.seed = seed
         self.on_coreset_progress: Any = None
-        # Pictures that come with learn(), after fit(): their share of the prototypes waits for
-        # them.
-        self.pictures_to_come = 0
+        # For left_out(), after fit(); of many parts they are gigabytes.
+        self.keep_patches = False
         self._seen: list[dict[str, torch.Tensor]] = []
+        self._paths: list[str] = []
         self._patches_seen = torch.empty(0)
-        self._chosen = torch.empty(0, dtype=torch.int64)
 
     def training_step(self, batch: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """Keep the pooled maps of a batch: a fraction of the memory of stacked patches."""
         self._seen.append(self.model.pooled(batch.image))
+        self._paths += batch.image_path
         return torch.zeros((), requires_grad=True, device=self.device)
 
     def fit(self) -> None:
@@ -146,29 +155,39 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
                 pooled, layers, self.recipe.dimensions, self.recipe.whitening
             )
         patches = self._patches(pooled)
-        pictures = len(pooled[layers[0]])
-        count = self._prototypes(len(patches) * (pictures + self.pictures_to_come) // pictures)
-        self._select(
-            patches, min(-(-count * pictures // (pictures + self.pictures_to_come)), len(patches))
-        )
+        count = min(math.ceil(len(patches) * self.recipe.coreset_ratio), self.recipe.max_prototypes)
+        self.model.memory_bank = self._bank(patches, count)
+        if self.keep_patches:
+            self._patches_seen = patches.reshape(len(pooled[layers[0]]), -1, patches.shape[1])
 
-    def learn(self, pictures: Iterable[torch.Tensor]) -> None:
-        """After fit(): let the greedy selection go on, over the pictures to come too.
+    def left_out(self, pictures: Sequence[Path]) -> Scored:
+        """After fit(): what each picture scores with a bank that is built without it.
 
-        No prototype is lost, so no patch gets farther from the nearest one.
+        What a patch is, principal components included, comes from all pictures; which patches are
+        prototypes comes from the other folds. A fold's bank has its share of the prototypes, so
+        that it covers its pictures as densely as the whole bank does.
 
         Args:
-            pictures: float32 (n, 3, H, W) in [0, 1], RGB.
+            pictures: those that were learned, at least two, in the order of the result.
         """
-        self._seen = [self.model.pooled(self.pre_processor(batch)) for batch in pictures]
-        more = self._patches(self._collected())
-        patches = torch.vstack([self._patches_seen.to(more.device), more])
-        # Gigabytes, of many parts: they go before the selection makes its own copy.
-        self._patches_seen, self.pictures_to_come = torch.empty(0), 0
-        self._select(patches, self._prototypes(len(patches)), self._chosen)
+        model, whole = self.model, self.model.memory_bank
+        seen = {path: place for place, path in enumerate(self._paths)}
+        patches = self._patches_seen.to(whole.device)[[seen[str(path)] for path in pictures]]
+        self._patches_seen = torch.empty(0)
+        fold_of = folds_of(len(pictures), self.recipe.folds, self.seed)
+        found: dict[int, tuple[float, Float32Map]] = {}
+        for fold in track(range(int(fold_of.max()) + 1), "patchcore: leaving parts out in turn"):
+            others = patches[torch.from_numpy(fold_of != fold)]
+            count = math.ceil(len(whole) * len(others) / len(pictures))
+            model.memory_bank = self._bank(others.flatten(0, 1), count)
+            for index in np.flatnonzero(fold_of == fold):
+                found[int(index)] = model.score(patches[index])
+        model.memory_bank = whole
+        scores, maps = zip(*(found[index] for index in range(len(pictures))), strict=True)
+        return Scored(np.array(scores), list(maps))
 
     def _collected(self) -> dict[str, torch.Tensor]:
-        """Pooled maps of all pictures since the last time, ``{layer: float32 (n, C, h, w)}``."""
+        """Pooled maps of all pictures, ``{layer: float32 (n, C, h, w)}``."""
         layers = self.recipe.resolved_layers()
         pooled = {
             layer: torch.cat([seen[layer] for seen in self._seen]).float() for layer in layers
@@ -181,17 +200,12 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             )
         return pooled
 
-    def _prototypes(self, patches: int) -> int:
-        """How many of so many patches become prototypes."""
-        count = min(math.ceil(patches * self.recipe.coreset_ratio), self.recipe.max_prototypes)
+    def _bank(self, patches: torch.Tensor, count: int) -> torch.Tensor:
+        """A memory bank of some of the patches (N, D)."""
         # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
-        return min(max(count, self.recipe.num_neighbors + 1), patches)
-
-    def _select(self, patches: torch.Tensor, count: int, start: torch.Tensor | None = None) -> None:
-        """Make the memory bank of patches (N, D), beginning with those chosen before."""
-        self._chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress, start)
-        self.model.memory_bank = patches[self._chosen].contiguous()
-        self._patches_seen = patches if self.pictures_to_come else torch.empty(0)
+        count = min(max(count, self.recipe.num_neighbors + 1), len(patches))
+        chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress)
+        return patches[chosen].contiguous()
 
     def _check_blur(self, shape: torch.Size) -> None:
         """The border is mirrored, so the map must be larger than the Gaussian reaches."""
@@ -216,19 +230,10 @@ def fit(
     """See :meth:`export.models.base.ModelFamily.fit`."""
     data = GoodPartsModule(photographs, recipe.size_hw, batch_size=4, seed=seed)
     model = LinesidePatchcore(recipe, seed)
-    if recipe.learn_held_out:
-        model.pictures_to_come = len(photographs.held_out)
+    model.keep_patches = not photographs.held_out
     steps = len(data.train_dataloader())
     with task("patchcore: features", steps) as advance, task("patchcore: coreset") as coreset:
         model.on_coreset_progress = coreset
         fit_with_engine(model, data, folder, advance, max_epochs=1)
-    if not recipe.learn_held_out:
-        return model, None
-    model.cpu().eval()
-    held_out = load_images(photographs.held_out, recipe.size_hw)
-    smoothing = model.model.anomaly_map_generator
-    unseen = score_reference(ReferenceModel(model, smoothing), held_out, "threshold")
-    with task("patchcore: coreset") as coreset:
-        model.on_coreset_progress = coreset
-        model.learn(map(to_batch, held_out))
-    return model, unseen
+    model.on_coreset_progress = None
+    return model, None if photographs.held_out else model.cpu().eval().left_out(photographs.train)

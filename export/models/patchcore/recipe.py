@@ -51,9 +51,11 @@ class PatchCoreRecipe(BackboneRecipe):
         ),
     )
     num_neighbors: int = field(default=9, metadata=setting("of the re-weighting"))
-    learn_held_out: bool = field(
-        default=False,
-        metadata=setting("learn from the held-out parts too, once they have set the threshold"),
+    folds: int = field(
+        default=5,
+        metadata=setting(
+            "groups of parts that are left out in turn to set the threshold; all are learned"
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -72,14 +74,7 @@ class PatchCoreRecipe(BackboneRecipe):
             self.max_prototypes,
         )
         require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
-        # With more prototypes a mean of distances can only fall, and the promise of the threshold
-        # holds; the re-weighting may rise.
-        require(
-            share > 0.0 or not self.learn_held_out,
-            "--score-share",
-            "more than 0 with --learn-held-out",
-            share,
-        )
+        require(self.folds >= 2, "--folds", "at least 2", self.folds)
         self.check_layers()
         if self.tile:
             self._check_tiles()
