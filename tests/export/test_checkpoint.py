@@ -25,7 +25,7 @@ RECIPE = PatchCoreRecipe(max_prototypes=50, size_hw=(64, 64), score_blur=0.5)
 @pytest.fixture(scope="module")
 def patchcore_work(sample_root: Path) -> Work:
     category = load_category(sample_root, "tile")
-    photographs = read_photographs(category, RECIPE.size_hw, 0)
+    photographs = read_photographs(category, RECIPE.size_hw, 0, hold_out=False)
     return Work(RECIPE, category, photographs, train(RECIPE, photographs, 0), 0)
 
 
