@@ -26,7 +26,7 @@ def reports(code: str, home: Path) -> bool:
 
 @pytest.mark.parametrize(
     "module",
-    ["runtime.engines.openvino", "calibration.int8.networks", "export.graphs"],
+    ["runtime.engines.openvino", "calibration.int8.networks", "export.inference_graph"],
 )
 def test_openvino_is_silent_after_any_of_our_modules_that_use_it(module, tmp_path):
     assert not reports(f"import {module}, openvino, nncf", tmp_path)
