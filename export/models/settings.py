@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class BackboneRecipe(Recipe):
+class BackboneRecipe(Recipe, ABC):
     """Backbone, its layers and its weights."""
 
     backbone: str = field(default=DEFAULT_BACKBONE, metadata=setting("any timm backbone by name"))
@@ -85,9 +86,9 @@ class BackboneRecipe(Recipe):
         different = len(set(self.layers)) == len(self.layers)
         require(different, "--layers", "different layers", ",".join(self.layers))
 
+    @abstractmethod
     def resolved_layers(self) -> tuple[str, ...]:
         """The layers named, or the backbone's default."""
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
         """As of any recipe, with the layers that are read."""
