@@ -7,6 +7,7 @@ folders directly under ROOT, or just a folder of pictures of good parts. A mask 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ import numpy as np
 from runtime.errors import DataError
 from runtime.images.preprocess import IMAGE_SUFFIXES
 from runtime.types import Mask
+
+log = logging.getLogger("lineside")
 
 GOOD = "good"
 
@@ -68,7 +71,10 @@ def list_images(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder}: expected a folder of pictures, found {_what(folder)}; check the path"
         )
-    found = sorted(Path(entry.path) for entry in pictures_below(folder))
+    unreadable: list[OSError] = []
+    found = sorted(Path(entry.path) for entry in pictures_below(folder, unreadable))
+    for error in unreadable:
+        log.warning(f"left out: {error.filename}: a folder that cannot be read ({error.strerror})")
     if not found:
         raise DataError(
             f"{folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}), found none; put "
@@ -86,10 +92,16 @@ def collect_images(paths: Sequence[Path]) -> list[Path]:
     return [found for path in paths for found in ([path] if path.is_file() else list_images(path))]
 
 
-def pictures_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+def pictures_below(
+    folder: Path, unreadable: list[OSError] | None = None
+) -> Iterator[os.DirEntry[str]]:
     """Pictures in a folder and all below it, in no order; what is hidden is left out.
 
-    Linked folders are followed, each folder once. One below that cannot be read is passed over.
+    Linked folders are followed, each folder once.
+
+    Args:
+        folder: where to look.
+        unreadable: gathers the errors of folders below that cannot be read, which are passed over.
 
     Raises:
         OSError: the folder itself cannot be read.
@@ -100,9 +112,11 @@ def pictures_below(folder: Path) -> Iterator[os.DirEntry[str]]:
         try:
             status = Path(place).stat()
             entries = list(os.scandir(place))
-        except OSError:
+        except OSError as error:
             if not seen:
                 raise
+            if unreadable is not None:
+                unreadable.append(error)
             continue
         if (status.st_dev, status.st_ino) in seen:
             continue

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -234,3 +237,22 @@ def test_linked_folders_are_followed_each_once(tmp_path: Path) -> None:
     found = list_images(here)
     assert found == sorted(found)
     assert len({path.resolve() for path in found}) == len(found) == 10
+
+
+def test_a_folder_below_that_cannot_be_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part.png").touch()
+    scan = os.scandir
+
+    # Whoever runs the tests as root can read any folder.
+    def refuse(place: str) -> Any:
+        if place.endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [path.parent.name for path in list_images(tmp_path)] == ["open"]
+    assert "closed: a folder that cannot be read (Permission denied)" in caplog.text
