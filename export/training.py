@@ -156,7 +156,7 @@ def tell_what_to_expect(
 
     start = time.perf_counter()
     flags: list[bool] = []
-    with Bundle.open(bundle) as opened, Inspector(opened, scores_only=True) as inspector:
+    with Bundle.open(bundle) as opened, Inspector(opened) as inspector:
         chosen = np.random.default_rng(seed).permutation(len(parts))[:_PAINTED_PARTS]
         images = load_images([parts[index] for index in chosen], inspector.size_hw)
         count = max(len(images), _PAINTED_PARTS)

@@ -21,7 +21,7 @@ from export.checkpoint import Checkpoint
 from export.data.photographs import Photographs, folds_of, read_photographs
 from export.models.patchcore.model import LinesidePatchcore
 from export.models.patchcore.recipe import PatchCoreRecipe
-from export.training import train
+from export.training import tell_what_to_expect, train
 from runtime.bundle.folder import Bundle
 from runtime.bundle.golden import GOLDEN_FOLDER
 from runtime.bundle.manifest import DIGEST_LENGTH, LEFT_OUT_SCORES, TRAIN_DIGESTS
@@ -221,3 +221,15 @@ def test_after_training_one_sentence_says_what_to_expect(sample_root: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert "left out in turn for the threshold" in done.stderr
     assert "of 100 good parts about 10 will be stopped; of 100 made-up faint" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threshold", "share"), [(1e6, 0.0), (1e-6, 1.0)])
+def test_what_to_expect_is_counted_with_the_bundles_own_threshold(
+    patchcore_bundle: Path, category: Category, tmp_path: Path, threshold: float, share: float
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(patchcore_bundle, bundle)
+    done = lineside("thresholds", bundle, "set", "--image-threshold", threshold)
+    assert done.returncode == 0, done.stderr
+    assert tell_what_to_expect(bundle, category.train_good[:4], 0.05, 0) == share
