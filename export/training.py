@@ -184,25 +184,20 @@ def _quiet() -> Iterator[None]:
     """Keep libraries' own progress and advice off the terminal."""
     import tqdm
 
-    # Not logging.disable: our own lines and progress go on.
-    others = [
-        one
-        for name, one in list(logging.root.manager.loggerDict.items())
-        if isinstance(one, logging.Logger) and name != log.name and not one.disabled
-    ]
     original = tqdm.tqdm.__init__
 
     def silent(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **{**kwargs, "disable": True})
 
     tqdm.tqdm.__init__ = silent
-    for one in others:
-        one.disabled = True
+    logging.disable(logging.WARNING)
+    # Our own lines and progress go on: this logger alone does not ask what is disabled.
+    log.isEnabledFor = lambda level: level >= log.getEffectiveLevel()  # type: ignore[method-assign]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         tqdm.tqdm.__init__ = original
-        for one in others:
-            one.disabled = False
+        logging.disable(logging.NOTSET)
+        del log.isEnabledFor
