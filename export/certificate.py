@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from runtime.types import Float32Map, Floats, UInt8Image
 CERTIFICATE_IMAGES = 24
 # Below this, scores may hardly have a range.
 FEW_IMAGES = 4
+# Made-up defects behind what training says to expect.
+PAINTED = 60
 GOLDEN_IMAGES = 5
 
 
@@ -186,10 +188,13 @@ class Scored:
     Attributes:
         scores: raw scores (n,).
         maps: float32 (h, w) each, before smoothing: that is the runtime's work, done on demand.
+        painted: raw scores of made-up faint defects on such images, (m,); where the images were
+            left out in turn, each by the model that has not seen its part. Empty if none was made.
     """
 
     scores: Floats
     maps: list[Float32Map]
+    painted: Floats = field(default_factory=lambda: np.empty(0))
 
 
 class ReferenceModel:

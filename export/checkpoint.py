@@ -121,10 +121,15 @@ def _as_tensors(scored: Scored | None) -> dict[str, torch.Tensor] | None:
     if scored is None:
         return None
     maps = [torch.from_numpy(one) for one in scored.maps]
-    return {"scores": torch.from_numpy(scored.scores), "maps": torch.stack(maps)}
+    return {
+        "scores": torch.from_numpy(scored.scores),
+        "maps": torch.stack(maps),
+        "painted": torch.from_numpy(scored.painted),
+    }
 
 
 def _as_scored(tensors: dict[str, torch.Tensor] | None) -> Scored | None:
     if tensors is None:
         return None
-    return Scored(tensors["scores"].numpy(), list(tensors["maps"].numpy()))
+    scores, maps, painted = (tensors[name].numpy() for name in ("scores", "maps", "painted"))
+    return Scored(scores, list(maps), painted)

@@ -24,14 +24,14 @@ from runtime.errors import LinesideError, TrainingError
 from runtime.images.dataset import load_category
 from runtime.inspector import Inspector
 from runtime.progress import track
+from runtime.types import Floats
 
 if TYPE_CHECKING:
     from export.bundling import Trained
 
 log = logging.getLogger("lineside")
 
-# Parts that faint defects are painted on after training, and how long that may take.
-_PAINTED_PARTS = 60
+# How long painting defects may take.
 _PAINTING_S = 20.0
 
 
@@ -96,7 +96,12 @@ def train_bundle(
         checkpoint.remove()
         raise
     checkpoint.remove()
-    tell_what_to_expect(out, photographs.held_out or photographs.train, max_false_rejects, seed)
+    left_out = trained.left_out
+    tell_what_to_expect(
+        painted_scores(out, photographs.held_out, seed) if left_out is None else left_out.painted,
+        Bundle.open(out).thresholds().of(manifest.variants[0].key).image_threshold,
+        max_false_rejects,
+    )
     return manifest
 
 
@@ -137,38 +142,44 @@ def require_writable(out: Path) -> None:
         )
 
 
-def tell_what_to_expect(
-    bundle: Path, parts: Sequence[Path], max_false_rejects: float, seed: int
-) -> float:
-    """Say in one sentence how many good parts will be stopped, and how many faint defects found.
+def painted_scores(bundle: Path, parts: Sequence[Path], seed: int) -> Floats:
+    """Raw scores of faint, made-up defects on held-out parts, (n,), n from 1 on.
 
     Args:
         bundle: just written.
-        parts: good ones that faint, made-up defects are painted on: held-out ones, if there are
-            any. On parts that were learned all but the defect is known, so a few more are missed.
-        max_false_rejects: that the threshold was asked for.
+        parts: good ones that were not learned.
         seed: of the defects.
-
-    Returns:
-        Share of the defects that the threshold flags.
     """
-    from export.certificate import load_images
+    from export.certificate import PAINTED, load_images
 
     start = time.perf_counter()
-    flags: list[bool] = []
-    with Bundle.open(bundle) as opened, Inspector(opened) as inspector:
-        chosen = np.random.default_rng(seed).permutation(len(parts))[:_PAINTED_PARTS]
-        images = load_images([parts[index] for index in chosen], inspector.size_hw)
-        count = max(len(images), _PAINTED_PARTS)
-        for defect in track(synthetic_defects(images, count, seed, FAINT_KINDS), "expect", count):
-            found = inspector.inspect(defect)
-            flags.append(found.pred_score > inspector.threshold.image_threshold)
+    scores: list[float] = []
+    with Inspector(bundle, scores_only=True) as inspector:
+        images = load_images(parts[:PAINTED], inspector.size_hw)
+        defects = synthetic_defects(images, PAINTED, seed, FAINT_KINDS)
+        for defect in track(defects, "made-up defects", PAINTED):
+            scores.append(inspector.infer(defect).pred_score)
             if time.perf_counter() - start > _PAINTING_S:
                 break
-    share = sum(flags) / len(flags)
+    return np.array(scores)
+
+
+def tell_what_to_expect(painted: Floats, threshold: float, max_false_rejects: float) -> float:
+    """Say in one sentence how many good parts will be stopped, and how many faint defects found.
+
+    Args:
+        painted: raw scores of made-up defects on parts that the model has not seen, (n,).
+        threshold: raw.
+        max_false_rejects: that it was asked for.
+
+    Returns:
+        Share of the defects that the threshold flags; NaN of none.
+    """
+    share = float((painted > threshold).mean()) if painted.size else float("nan")
+    found = f"; of 100 made-up faint defects about {100 * share:.0f} are found"
     log.info(
-        f"what to expect: of 100 good parts about {100 * max_false_rejects:.3g} will be stopped; "
-        f"of 100 made-up faint defects {100 * share:.0f} are found ({len(flags)} painted)"
+        f"what to expect: of 100 good parts about {100 * max_false_rejects:.3g} will be stopped"
+        f"{f'{found} ({painted.size} painted)' if painted.size else ''}"
     )
     if share < 0.5:
         log.warning(

@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from calibration.threshold_rules import first_threshold, peaks_of
 from export.bundling import Trained, Work, write_bundle
-from export.certificate import load_images
+from export.certificate import PAINTED, load_images
 from export.checkpoint import Checkpoint
 from export.data.photographs import Photographs, folds_of, read_photographs
 from export.models.patchcore.model import LinesidePatchcore
@@ -223,13 +223,28 @@ def test_after_training_one_sentence_says_what_to_expect(sample_root: Path, tmp_
     assert "of 100 good parts about 10 will be stopped; of 100 made-up faint" in done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("threshold", "share"), [(1e6, 0.0), (1e-6, 1.0)])
-def test_what_to_expect_is_counted_with_the_bundles_own_threshold(
-    patchcore_bundle: Path, category: Category, tmp_path: Path, threshold: float, share: float
+@pytest.mark.parametrize(
+    ("threshold", "share", "warned"), [(0.5, 1.0, False), (2.0, 0.5, False), (3.0, 0.25, True)]
+)
+def test_what_to_expect_counts_the_defects_above_the_threshold(
+    threshold: float, share: float, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bundle = tmp_path / "bundle"
-    shutil.copytree(patchcore_bundle, bundle)
-    done = lineside("thresholds", bundle, "set", "--image-threshold", threshold)
-    assert done.returncode == 0, done.stderr
-    assert tell_what_to_expect(bundle, category.train_good[:4], 0.05, 0) == share
+    caplog.set_level("INFO", "lineside")
+    assert tell_what_to_expect(np.array([1.0, 2.0, 3.0, 4.0]), threshold, 0.05) == share
+    assert f"of 100 made-up faint defects about {100 * share:.0f} are found" in caplog.text
+    assert ("WARNING" in caplog.text) == warned
+
+
+def test_without_a_defect_nothing_is_said_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lineside")
+    assert np.isnan(tell_what_to_expect(np.empty(0), 1.0, 0.05))
+    assert "defects" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_part_with_a_defect_scores_higher_than_without_by_the_same_bank(
+    trained: Trained,
+) -> None:
+    assert trained.left_out is not None
+    assert len(trained.left_out.painted) >= PAINTED
+    assert np.median(trained.left_out.painted) > np.median(trained.left_out.scores)

@@ -16,9 +16,10 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
-from export.anomalib_engine import GoodPartsModule, fit_with_engine
+from calibration.synthetic import FAINT_KINDS, synthetic_defects
+from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
 from export.backbone import make_extractor, normalization_of
-from export.certificate import Scored
+from export.certificate import PAINTED, Scored, load_images
 from export.data.photographs import Photographs, folds_of
 from export.models.patchcore.coreset import select_coreset
 from export.models.patchcore.graph import patches_scored
@@ -176,15 +177,31 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self._patches_seen = torch.empty(0)
         fold_of = folds_of(len(pictures), self.recipe.folds, self.seed)
         found: dict[int, tuple[float, Float32Map]] = {}
+        painted: list[float] = []
         for fold in track(range(int(fold_of.max()) + 1), "patchcore: leaving parts out in turn"):
             others = patches[torch.from_numpy(fold_of != fold)]
             count = math.ceil(len(whole) * len(others) / len(pictures))
             model.memory_bank = self._bank(others.flatten(0, 1), count)
             for index in np.flatnonzero(fold_of == fold):
                 found[int(index)] = model.score(patches[index])
+            parts = [pictures[int(index)] for index in np.flatnonzero(fold_of == fold)]
+            painted += self._painted(parts, math.ceil(PAINTED * len(parts) / len(pictures)))
         model.memory_bank = whole
         scores, maps = zip(*(found[index] for index in range(len(pictures))), strict=True)
-        return Scored(np.array(scores), list(maps))
+        return Scored(np.array(scores), list(maps), np.array(painted))
+
+    def _painted(self, paths: Sequence[Path], count: int) -> list[float]:
+        """Raw scores of so many faint, made-up defects on parts that the bank does not know."""
+        images = load_images(paths[:count], self.recipe.size_hw)
+        scores: list[float] = []
+        # Gone since they were learned.
+        if not images:
+            return scores
+        for defect in synthetic_defects(images, count, self.seed, FAINT_KINDS):
+            with torch.no_grad():
+                pooled = self.model.pooled(self.pre_processor(to_batch(defect)))
+            scores.append(self.model.score(self._patches(pooled))[0])
+        return scores
 
     def _collected(self) -> dict[str, torch.Tensor]:
         """Pooled maps of all pictures, ``{layer: float32 (n, C, h, w)}``."""
