@@ -27,7 +27,7 @@ log = logging.getLogger("lineside")
 LOG_FORMATS = ("text", "json")
 # Where stderr is a file or a pipe.
 LINE_EVERY_S = 30.0
-_MIN_WIDTH = 150
+_MIN_WIDTH = 170
 # Of Unicode's category Cc: a terminal obeys them.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
