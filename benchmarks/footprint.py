@@ -26,7 +26,7 @@ from typing import Any
 import click
 
 from runtime.bench.start import measure_cold_start
-from runtime.bundle.golden import GOLDEN_FOLDER
+from runtime.bundle.reference import GOLDEN_FOLDER
 from runtime.console import say
 from runtime.progress import track
 

@@ -270,7 +270,7 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
     rows: list[tuple[float, str, float, npt.NDArray[np.float32]]] = []
     for part in track(category.test, f"evaluating {manifest.name}"):
         try:
-            found = inspector.inspect(part.path)
+            found = inspector.inspect(part.path, strict=True)
         except ImageError as error:
             skipped.append((part.path, str(error)))
             log.warning(f"skipped: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from runtime.bundle.folder import Bundle
-from runtime.bundle.manifest import DIGEST_LENGTH, LEFT_OUT_SCORES, TRAIN_DIGESTS
+from runtime.bundle.manifest import LEFT_OUT_SCORES, TRAIN_DIGESTS
 from runtime.decode import Number, convert
 from runtime.errors import BundleError, DataError, ImageError
 from runtime.images.dataset import list_images
+from runtime.images.preprocess import digest_of as digest_of  # noqa: PLC0414  used from here
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
 from runtime.progress import track
@@ -211,15 +211,6 @@ def left_out_scores(bundle: Bundle) -> dict[str, tuple[float, float]]:
         error=BundleError,
         advice="make the bundle again with: lineside train",
     )
-
-
-def digest_of(image_rgb: UInt8Image) -> str:
-    """Digest of a picture, the same whatever the file's name, format or metadata.
-
-    Args:
-        image_rgb: uint8 (H, W, 3), already at the model's size.
-    """
-    return hashlib.sha256(image_rgb.tobytes()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _nothing_left(skipped: Sequence[tuple[Path, str]], left_out: Sequence[Path]) -> str:

@@ -192,7 +192,7 @@ def _inspected(
     image_rgb = decode_rgb(content)
     taken = datetime.fromtimestamp(part.path.stat().st_mtime, UTC)
     return make_point(
-        inspector.inspect(image_rgb),
+        inspector.inspect(image_rgb, strict=True),
         content,
         image_rgb,
         bundle=bundle,

@@ -93,9 +93,8 @@ class Line:
         with self._lock:
             inspector.refresh_thresholds()
             inspector.refresh_health()
-            warning = f"{inspector.threshold_problem} {inspector.health_problem}".strip()
-            prediction = inspector.inspect(image_rgb)
-            if sample is None and content != self._last:
+            prediction = inspector.inspect(image_rgb, strict=True)
+            if sample is None and content != self._last and not prediction.is_fault:
                 self._drift.see(
                     inspector.health,
                     inspector.variant.key,
@@ -121,7 +120,7 @@ class Line:
             # A lost server must not keep the operator from the verdict.
             store_problem = str(error)
         drift = "" if alarm is None else alarm.sentence()
-        return Judged(image_rgb, prediction, neighbors, point, drift, warning, store_problem)
+        return Judged(image_rgb, prediction, neighbors, point, drift, store_problem=store_problem)
 
     def like_box(
         self, content: bytes, shares: tuple[float, float, float, float]
@@ -140,7 +139,7 @@ class Line:
         image_rgb = decode_rgb(content)
         region = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
-            prediction = self.inspector.inspect(region.around(image_rgb))
+            prediction = self.inspector.inspect(region.around(image_rgb), strict=True)
         return self._like(prediction, point_id(content, self.store.bundle))
 
     def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:

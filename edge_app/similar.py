@@ -84,8 +84,10 @@ def find_neighbors(
         ) from error
     try:
         image_rgb = decode_rgb(content)
-        prediction = inspector.inspect(image_rgb)
-        wanted = prediction if region is None else inspector.inspect(region.around(image_rgb))
+        prediction = inspector.inspect(image_rgb, strict=True)
+        wanted = prediction
+        if region is not None:
+            wanted = inspector.inspect(region.around(image_rgb), strict=True)
     except ImageError as error:
         raise ImageError(f"{path}: {str(error).removeprefix('picture: ')}") from error
     where = where or SearchFilter()

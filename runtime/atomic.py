@@ -103,7 +103,7 @@ class EditedFile(Generic[Value]):
 
     Attributes:
         value: the last good state.
-        problem: why the file as it is now is not in force; empty if it is.
+        problem: why the file as it is now cannot be used; empty if it can.
 
     Raises:
         BundleError: the file cannot be read, so there is no last good state.
@@ -129,7 +129,7 @@ class EditedFile(Generic[Value]):
         try:
             self.value = self._read()
         except BundleError as error:
-            self.problem = f"the earlier {self._what} stays in force: {error}"
+            self.problem = f"the {self._what} cannot be used as it is now: {error}"
         else:
             self.problem = ""
         return True

@@ -49,10 +49,19 @@ def printable(text: str) -> str:
 
 def prediction_line(name: str, prediction: Prediction) -> str:
     """One line about one part."""
+    score = f"{prediction.pred_score:8.3f}" if prediction.has_score else f"{'-':>8}"
     return (
-        f"{prediction.verdict:<12} raw score {prediction.pred_score:8.3f}  "
+        f"{prediction.verdict:<12} raw score {score}  "
         f"(threshold {prediction.threshold.image_threshold:.3f})  {prediction.latency_ms:6.1f} ms "
         f" {name}" + (f"  {prediction.reason}" if prediction.reason else "")
+    )
+
+
+def fault_line(count: int) -> str:
+    """One line about parts that no picture is to blame for."""
+    return (
+        f"{count} not judged because the engine or a file of the bundle is at fault; look at the "
+        "reasons, then type: lineside verify BUNDLE"
     )
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from runtime.atomic import EditedFile
 from runtime.bundle.folder import Bundle
+from runtime.bundle.reference import read_reference, reference_file
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
-from runtime.engines.base import ANOMALY_MAP, EMBEDDING, OUTPUTS, PRED_SCORE, Engine, open_engine
-from runtime.errors import EngineError
+from runtime.engines.base import Engine, open_engine
+from runtime.engines.canary import Canary
+from runtime.engines.outputs import shapes_of
+from runtime.engines.supervision import DEADLINE_S, Supervisor, sentence
+from runtime.errors import EngineError, LinesideError
 from runtime.health.baseline import HEALTH_FILE, Health
+from runtime.health.plausibility import Plausibility, Repeats, plausibility
 from runtime.health.statistics import measure
 from runtime.images.preprocess import decode_rgb, resize
 from runtime.prediction import Prediction, RawOutputs, Times, Verdict
@@ -38,8 +46,11 @@ class Inspector:
         threads: CPU threads, or None for the engine's own choice.
         streams: number of threads that will call :meth:`inspect` at once: 1 for latency, more for
             throughput.
+        deadline_s: seconds that one inference may take before its part cannot be judged.
+        canary: replay a golden picture before the first part and every minute or 500 parts; for
+            what runs for long.
         scores_only: for calibration, which makes both anew: thresholds.json and health.json are not
-            read, and verdicts mean nothing.
+            read, verdicts mean nothing, and whatever fails is raised.
 
     Raises:
         BundleError: the bundle is unusable or lacks the variant.
@@ -55,6 +66,8 @@ class Inspector:
         device: str = "CPU",
         threads: int | None = None,
         streams: int = 1,
+        deadline_s: float = DEADLINE_S,
+        canary: bool = False,
         scores_only: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
@@ -75,16 +88,25 @@ class Inspector:
                 lambda: None if scores_only else self.bundle.health(),
                 "check of pictures",
             )
-            self._engine: Engine = (
-                engine
-                if not isinstance(engine, str)
-                else open_engine(
-                    self.variant.engine,
-                    self.bundle.model_path(self.variant),
-                    device,
-                    threads,
-                    streams,
-                )
+            self._scores_only = scores_only
+            golden = reference_file(self.bundle.root, self.variant)
+            has_golden = golden.is_file() and not scores_only
+            self._reference = read_reference(golden) if has_golden else None
+            self._repeats = Repeats()
+            self._plausibility = self._what_is_plausible()
+
+            def opened() -> Engine:
+                model = self.bundle.model_path(self.variant)
+                return open_engine(self.variant.engine, model, device, threads, streams)
+
+            handed_over = None if isinstance(engine, str) else engine
+            self._engine = Supervisor(
+                handed_over or opened(),
+                shapes_of(manifest),
+                # Of an engine that was handed over, nobody knows whether it is the bundle's.
+                self._new_canary(canary) if canary or handed_over is None else None,
+                None if handed_over else opened,
+                deadline_s,
             )
         except BaseException:
             if self._owned is not None:
@@ -108,7 +130,7 @@ class Inspector:
 
     @property
     def threshold_problem(self) -> str:
-        """Why thresholds.json as it is now is not in force; empty if it is."""
+        """Why thresholds.json as it is now cannot be used; empty if it can."""
         return self._threshold.problem
 
     @property
@@ -118,24 +140,40 @@ class Inspector:
 
     @property
     def health_problem(self) -> str:
-        """Why health.json as it is now is not in force; empty if it is."""
+        """Why health.json as it is now cannot be used; empty if it can."""
         return self._health.problem
 
     def refresh_thresholds(self) -> bool:
         """Take over an edited thresholds.json; costs one look at its time if nothing has changed.
 
-        A damaged file leaves the last good state in force and is named in
-        :attr:`threshold_problem`. A packed bundle's cannot be edited: a clean-up of the temporary
-        folder that it was unpacked to changes nothing.
+        While the file is damaged no part is judged, for nobody knows what it was meant to say; why
+        is in :attr:`threshold_problem`. A packed bundle's cannot be edited: a clean-up of the
+        temporary folder that it was unpacked to changes nothing.
 
         Returns:
             Whether the file has changed since it was last read.
         """
-        return not self.bundle.is_packed and self._threshold.refresh()
+        return not self.bundle.is_packed and self._refreshed(self._threshold)
 
     def refresh_health(self) -> bool:
         """The same for health.json and :attr:`health_problem`; without it the check is off."""
-        return not self.bundle.is_packed and self._health.refresh()
+        return not self.bundle.is_packed and self._refreshed(self._health)
+
+    def _refreshed(self, file: EditedFile[Any]) -> bool:
+        if not file.refresh():
+            return False
+        self._plausibility = self._what_is_plausible()
+        return True
+
+    def _new_canary(self, periodic: bool) -> Canary | None:
+        if self._reference is None:
+            return None
+        return Canary(self.bundle.root, self.variant, self._reference, periodic=periodic)
+
+    def _what_is_plausible(self) -> Plausibility:
+        return plausibility(
+            self.variant.key, self.threshold, self.health, self.bundle.manifest, self._reference
+        )
 
     def infer(self, image_rgb: UInt8Image) -> RawOutputs:
         """Run the graph.
@@ -144,49 +182,55 @@ class Inspector:
             image_rgb: uint8 (H, W, 3), RGB, already at the model's size.
 
         Raises:
-            EngineError: another shape or type, or the engine returned something that is not finite.
+            EngineError: another shape or type, or the engine failed, hung or said nonsense.
         """
         if image_rgb.dtype != np.uint8 or image_rgb.shape != (*self.size_hw, 3):
             raise EngineError(
                 f"image: expected uint8 {(*self.size_hw, 3)}, found {image_rgb.dtype} "
                 f"{image_rgb.shape}; use runtime.images.preprocess.resize first"
             )
-        outputs = self._engine.run({"image": np.ascontiguousarray(image_rgb)[None]})
-        for name in OUTPUTS:
-            if not np.isfinite(outputs[name]).all():
-                raise EngineError(
-                    f"{name}: expected finite numbers, found others; run: lineside verify BUNDLE"
-                )
-        return RawOutputs(
-            pred_score=float(np.asarray(outputs[PRED_SCORE]).reshape(-1)[0]),
-            anomaly_map=np.asarray(outputs[ANOMALY_MAP], dtype=np.float32)[0, 0],
-            embedding=np.asarray(outputs[EMBEDDING], dtype=np.float32)[0],
-        )
+        return self._engine.infer(image_rgb)
 
-    def inspect(self, source: Source) -> Prediction:
+    def inspect(self, source: Source, *, strict: bool = False) -> Prediction:
         """Inspect one part.
+
+        Whatever fails beside the picture itself, the verdict is ``cannot_judge`` with the reason.
 
         Args:
             source: a file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB, any size.
+            strict: raise what fails instead; for what counts and compares scores.
 
         Raises:
             ImageError: the picture cannot be decoded.
+            EngineError: an array that is no picture; with ``strict`` whatever else fails.
         """
         at = [time.perf_counter()]
         image = _decoded(source)
         at.append(time.perf_counter())
+        try:
+            return self._judged(image, at)
+        except Exception as error:
+            if strict or self._scores_only:
+                if isinstance(error, LinesideError):
+                    raise
+                raise EngineError(f"inspection failed: {sentence(error)}") from error
+            return self._unjudged(sentence(error), at)
+
+    def _judged(self, image: UInt8Image, at: list[float]) -> Prediction:
         resized = resize(image, self.size_hw)
         at.append(time.perf_counter())
         raw = self.infer(resized)
         at.append(time.perf_counter())
         # Once: another thread may take over an edit meanwhile.
         health, threshold = self.health, self.threshold
+        fault = self._fault(raw, resized)
         measured, reason = None, ""
         if health is not None and (health.judge or health.drift):
             measured = measure(resized)
             reason = health.reason(
                 measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score
             )
+        reason = "; ".join(one for one in (fault, reason) if one)
         flagged: Verdict = "anomalous" if raw.pred_score > threshold.image_threshold else "good"
         normalized = threshold.normalized_score(raw.pred_score)
         at.append(time.perf_counter())
@@ -199,13 +243,44 @@ class Inspector:
             embedding=raw.embedding,
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
-            times=Times(*(1000.0 * (end - start) for start, end in pairwise(at))),
+            times=_times(at),
             engine=self.variant.engine,
             precision=self.variant.precision,
             device=self.device,
             reason=reason,
+            is_fault=bool(fault),
             statistics=measured,
             picture=resized,
+        )
+
+    def _fault(self, raw: RawOutputs, picture: UInt8Image) -> str:
+        """Why no verdict can be given on any picture; empty if one can."""
+        if self._scores_only:
+            return ""
+        said = (self._repeats.problem(raw, picture), self._plausibility.problem(raw, picture))
+        if any(said):
+            self._engine.suspect()
+        return "; ".join(one for one in (*said, self.threshold_problem, self.health_problem) if one)
+
+    def _unjudged(self, reason: str, at: list[float]) -> Prediction:
+        """No output, no verdict: nothing in it can be taken for a good part's."""
+        outputs = self.bundle.manifest.outputs
+        at.extend([time.perf_counter()] * (5 - len(at)))
+        return Prediction(
+            verdict="cannot_judge",
+            pred_score=math.nan,
+            normalized_score=math.nan,
+            threshold=self.threshold,
+            anomaly_map=np.full((outputs.map_height, outputs.map_width), np.nan, np.float32),
+            embedding=np.zeros(outputs.embedding_length, np.float32),
+            blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
+            model_hw=self.size_hw,
+            times=_times(at),
+            engine=self.variant.engine,
+            precision=self.variant.precision,
+            device=self.device,
+            reason=reason,
+            is_fault=True,
         )
 
     def close(self) -> None:
@@ -224,6 +299,10 @@ class Inspector:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _times(at: Sequence[float]) -> Times:
+    return Times(*(1000.0 * (end - start) for start, end in pairwise(at)))
 
 
 def _decoded(source: Source) -> UInt8Image:

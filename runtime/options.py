@@ -25,7 +25,7 @@ class FiniteRange(click.FloatRange):
 
 
 def engine_options(function: Function) -> Function:
-    """Add --engine, --precision, --device and --threads."""
+    """Add --engine, --precision, --device, --threads and --deadline."""
     options = (
         click.option(
             "--engine",
@@ -45,6 +45,15 @@ def engine_options(function: Function) -> Function:
             "--threads",
             type=click.IntRange(min=1),
             help="CPU threads.  [default: the engine's choice]",
+        ),
+        click.option(
+            "--deadline",
+            "deadline_s",
+            type=FiniteRange(min=0, min_open=True),
+            default=10.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="An inference that takes longer is given up, and its part cannot be judged.",
         ),
     )
     for option in reversed(options):

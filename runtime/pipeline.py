@@ -66,7 +66,7 @@ def inspect_all(
         order of ``items``.
 
     Raises:
-        EngineError: the engine fails; parts in flight are dropped.
+        EngineError: an array that is no picture; a failing engine costs verdicts alone.
     """
 
     def work(item: Item) -> Prediction | ImageError:
@@ -93,7 +93,7 @@ def inspect_pictures(
 
     Raises:
         BundleError: the bundle is unusable.
-        EngineError: the engine is not available, or fails.
+        EngineError: the engine is not available; one that fails later costs verdicts alone.
     """
     many = len(pictures) > MANY and engine.get("device", "CPU") == "CPU"
     streams = (engine.get("threads") or available_cores()) if many else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,11 +31,17 @@ class RawOutputs:
         pred_score: raw score, unclamped, not normalised.
         anomaly_map: float32 (h, w), raw values at feature resolution.
         embedding: float32 (D,), L2-normalised descriptor of what is anomalous about the image.
+        map_low: lowest value of the map.
+        map_high: highest value of the map.
+        is_described: whether the descriptor says anything; it is all zero otherwise.
     """
 
     pred_score: float
     anomaly_map: Float32Map
     embedding: Embedding
+    map_low: float
+    map_high: float
+    is_described: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,9 @@ class Prediction:
 
     Attributes:
         verdict: ``good``, ``anomalous`` or ``cannot_judge``.
-        pred_score: raw score, unclamped; compare only with raw thresholds.
-        normalized_score: in [0, 1], 0.5 at the threshold.
+        pred_score: raw score, unclamped; compare only with raw thresholds. NaN where the engine has
+            given none.
+        normalized_score: in [0, 1], 0.5 at the threshold; NaN likewise.
         threshold: the threshold that the verdict used.
         anomaly_map: float32 (h, w), raw values at feature resolution.
         embedding: float32 (D,), L2-normalised.
@@ -72,6 +80,7 @@ class Prediction:
         precision: e.g. ``fp32``.
         device: e.g. ``CPU``.
         reason: why the part cannot be judged; empty otherwise.
+        is_fault: whether the engine or a file of the bundle is why, and not the picture.
         statistics: of the picture, by name (:mod:`runtime.health.statistics`); None where the
             bundle has no health.json.
         picture: what the model saw, uint8 (H, W, 3), RGB: the file may be gone by the time that one
@@ -91,8 +100,14 @@ class Prediction:
     precision: str
     device: str
     reason: str = ""
+    is_fault: bool = False
     statistics: dict[str, float] | None = None
     picture: UInt8Image | None = None
+
+    @property
+    def has_score(self) -> bool:
+        """Whether the engine has given a score, a map and a descriptor."""
+        return math.isfinite(self.pred_score)
 
     @property
     def latency_ms(self) -> float:
@@ -147,12 +162,13 @@ class Prediction:
         """The fields of ``inspect --json``, without arrays."""
         return {
             "verdict": self.verdict,
-            "pred_score": self.pred_score,
-            "normalized_score": self.normalized_score,
+            "pred_score": self.pred_score if self.has_score else None,
+            "normalized_score": self.normalized_score if self.has_score else None,
             "threshold": self.threshold.image_threshold,
             "engine": self.engine,
             "precision": self.precision,
             "device": self.device,
             "latency_ms": round(self.latency_ms, 3),
             **({"reason": self.reason} if self.reason else {}),
+            **({"fault": True} if self.is_fault else {}),
         }

@@ -176,7 +176,7 @@ def _shown(part: Part, similarity: float) -> Shown:
 
 def _picture(part: Part, inspector: Inspector) -> Picture:
     image = decode_rgb(part.path)
-    prediction = inspector.inspect(image)
+    prediction = inspector.inspect(image, strict=True)
     small = _shrunk(image, _LONG_SIDE)
     return Picture(
         name=_name(part),

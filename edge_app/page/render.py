@@ -52,6 +52,16 @@ def verdict(judged: Judged) -> str:
 <div class="ls-figures">{" · ".join(figures)}</div></div></div>{notes}"""
 
 
+def unjudged(name: str, reason: str) -> str:
+    """Banner of a part that got no verdict because something has failed."""
+    sign, word = VERDICTS["cannot_judge"]
+    return f"""
+<div class="ls-verdict ls-cannot_judge" role="status" data-verdict="cannot_judge">
+<div class="ls-word"><span aria-hidden="true">{sign}</span>{word}</div>
+<div class="ls-middle"><div class="ls-reason">{escape(reason)}</div>
+<div class="ls-figures">{escape(name)}</div></div></div>"""
+
+
 def pictures(judged: Judged) -> str:
     """The part, and the part with its heat map under a slider."""
     shown = shrunk(judged.image_rgb, _SHOWN_SIDE)

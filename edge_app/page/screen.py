@@ -6,6 +6,7 @@ asked for last is what the page must end up showing, in whichever order the answ
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from edge_app.line import Line
 from edge_app.page import render
 from edge_app.page.station import Station
 from edge_app.store import PartPoint
-from runtime.errors import LinesideError
+from runtime.engines.supervision import sentence
+from runtime.errors import ImageError, LinesideError
 from runtime.images.dataset import Part
+
+log = logging.getLogger("lineside")
 
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 # What a handler shows: verdict, pictures, neighbours, what became of the last word, two buttons.
@@ -66,18 +70,22 @@ def look_at(line: Line, file: Path, sample: Part | None = None) -> View:
     try:
         content = file.read_bytes()
         judged = line.judge(content, file.name, sample)
+        return View(
+            render.verdict(judged),
+            render.pictures(judged),
+            render.neighbors(judged.neighbors, judged.store_problem),
+            judged.point,
+            file,
+        )
     except OSError as error:
         reason = f"expected a picture, but it cannot be read ({error.strerror}); pick another"
         return View(render.problem(f"{file.name}: {reason}"))
-    except LinesideError as error:
+    except ImageError as error:
         return View(render.problem(f"{file.name}: {str(error).removeprefix('picture: ')}"))
-    return View(
-        render.verdict(judged),
-        render.pictures(judged),
-        render.neighbors(judged.neighbors, judged.store_problem),
-        judged.point,
-        file,
-    )
+    except Exception as error:
+        # The verdict on the part before must not stay standing, whatever has happened to this one.
+        log.warning(f"warning: {file.name}: no verdict: {sentence(error)}")
+        return View(render.unjudged(file.name, sentence(error)))
 
 
 def show(screen: Screen, look: Callable[[], View]) -> Shown:

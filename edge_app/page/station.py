@@ -80,7 +80,7 @@ def open_station(
     fingerprints: dict[str, Path] = {}
     with ExitStack() as stack:
         for path in bundles:
-            inspector = stack.enter_context(Inspector(path, **engine))
+            inspector = stack.enter_context(Inspector(path, canary=True, **engine))
             # The first inference prepares memory and is slow; the operator's first part should
             # not be.
             inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))

@@ -12,7 +12,7 @@ from runtime.bench.stages import StageTimes, Takt, against_takt, summarize, time
 from runtime.bench.start import measure_cold_start
 from runtime.bench.sustained import Sustained, run_sustained
 from runtime.bundle.folder import Bundle
-from runtime.bundle.golden import GOLDEN_FOLDER
+from runtime.bundle.reference import GOLDEN_FOLDER
 from runtime.engines.base import EngineOptions
 from runtime.inspector import Inspector
 

@@ -40,7 +40,7 @@ class StageTimes:
 
 def time_once(inspector: Inspector, picture: Path, times: StageTimes) -> None:
     """Inspect one picture and append to ``times``."""
-    prediction = inspector.inspect(picture)
+    prediction = inspector.inspect(picture, strict=True)
     start = time.perf_counter()
     prediction.heat_map()
     times.post.append((time.perf_counter() - start) * 1000.0)

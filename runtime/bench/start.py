@@ -19,7 +19,7 @@ from pathlib import Path
 from runtime.inspector import Inspector
 options = json.loads(sys.argv[2])
 inspector = Inspector(Path(sys.argv[1]), **options)
-inspector.inspect(Path(sys.argv[3]))
+inspector.inspect(Path(sys.argv[3]), strict=True)
 at = time.time()
 from runtime.bench.start import peak_rss_mib
 print(json.dumps({"at": at, "peak_rss_mib": peak_rss_mib()}))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,25 +17,24 @@ import numpy as np
 
 from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Variant
+from runtime.bundle.reference import (
+    GOLDEN_FOLDER,
+    OWN_FILE,
+    REFERENCE_FILE,
+    Reference,
+    bound_of,
+    golden_picture,
+    read_reference,
+    reference_file,
+)
+from runtime.bundle.reference import Compared as Compared  # noqa: PLC0414  used from here
 from runtime.engines.base import empty_model_cache
-from runtime.errors import BundleError, ImageError, MissingExtraError
+from runtime.errors import BundleError, MissingExtraError
 from runtime.images.heatmap import upsample_map
-from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
-from runtime.types import Float32, Float32Map, Floats, UInt8Image
+from runtime.types import Float32, Float32Map, UInt8Image
 
 log = logging.getLogger("lineside")
-
-GOLDEN_FOLDER = "golden"
-REFERENCE_FILE = "reference.npz"
-# Beside it, what a variant said itself that was let in by a gate, not by its nearness to anomalib's
-# model.
-OWN_FILE = "{engine}-{precision}.npz"
-# Largest difference of a raw score, relative to the range of the reference scores, by precision.
-# INT8 has passed a gate of its own (verdicts, ranks, AUROC) and is held to what it said then; it
-# rounds, and processors differ in which way.
-MAX_RELATIVE_SCORE_DIFFERENCE = {"fp32": 1e-3, "int8": 1e-1}
-DEFAULT_BOUND = 5e-2
 
 
 @dataclass(frozen=True)
@@ -79,21 +77,6 @@ class Parity:
         return {**asdict(self), "holds": self.holds}
 
 
-@dataclass(frozen=True)
-class Compared:
-    """Scores and maps of one image set, from the reference or from an engine.
-
-    Attributes:
-        scores: raw scores, float (n,).
-        maps: one float32 array (h, w) an image.
-        threshold: the raw threshold that belongs to these scores.
-    """
-
-    scores: Floats
-    maps: Sequence[Float32Map]
-    threshold: float
-
-
 def write_golden(
     root: Path, images: Sequence[UInt8Image], reference: Compared, score_range: float
 ) -> None:
@@ -130,10 +113,13 @@ def record_golden(bundle: Bundle, inspector: Inspector, threshold: float) -> Par
         How far what it says is from anomalib's results.
     """
     folder = bundle.root / GOLDEN_FOLDER
-    reference, images, score_range = _load(folder, REFERENCE_FILE)
-    found = _infer(inspector, images, threshold)
-    _write(folder / _own_file(inspector), found, score_range)
-    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
+    reference = read_reference(folder / REFERENCE_FILE)
+    found = _infer(inspector, _images(bundle.root, reference), threshold)
+    variant = inspector.variant
+    own = OWN_FILE.format(engine=variant.engine, precision=variant.precision)
+    _write(folder / own, found, reference.score_range)
+    device = str(inspector.device)
+    return compare(variant.key, device, reference.said, found, reference.score_range)
 
 
 def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
@@ -146,14 +132,16 @@ def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
     Raises:
         BundleError: the golden folder is missing or unreadable.
     """
-    folder = bundle.root / GOLDEN_FOLDER
-    own = _own_file(inspector)
-    reference, images, score_range = _load(
-        folder, own if (folder / own).is_file() else REFERENCE_FILE
-    )
+    reference = read_reference(reference_file(bundle.root, inspector.variant))
     # An operator may move the threshold; parity is about the scores that export fixed.
-    found = _infer(inspector, images, reference.threshold)
-    return compare(inspector.variant.key, str(inspector.device), reference, found, score_range)
+    found = _infer(inspector, _images(bundle.root, reference), reference.said.threshold)
+    return compare(
+        inspector.variant.key,
+        str(inspector.device),
+        reference.said,
+        found,
+        reference.score_range,
+    )
 
 
 def verify(
@@ -216,10 +204,6 @@ def _replayed(bundle: Bundle, variant: Variant, device: str) -> Parity:
     return once()
 
 
-def _own_file(inspector: Inspector) -> str:
-    return OWN_FILE.format(engine=inspector.variant.engine, precision=inspector.variant.precision)
-
-
 def _infer(inspector: Inspector, images: Sequence[UInt8Image], threshold: float) -> Compared:
     found = [inspector.infer(image) for image in images]
     return Compared(
@@ -239,19 +223,8 @@ def _write(path: Path, said: Compared, score_range: float) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _load(folder: Path, name: str) -> tuple[Compared, list[UInt8Image], float]:
-    """A reference, its images, and the range of scores that differences relate to."""
-    try:
-        with np.load(folder / name, allow_pickle=False) as stored:
-            scores, maps = stored["scores"], stored["maps"]
-            threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
-        images = [decode_rgb(folder / f"{index}.png") for index in range(len(scores))]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, ImageError) as error:
-        raise BundleError(
-            f"{folder}: expected golden images with a reference, found {error}; copy the bundle "
-            "again"
-        ) from error
-    return Compared(scores.astype(np.float64), list(maps), threshold), images, score_range
+def _images(root: Path, reference: Reference) -> list[UInt8Image]:
+    return [golden_picture(root, index) for index in range(len(reference.said.scores))]
 
 
 def compare(
@@ -290,7 +263,7 @@ def compare(
         max_map_difference=float(map_difference.max()),
         p99_map_difference=float(np.quantile(map_difference, 0.99)),
         verdict_flips=int(flips.sum()),
-        bound=MAX_RELATIVE_SCORE_DIFFERENCE.get(precision, DEFAULT_BOUND),
+        bound=bound_of(precision),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from runtime.console import emit_json, prediction_line, say
+from runtime.console import emit_json, fault_line, prediction_line, say
 from runtime.options import engine_options, json_option
 
 
@@ -37,7 +37,8 @@ def command(
 
     A file that is no readable picture is reported and skipped; the command then exits with 1 at the
     end. A picture that cannot be judged (out of focus, too dark, ...) says why; --fail-on-anomaly
-    counts it like a flagged part, for nobody has found it good.
+    counts it like a flagged part, for nobody has found it good. Where the engine fails, hangs or
+    says what cannot be, no part is called good: each says why, and the command exits with 1.
 
     \b
     Example:
@@ -58,6 +59,7 @@ def command(
             say(f"skipped: {found}")
             continue
         counts[found.verdict] += 1
+        counts["fault"] += found.is_fault
         if as_json:
             emit_json({"path": str(path), **found.to_json()})
         else:
@@ -69,7 +71,9 @@ def command(
             f"{len(pictures)} pictures: {counts['anomalous']} anomalous, "
             f"{counts['cannot_judge']} cannot be judged, {counts['unreadable']} unreadable"
         )
-    if counts["unreadable"]:
+    if counts["fault"]:
+        say(fault_line(counts["fault"]))
+    if counts["unreadable"] or counts["fault"]:
         sys.exit(1)
     if fail_on_anomaly and (counts["anomalous"] or counts["cannot_judge"]):
         sys.exit(3)

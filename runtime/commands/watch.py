@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.console import emit_json, prediction_line, say
+from runtime.console import emit_json, fault_line, prediction_line, say
 from runtime.options import engine_options, json_option
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def command(
     longer look like the calibrated ones, stderr says what has changed and since when, and with
     --json every line carries it as "drift".
 
+    A golden picture is replayed before the first part and every minute. Where the engine fails,
+    hangs or says what cannot be, no part is called good: each line says why, and the engine is
+    opened again.
+
     \b
     Example:
       lineside watch tile-patchcore incoming
@@ -71,7 +76,6 @@ def command(
       lineside watch tile-patchcore rtsp://camera/stream --save-maps flagged
     """
     from runtime.errors import ImageError
-    from runtime.sources import shown
     from runtime.sources.watching import watch
 
     if drift_state is not None and len(sources) > 1:
@@ -83,6 +87,7 @@ def command(
     # Maps of an earlier run stay.
     started = time.strftime("%Y%m%d-%H%M%S")
     counts: Counter[str] = Counter()
+    faults = 0
     drifts: dict[str, Alarm | None] = {}
     found = watch(
         bundle, sources, existing=not new_only, once=once, drift_state=drift_state, **engine
@@ -96,6 +101,7 @@ def command(
                     counts["unreadable"] += 1
                     continue
                 counts[seen.found.verdict] += 1
+                faults += seen.found.is_fault
                 drifts[seen.source] = seen.drift
                 # First of all the verdict: the line waits for it.
                 _print(seen, seen.found, as_json=as_json)
@@ -104,13 +110,23 @@ def command(
                     seen.found.save_map(save_maps, stem)
     except KeyboardInterrupt:
         pass
+    _sum_up(sources, counts, faults, drifts)
+    if once and (counts["unreadable"] or faults):
+        sys.exit(1)
+
+
+def _sum_up(
+    sources: Sequence[str], counts: Counter[str], faults: int, drifts: dict[str, Alarm | None]
+) -> None:
     total = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    from runtime.sources import shown
+
     say(f"{', '.join(map(shown, sources))}: {total or 'no part'}")
+    if faults:
+        say(fault_line(faults))
     for alarm in drifts.values():
         if alarm is not None:
             say(alarm.sentence())
-    if once and counts["unreadable"]:
-        sys.exit(1)
 
 
 def _print(seen: Watched, prediction: Prediction, *, as_json: bool) -> None:

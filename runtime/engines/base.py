@@ -56,12 +56,13 @@ class Engine(Protocol):
 
 
 class EngineOptions(TypedDict, total=False):
-    """What the options --engine, --precision, --device and --threads say, see ``Inspector``."""
+    """What the options --engine, --precision, --device ... say, see ``Inspector``."""
 
     engine: str | Engine
     precision: str
     device: str
     threads: int | None
+    deadline_s: float
 
 
 def available_cores() -> int:

@@ -50,12 +50,22 @@ class OnnxRuntimeEngine:
                 f"{model_path}: ONNX Runtime could not load the model: {reason}; export it again"
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+        tensors = [*self._session.get_inputs(), *self._session.get_outputs()]
+        self._shapes = {
+            one.name: tuple(size if isinstance(size, int) else -1 for size in one.shape)
+            for one in tensors
+        }
         self._version = str(ort.__version__)
 
     @property
     def description(self) -> dict[str, Any]:
         """Engine, device and library version."""
         return {"engine": "onnxruntime", "device": "CPU", "version": self._version}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Static shapes by tensor name; a dynamic dimension is -1."""
+        return self._shapes
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once; see :class:`runtime.engines.base.Engine`."""

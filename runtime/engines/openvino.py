@@ -64,15 +64,26 @@ class OpenVINOEngine:
                 f"{model_path}: OpenVINO could not compile the model for {device}: "
                 f"{_first_line(error)}; try --device CPU, or check the device's driver"
             ) from error
+        self._shapes = {
+            name: tuple(
+                one.get_length() if one.is_static else -1 for one in port.get_partial_shape()
+            )
+            for port in (*self._compiled.inputs, *self._compiled.outputs)
+            for name in port.names
+        }
         self._device = device
-        # A request serves one call at a time, so every thread has its own.
+        # A request serves one call at a time, so every thread has its own, made at its first call.
         self._requests = threading.local()
-        self._requests.own = self._compiled.create_infer_request()
 
     @property
     def description(self) -> dict[str, Any]:
         """Engine, device and library version."""
         return {"engine": "openvino", "device": self._device, "version": ov.__version__}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Static shapes by tensor name; a dynamic dimension is -1."""
+        return self._shapes
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once; see :class:`runtime.engines.base.Engine`."""

@@ -7,6 +7,7 @@ that training saw.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ import imagesize
 import numpy as np
 import numpy.typing as npt
 
+from runtime.bundle.manifest import DIGEST_LENGTH
 from runtime.errors import ImageError
 from runtime.types import UInt8Image
 
@@ -111,6 +113,15 @@ def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
     if small_hw != (height, width):
         shrunk = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(shrunk, dtype=np.uint8)
+
+
+def digest_of(image_rgb: UInt8Image) -> str:
+    """Digest of a picture, the same whatever the file's name, format or metadata.
+
+    Args:
+        image_rgb: uint8 (H, W, 3), already at the model's size.
+    """
+    return hashlib.sha256(image_rgb.tobytes()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _read(source: Path | bytes) -> tuple[str, bytes]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Unpack
 
 from runtime.engines.base import EngineOptions, available_cores
+from runtime.engines.supervision import sentence
 from runtime.errors import ImageError, SourceError
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
@@ -72,7 +73,7 @@ def watch(
     Raises:
         SourceError: a source is not there, or several would share one file of the drift test.
         BundleError: the bundle is unusable, or the file of the drift test is damaged.
-        EngineError: the engine fails.
+        EngineError: the engine cannot be opened; one that fails later costs verdicts alone.
     """
     if drift_state is not None and len(sources) > 1:
         raise SourceError(
@@ -82,7 +83,9 @@ def watch(
     # Each camera drifts on its own.
     drifts = {source: DriftWatch(drift_state) for source in sources}
     streams = streams_for(sources, engine, once=once)
-    with Inspector(bundle, **engine, streams=streams) as inspector:
+    # Of an engine that was handed over, nobody knows whether it is the bundle's.
+    canary = isinstance(engine.get("engine", ""), str)
+    with Inspector(bundle, **engine, streams=streams, canary=canary) as inspector:
         found = _found(inspector, sources, stop, existing=existing, once=once)
         for drift in drifts.values():
             drift.begin(inspector.health, inspector.variant.key)
@@ -92,7 +95,8 @@ def watch(
             with closing(found):
                 for (source, part), prediction in found:
                     alarm = None
-                    if isinstance(prediction, Prediction):
+                    # What a broken engine says is nothing that the line's pictures have done.
+                    if isinstance(prediction, Prediction) and not prediction.is_fault:
                         where = f"{shown(source)}: " if len(drifts) > 1 else ""
                         alarm = _see(drifts[source], inspector, prediction, where)
                     yield Watched(source, part, prediction, alarm)
@@ -165,9 +169,14 @@ def _see(
     drift: DriftWatch, inspector: Inspector, prediction: Prediction, where: str
 ) -> Alarm | None:
     before, test = drift.alarm, drift.test
-    alarm = drift.see(
-        inspector.health, inspector.variant.key, prediction.statistics, prediction.pred_score
-    )
+    try:
+        alarm = drift.see(
+            inspector.health, inspector.variant.key, prediction.statistics, prediction.pred_score
+        )
+    except Exception as error:
+        # A verdict is never lost to what is said beside it.
+        log.warning(f"warning: {where}the drift test failed: {sentence(error)}")
+        return before
     if alarm is not None and before is None:
         log.info(f"{where}{alarm.sentence()}")
     # Not where the test was switched off or begins anew: that says nothing about the pictures.

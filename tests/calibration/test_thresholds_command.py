@@ -75,8 +75,8 @@ def test_a_running_inspector_takes_the_change_up(bundle, tmp_path):
         assert inspector.inspect(part).verdict == "anomalous"
         (bundle / THRESHOLDS_FILE).write_text("nonsense")
         assert inspector.refresh_thresholds()
-        assert "stays in force" in inspector.threshold_problem
-        assert inspector.inspect(part).verdict == "anomalous"
+        assert "cannot be used" in inspector.threshold_problem
+        assert inspector.inspect(part).verdict == "cannot_judge"
 
 
 def test_rolling_back_goes_further_each_time_and_forgets_nothing(bundle):

@@ -344,10 +344,10 @@ def test_ctrl_c_while_indexing(
     inspect = Inspector.inspect
     calls = itertools.count()
 
-    def interrupted(inspector: Inspector, source: object) -> Prediction:
+    def interrupted(inspector: Inspector, source: object, **how: object) -> Prediction:
         if next(calls) == 80:
             signal.raise_signal(signal.SIGINT)
-        return inspect(inspector, source)  # type: ignore[arg-type]
+        return inspect(inspector, source, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Inspector, "inspect", interrupted)
     location = tmp_path / "neighbours"

@@ -23,8 +23,8 @@ from export.models.patchcore.model import LinesidePatchcore
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import tell_what_to_expect, train
 from runtime.bundle.folder import Bundle
-from runtime.bundle.golden import GOLDEN_FOLDER
 from runtime.bundle.manifest import DIGEST_LENGTH, LEFT_OUT_SCORES, TRAIN_DIGESTS
+from runtime.bundle.reference import GOLDEN_FOLDER
 from runtime.health.baseline import HEALTH_FILE, read_health
 from runtime.images.dataset import Category, load_category
 from runtime.images.preprocess import load_image

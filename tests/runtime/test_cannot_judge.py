@@ -101,9 +101,10 @@ def test_an_edit_counts_without_a_restart_and_damage_keeps_the_last_good_state(
         assert inspector.inspect(dark).verdict == "cannot_judge"
         path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
         assert inspector.refresh_health()
-        assert "the earlier check of pictures stays in force" in inspector.health_problem
+        assert "the check of pictures cannot be used as it is now" in inspector.health_problem
         assert "expected schema version 1, found 9" in inspector.health_problem
         assert inspector.inspect(dark).verdict == "cannot_judge"
+        assert inspector.inspect(photograph(1)).verdict == "cannot_judge"
         write_health(path, replace(tiny_health(), judge=False))
         assert inspector.refresh_health()
         assert inspector.health_problem == ""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.bundle.golden import REFERENCE_FILE
+from runtime.bundle.reference import REFERENCE_FILE
 from runtime.cli import ORDER
 from tests.cli import Done, lineside
 from tests.edge_app.tiny_bundle import SIDE

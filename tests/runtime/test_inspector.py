@@ -141,11 +141,14 @@ def test_a_threshold_edited_on_the_box_takes_effect_and_a_damaged_file_does_not(
         assert inspector.inspect(image).verdict == "good"
         path.write_text("{", encoding="utf-8")
         assert inspector.refresh_thresholds()
-        assert "the earlier threshold stays in force" in inspector.threshold_problem
-        assert inspector.inspect(image).verdict == "good", "the last good state stays in force"
+        assert "the threshold cannot be used as it is now" in inspector.threshold_problem
+        unjudged = inspector.inspect(image)
+        assert (unjudged.verdict, unjudged.is_fault) == ("cannot_judge", True)
+        assert inspector.threshold_problem in unjudged.reason
         write_thresholds(path, raised)
         assert inspector.refresh_thresholds()
         assert inspector.threshold_problem == ""
+        assert inspector.inspect(image).verdict == "good"
 
 
 def test_a_variant_or_threshold_that_is_not_there_is_named(bundle: Path) -> None:

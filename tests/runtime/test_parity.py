@@ -19,11 +19,11 @@ from runtime.bundle.golden import (
     record_golden,
     replay_golden,
 )
-from runtime.engines.base import Arrays
+from runtime.engines.base import Arrays, FakeEngine
 from runtime.errors import BundleError, EngineError
 from runtime.inspector import Inspector
 from tests.cli import Done, lineside
-from tests.runtime.tiny import ENGINES, reseal, write_bundle
+from tests.runtime.tiny import ENGINES, computed, reseal, write_bundle
 
 
 def compared(scores: list[float], threshold: float = 5.0, shift: float = 0.0) -> Compared:
@@ -91,23 +91,18 @@ def test_a_map_that_is_no_number_never_holds() -> None:
 
 @pytest.mark.parametrize("name", ["pred_score", "anomaly_map", "embedding"])
 def test_an_output_that_is_no_number_is_no_verdict(tmp_path: Path, name: str) -> None:
-    with Inspector(write_bundle(tmp_path / "bundle")) as inspector:
-        run = inspector._engine.run
+    def broken(inputs: Arrays) -> Arrays:
+        outputs = computed(inputs)
+        outputs[name].flat[0] = np.nan
+        return outputs
 
-        class Broken:
-            def run(self, inputs: Arrays) -> Arrays:
-                outputs = run(inputs)
-                outputs[name].flat[0] = np.nan
-                return outputs
-
-            def close(self) -> None:
-                """Nothing."""
-
-            description = inspector._engine.description
-
-        inspector._engine = Broken()
+    picture = np.zeros((32, 32, 3), np.uint8)
+    with Inspector(write_bundle(tmp_path / "bundle"), engine=FakeEngine(broken)) as inspector:
+        found = inspector.inspect(picture)
+        assert (found.verdict, found.is_fault) == ("cannot_judge", True)
+        assert f"{name}: expected finite numbers" in found.reason
         with pytest.raises(EngineError, match=f"{name}: expected finite numbers"):
-            inspector.inspect(np.zeros((32, 32, 3), np.uint8))
+            inspector.infer(picture)
 
 
 def test_a_smaller_map_is_brought_to_the_references_size() -> None:

@@ -15,6 +15,7 @@ from runtime.bundle.folder import MANIFEST_FILE, seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import Variant, parse_manifest
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.engines.base import Arrays
 from runtime.types import UInt8Image
 from tests.edge_app.tiny_bundle import CELLS, LENGTH, SIDE, write_tiny_bundle
 
@@ -35,6 +36,12 @@ def reference(image_rgb: UInt8Image) -> dict[str, npt.NDArray[np.float64]]:
         "anomaly_map": strength[None, None],
         "embedding": (flat / np.linalg.norm(flat))[None],
     }
+
+
+def computed(inputs: Arrays) -> Arrays:
+    """What a working engine says, for a ``FakeEngine``."""
+    found = reference(np.asarray(inputs["image"][0], dtype=np.uint8))
+    return {name: np.asarray(value, dtype=np.float32) for name, value in found.items()}
 
 
 def random_image(seed: int, strength: int = 128) -> UInt8Image:
