@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle
+from runtime.bundle.reference import read_reference, reference_file
 from runtime.bundle.thresholds import (
     THRESHOLDS_FILE,
     Threshold,
@@ -17,7 +18,8 @@ from runtime.bundle.thresholds import (
     write_thresholds,
 )
 from runtime.decode import convert
-from runtime.errors import BundleError, ThresholdError
+from runtime.errors import BundleError, HealthError, ThresholdError
+from runtime.health.plausibility import check_threshold
 
 # A name that a bundle may hold beside thresholds.json.
 DAMAGED = f".{THRESHOLDS_FILE}.damaged"
@@ -25,6 +27,9 @@ DAMAGED = f".{THRESHOLDS_FILE}.damaged"
 UNDONE = "undone"
 # Methods that look at good parts alone.
 FROM_GOOD_PARTS = frozenset({"conformal", "tolerance", "cross_conformal", "prediction_bound"})
+
+
+Action = Literal["show", "history", "set", "rollback", "seal"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class ByHand:
 
 def thresholds_of(
     path: Path,
-    action: Literal["show", "history", "set", "rollback"] = "show",
+    action: Action = "show",
     by_hand: ByHand | None = None,
     *,
     engine: str | None = None,
@@ -54,7 +59,8 @@ def thresholds_of(
 
     Args:
         path: a bundle; a folder where something changes.
-        action: ``set`` takes over ``by_hand``, ``rollback`` goes back to the thresholds before.
+        action: ``set`` takes over ``by_hand``, ``rollback`` goes back to the thresholds before,
+            ``seal`` takes the file as it is, after an edit by hand.
         by_hand: what to set.
         engine: only this engine's; None for all.
         precision: only this precision's; None for all.
@@ -69,18 +75,22 @@ def thresholds_of(
         ThresholdError: the file is damaged, a value is not finite, or there is nothing to go back
             to.
     """
-    changes = action in ("set", "rollback")
+    changes = action in ("set", "rollback", "seal")
     if changes:
         require_folder(path)
     with Bundle.open(path) as bundle:
         keys = [one.key for one in bundle.manifest.variants_matching(engine, precision)]
-        thresholds = bundle.thresholds()
+        if action == "seal":
+            thresholds = read_thresholds(bundle.root / THRESHOLDS_FILE, "ignored")
+        else:
+            thresholds = bundle.thresholds()
         if action == "rollback":
             thresholds = _rolled_back(thresholds, keys)
         elif action == "set" and by_hand is not None:
             for key in keys:
                 thresholds = thresholds.with_threshold(key, _set(thresholds.of(key), by_hand))
         if changes:
+            _refuse_implausible(bundle, thresholds)
             save(bundle, thresholds)
     earlier = thresholds.history if action == "history" else ()
     return [
@@ -95,6 +105,20 @@ def thresholds_of(
             if key in thresholds.variants
         ),
     ]
+
+
+def _refuse_implausible(bundle: Bundle, thresholds: Thresholds) -> None:
+    try:
+        health = bundle.health()
+    except HealthError:
+        health = None
+    for variant in bundle.manifest.variants:
+        if variant.key in thresholds.variants:
+            golden = reference_file(bundle.root, variant)
+            reference = read_reference(golden) if golden.is_file() else None
+            check_threshold(
+                variant.key, thresholds.of(variant.key), health, bundle.manifest, reference
+            )
 
 
 def require_folder(path: Path) -> None:
@@ -122,7 +146,7 @@ def save(bundle: Bundle, thresholds: Thresholds) -> None:
     path = bundle.root / THRESHOLDS_FILE
     try:
         try:
-            read_thresholds(path)
+            read_thresholds(path, "ignored")
         except ThresholdError:
             if path.exists():
                 shutil.copy2(path, path.with_name(DAMAGED))

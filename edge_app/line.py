@@ -44,8 +44,7 @@ class Judged:
         neighbors: earlier parts, best first.
         point: the part as it will be stored once the operator has given a word.
         drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
-        warning: what went wrong beside the verdict, e.g. a damaged file of thresholds; empty if
-            nothing did.
+        warning: what is wrong beside the verdict, e.g. a lost health.json; empty if nothing is.
         store_problem: why there are no neighbours to show; empty if the store has answered.
     """
 
@@ -120,7 +119,15 @@ class Line:
             # A lost server must not keep the operator from the verdict.
             store_problem = str(error)
         drift = "" if alarm is None else alarm.sentence()
-        return Judged(image_rgb, prediction, neighbors, point, drift, store_problem=store_problem)
+        return Judged(
+            image_rgb,
+            prediction,
+            neighbors,
+            point,
+            drift,
+            inspector.bundle.missing_health(),
+            store_problem,
+        )
 
     def like_box(
         self, content: bytes, shares: tuple[float, float, float, float]

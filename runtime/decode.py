@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import numpy as np
 
+from runtime.bundle.sealing import SEAL, Seal, seal_problem
 from runtime.errors import LinesideError
 from runtime.types import Floats
 
@@ -46,6 +47,7 @@ def read_json(
     version: int | None = None,
     known_only: bool = False,
     complete: bool = False,
+    sealed: tuple[Seal, str] | None = None,
 ) -> Value:
     """Read a JSON file, see :func:`decode_json`.
 
@@ -65,6 +67,7 @@ def read_json(
         version=version,
         known_only=known_only,
         complete=complete,
+        sealed=sealed,
     )
 
 
@@ -78,6 +81,7 @@ def decode_json(
     version: int | None = None,
     known_only: bool = False,
     complete: bool = False,
+    sealed: tuple[Seal, str] | None = None,
 ) -> Value:
     """A typed value from JSON.
 
@@ -90,6 +94,7 @@ def decode_json(
         version: what the field ``schema_version`` must say; None where there is none.
         known_only: refuse fields that the type does not have.
         complete: refuse a file that lacks fields, even those that have a default.
+        sealed: of a file with a seal, what is asked of it, and what to type where it is not right.
 
     Raises:
         error: no JSON, another version, or a field that is missing, unknown or of the wrong type.
@@ -98,17 +103,23 @@ def decode_json(
         raw = msgspec.json.decode(content)
     except (ValueError, RecursionError) as problem:
         raise error(f"{where}: expected readable JSON, found {problem}; {advice}") from problem
+    unsealed = seal_problem(raw, sealed[0]) if sealed and isinstance(raw, dict) else ""
     if version is not None:
         found = raw.pop("schema_version", None) if isinstance(raw, dict) else raw
         if type(found) is not int or found != version:
             newer = type(found) is int and isinstance(raw, dict) and found > version
             todo = "type: pip install --upgrade lineside" if newer else advice
             raise error(f"{where}: expected schema version {version}, found {found!r:.40}; {todo}")
+    if sealed and isinstance(raw, dict):
+        raw.pop(SEAL, None)
     value = convert(raw, kind, where=where, error=error, advice=advice)
     try:
         _compare(raw, value, "", known_only, complete)
     except ValueError as problem:
         raise error(f"{where}: {problem}; {advice}") from problem
+    # Last, for what makes no sense at all says more than that it was edited.
+    if unsealed and sealed:
+        raise error(f"{where}: {unsealed}; {sealed[1]}")
     return value
 
 

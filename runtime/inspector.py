@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -22,11 +23,13 @@ from runtime.engines.outputs import shapes_of
 from runtime.engines.supervision import DEADLINE_S, Supervisor, sentence
 from runtime.errors import EngineError, LinesideError
 from runtime.health.baseline import HEALTH_FILE, Health
-from runtime.health.plausibility import Plausibility, Repeats, plausibility
+from runtime.health.plausibility import Plausibility, Repeats, check_threshold, plausibility
 from runtime.health.statistics import measure
 from runtime.images.preprocess import decode_rgb, resize
 from runtime.prediction import Prediction, RawOutputs, Times, Verdict
 from runtime.types import UInt8Image
+
+log = logging.getLogger("lineside")
 
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
 Source = Path | str | bytes | UInt8Image
@@ -76,22 +79,20 @@ class Inspector:
         try:
             manifest = self.bundle.manifest
             self.variant = manifest.variant(engine if isinstance(engine, str) else None, precision)
-            self._threshold = EditedFile(
-                self.bundle.root / THRESHOLDS_FILE,
-                lambda: (
-                    _NO_THRESHOLD if scores_only else self.bundle.thresholds().of(self.variant.key)
-                ),
-                "threshold",
-            )
+            self._scores_only = scores_only
+            golden = reference_file(self.bundle.root, self.variant)
+            has_golden = golden.is_file() and not scores_only
+            self._reference = read_reference(golden) if has_golden else None
             self._health = EditedFile(
                 self.bundle.root / HEALTH_FILE,
                 lambda: None if scores_only else self.bundle.health(),
                 "check of pictures",
             )
-            self._scores_only = scores_only
-            golden = reference_file(self.bundle.root, self.variant)
-            has_golden = golden.is_file() and not scores_only
-            self._reference = read_reference(golden) if has_golden else None
+            self._threshold = EditedFile(
+                self.bundle.root / THRESHOLDS_FILE, self._read_threshold, "threshold"
+            )
+            if missing := "" if scores_only else self.bundle.missing_health():
+                log.warning(f"warning: {missing}")
             self._repeats = Repeats()
             self._plausibility = self._what_is_plausible()
 
@@ -164,6 +165,14 @@ class Inspector:
             return False
         self._plausibility = self._what_is_plausible()
         return True
+
+    def _read_threshold(self) -> Threshold:
+        if self._scores_only:
+            return _NO_THRESHOLD
+        found = self.bundle.thresholds().of(self.variant.key)
+        manifest = self.bundle.manifest
+        check_threshold(self.variant.key, found, self.health, manifest, self._reference)
+        return found
 
     def _new_canary(self, periodic: bool) -> Canary | None:
         if self._reference is None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("action", type=click.Choice(["show", "history", "set", "rollback"]), default="show")
+@click.argument(
+    "action", type=click.Choice(["show", "history", "set", "rollback", "seal"]), default="show"
+)
 @click.option(
     "--image-threshold",
     type=float,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     bundle: Path,
-    action: Literal["show", "history", "set", "rollback"],
+    action: Literal["show", "history", "set", "rollback", "seal"],
     image_threshold: float | None,
     pixel_threshold: float | None,
     note: str,
@@ -50,13 +52,15 @@ def command(
 ) -> None:
     """Show a bundle's thresholds, set them by hand, or go back to the ones before.
 
-    Every earlier threshold is kept. A running app takes a change up without a restart.
+    Every earlier threshold is kept. A running app takes a change up without a restart. The file
+    carries a seal, so that an edit in an editor is refused until "seal" says that it was meant.
 
     \b
     Example:
       lineside thresholds tile-patchcore
       lineside thresholds tile-patchcore set --image-threshold 21.5 --note "agreed with QA"
       lineside thresholds tile-patchcore rollback
+      lineside thresholds tile-patchcore seal
     """
     given = image_threshold is not None or pixel_threshold is not None
     if action == "set" and not given:

@@ -9,22 +9,23 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any
 
 from runtime import atomic
 from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
+from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
-from runtime.errors import BundleError, HealthError
-from runtime.health.baseline import HEALTH_FILE, Health, Limit, read_health, write_health
+from runtime.errors import BundleError
+from runtime.health.baseline import HEALTH_FILE, Health, read_health
 
 MANIFEST_FILE = "bundle.json"
 ARCHIVE_SUFFIX = ".lineside"
 # Files that may be there without being recorded: the manifest itself, and what is edited on the
 # box.
 UNRECORDED = frozenset({MANIFEST_FILE, THRESHOLDS_FILE, HEALTH_FILE})
+# Where the provenance lists the files that were made with the bundle and carry a seal.
+SEALED = "sealed"
 _CHUNK = 1 << 20
 _MAX_UNPACKED = 4 << 30
 
@@ -91,18 +92,45 @@ class Bundle:
         """Read thresholds.json anew, so that an edit on the box takes effect without a restart.
 
         Raises:
-            ThresholdError: the file is missing or damaged.
+            ThresholdError: the file is missing, damaged, or has lost its seal.
         """
-        return read_thresholds(self.root / THRESHOLDS_FILE)
+        return read_thresholds(self.root / THRESHOLDS_FILE, self._seal_of(THRESHOLDS_FILE))
 
     def health(self) -> Health | None:
         """Read health.json anew; None where there is none, and then no picture is refused.
 
         Raises:
-            HealthError: the file is damaged.
+            HealthError: the file is damaged, or has lost its seal.
         """
         path = self.root / HEALTH_FILE
-        return read_health(path) if path.exists() else None
+        return read_health(path, self._seal_of(HEALTH_FILE)) if path.exists() else None
+
+    def missing_health(self) -> str:
+        """Why a health.json that was made with the bundle is missed; empty if it is not."""
+        if HEALTH_FILE not in self._sealed_files() or (self.root / HEALTH_FILE).exists():
+            return ""
+        return (
+            f"{self.source}: expected {HEALTH_FILE}, which was made with the bundle, found none, "
+            "so every picture is judged however dark or blurred; copy the bundle again, or type: "
+            "lineside calibrate BUNDLE --good DIR"
+        )
+
+    def unsealed(self) -> list[str]:
+        """Files without a seal, as older versions wrote them: nothing shows an edit of them."""
+        found = []
+        for name in (THRESHOLDS_FILE, HEALTH_FILE):
+            path = self.root / name
+            # Of one that was made with a seal, reading it tells.
+            if path.exists() and not has_seal(path) and name not in self._sealed_files():
+                found.append(name)
+        return found
+
+    def _sealed_files(self) -> list[str]:
+        recorded = self.manifest.provenance.get(SEALED)
+        return list(map(str, recorded)) if isinstance(recorded, list) else []
+
+    def _seal_of(self, name: str) -> Seal:
+        return "required" if name in self._sealed_files() else "optional"
 
     def close(self) -> None:
         """Remove the temporary copy of an opened zip; a folder is left alone."""
@@ -142,49 +170,6 @@ def file_record(path: Path) -> FileRecord:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return FileRecord(path.stat().st_size, digest.hexdigest())
-
-
-def edit_health(path: Path, *, limits: Mapping[str, Limit] | None = None, **changes: Any) -> Health:
-    """Read health.json of a bundle, and change it where anything is given.
-
-    Args:
-        path: a bundle; a packed one can be read alone.
-        limits: new ones, by name of the statistic; the others stay.
-        **changes: fields of :class:`Health`.
-
-    Returns:
-        What is in force now.
-
-    Raises:
-        HealthError: there is no health.json, it is damaged or cannot be written.
-        BundleError: a packed bundle is to be changed.
-    """
-    if (limits or changes) and path.is_file():
-        raise BundleError(
-            f"{path}: expected a bundle folder, found a packed one, which cannot be changed in "
-            "place; unpack it first with: python -m zipfile -e BUNDLE FOLDER"
-        )
-    with Bundle.open(path) as bundle:
-        health = bundle.health()
-        if health is None:
-            raise HealthError(
-                f"{path}: expected {HEALTH_FILE}, found none, so every picture is judged and no "
-                "drift is looked for; make it with: lineside calibrate BUNDLE --good DIR"
-            )
-        if limits:
-            changes["limits"] = {**health.limits, **limits}
-            changes["refused_rate"] = None
-            changes["note"] = "limits set by hand; they promise nothing"
-        if not changes:
-            return health
-        file = bundle.root / HEALTH_FILE
-        try:
-            write_health(file, dataclasses.replace(health, **changes))
-        except OSError as error:
-            raise HealthError(
-                f"{file}: expected to write it, but {error.strerror}; the old state stays in force"
-            ) from error
-        return read_health(file)
 
 
 def pack_archive(folder: Path, archive: Path) -> None:
@@ -337,7 +322,8 @@ def seal(root: Path, manifest: Manifest) -> Manifest:
 
     Args:
         root: folder with the model files, ``golden/`` and thresholds.json already in place.
-        manifest: manifest whose ``files`` are replaced by what is found.
+        manifest: manifest whose ``files`` are replaced by what is found. Its provenance says too
+            which files carry a seal of their own.
 
     Returns:
         The manifest as written.
@@ -345,6 +331,8 @@ def seal(root: Path, manifest: Manifest) -> Manifest:
     Raises:
         BundleError: the folder does not make a valid bundle.
     """
-    sealed = dataclasses.replace(manifest, files=collect_records(root))
+    edited = [name for name in (THRESHOLDS_FILE, HEALTH_FILE) if has_seal(root / name)]
+    provenance = {**manifest.provenance, SEALED: edited}
+    sealed = dataclasses.replace(manifest, files=collect_records(root), provenance=provenance)
     atomic.write_json(root / MANIFEST_FILE, sealed.to_json())
     return Bundle.open(root).manifest

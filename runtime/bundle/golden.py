@@ -29,7 +29,7 @@ from runtime.bundle.reference import (
 )
 from runtime.bundle.reference import Compared as Compared  # noqa: PLC0414  used from here
 from runtime.engines.base import empty_model_cache
-from runtime.errors import BundleError, MissingExtraError
+from runtime.errors import BundleError, HealthError, MissingExtraError
 from runtime.images.heatmap import upsample_map
 from runtime.inspector import Inspector
 from runtime.types import Float32, Float32Map, UInt8Image
@@ -147,7 +147,7 @@ def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
 def verify(
     path: Path | str, engine: str | None = None, precision: str | None = None, device: str = "CPU"
 ) -> list[Parity]:
-    """Check every file of a bundle and replay its golden images on this machine.
+    """Check every file and seal of a bundle and replay its golden images on this machine.
 
     Args:
         path: of a bundle.
@@ -159,7 +159,7 @@ def verify(
         How far each variant is from its reference, within bounds or not.
 
     Raises:
-        BundleError: the bundle is unusable, or has no such variant.
+        BundleError: the bundle is unusable, has no such variant, or has lost its health.json.
         EngineError: the device is not there.
         MissingExtraError: the engine that was asked for is not installed.
     """
@@ -168,6 +168,14 @@ def verify(
         if engine is None and device not in ("CPU", "AUTO"):
             # ONNX Runtime has no such device here; who asks for it by name is told so.
             chosen = tuple(one for one in chosen if one.engine == "openvino")
+        if missing := bundle.missing_health():
+            raise HealthError(missing)
+        for name in bundle.unsealed():
+            log.warning(
+                f"warning: {name}: without a seal, as older versions wrote it, so that an edit or "
+                "damage would not show; seal it with: lineside thresholds BUNDLE seal, lineside "
+                "health BUNDLE --seal"
+            )
         found: list[Parity] = []
         for variant in chosen:
             try:

@@ -5,6 +5,7 @@ A part is anomalous when its raw ``pred_score`` is strictly greater than ``image
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from runtime import atomic
+from runtime.bundle.sealing import SEAL, Seal, seal_of
 from runtime.decode import PLAUSIBLE, Count, Number, read_json
 from runtime.errors import ThresholdError
 
@@ -114,11 +116,16 @@ class Thresholds:
         return Thresholds({**self.variants, variant_key: stamped}, history)
 
 
-def read_thresholds(path: Path) -> Thresholds:
+def read_thresholds(path: Path, seal: Seal = "optional") -> Thresholds:
     """Read thresholds.json.
 
+    Args:
+        path: the file.
+        seal: what is asked of its seal.
+
     Raises:
-        ThresholdError: missing, no JSON, another version, or a value that is no plausible number.
+        ThresholdError: missing, no JSON, another version, a value that is no plausible number, or a
+            seal that does not belong to what the file says.
     """
     return read_json(
         path,
@@ -127,11 +134,12 @@ def read_thresholds(path: Path) -> Thresholds:
         advice="set thresholds again with: lineside calibrate",
         version=THRESHOLDS_VERSION,
         known_only=True,
+        sealed=(seal, "if it is right as it is, type: lineside thresholds BUNDLE seal"),
     )
 
 
 def write_thresholds(path: Path, thresholds: Thresholds) -> None:
-    """Write thresholds.json atomically; the last good state survives a crash or a full disk."""
+    """Write thresholds.json, sealed; the last good state survives a crash or a full disk."""
     value = {
         "schema_version": THRESHOLDS_VERSION,
         "variants": {
@@ -139,4 +147,6 @@ def write_thresholds(path: Path, thresholds: Thresholds) -> None:
         },
         "history": list(thresholds.history),
     }
-    atomic.write_json(path, value)
+    # As a reader will find it.
+    stored = json.loads(atomic.readable(json.dumps(value, allow_nan=False)))
+    atomic.write_json(path, {**stored, SEAL: seal_of(stored)})

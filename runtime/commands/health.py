@@ -41,19 +41,22 @@ SWITCH = click.Choice(["on", "off"])
     metavar="SHARE",
     help="Share of parts that may look however they like without the drift test minding.",
 )
+@click.option("--seal", is_flag=True, help="Seal health.json as it is, after an edit by hand.")
 @json_option
 def command(
     bundle: Path,
     judge: str | None,
     drift: str | None,
     limits: tuple[str, ...],
+    seal: bool,
     as_json: bool,
     **numbers: float | None,
 ) -> None:
     """Show or change which pictures a bundle judges, and when it speaks of drift.
 
     The limits come from pictures of good parts, at export and with every calibration. Changes are
-    in force at the next part, without a restart of what runs.
+    in force at the next part, without a restart of what runs. The file carries a seal, so that
+    an edit in an editor is refused until --seal says that it was meant.
 
     \b
     Example:
@@ -61,7 +64,7 @@ def command(
       lineside health tile-patchcore --limit brightness=40:220 --limit focus=-7:
       lineside health tile-patchcore --drift off
     """
-    from runtime.bundle.folder import edit_health
+    from runtime.health.editing import edit_health
 
     changes: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     changes |= {
@@ -69,7 +72,7 @@ def command(
         for name, value in (("judge", judge), ("drift", drift))
         if value is not None
     }
-    found = edit_health(bundle, limits=dict(map(_limit, limits)), **changes)
+    found = edit_health(bundle, limits=dict(map(_limit, limits)), seal=seal, **changes)
     if as_json:
         emit_json(_to_json(found))
     else:

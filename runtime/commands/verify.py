@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(
     bundle: Path, engine: str | None, precision: str | None, device: str, as_json: bool
 ) -> None:
-    """Check every file's hash and replay the golden images on this machine's own device.
+    """Check every file's hash or seal and replay the golden images on this machine's own device.
 
     Exits with 1 if a device computes something else than anomalib's torch model did at export, or
     an INT8 variant something else than it did when it passed its gate.

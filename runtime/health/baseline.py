@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from runtime import atomic
+from runtime.bundle.sealing import SEAL, Seal, seal_of
 from runtime.decode import PLAUSIBLE, Count, Number, Positive, Share, read_json
 from runtime.errors import HealthError
 from runtime.health.statistics import STATISTICS
@@ -23,10 +24,7 @@ HEALTH_VERSION = 1
 HEALTH_FILE = "health.json"
 PARTS_BETWEEN_FALSE_ALARMS = 100_000
 TOLERATED_SHARE = 0.05
-_ADVICE = (
-    "make it anew with: lineside calibrate BUNDLE --good DIR, "
-    "or delete it to go on without the check of pictures"
-)
+_ADVICE = "make it anew with: lineside calibrate BUNDLE --good DIR"
 
 
 class Limit(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -171,12 +169,16 @@ def keep_settings(new: Health, old: Health | None) -> Health:
     )
 
 
-def read_health(path: Path) -> Health:
+def read_health(path: Path, seal: Seal = "optional") -> Health:
     """Read health.json.
+
+    Args:
+        path: the file.
+        seal: what is asked of its seal.
 
     Raises:
         HealthError: unreadable, no JSON, another version, a field missing, unknown or of the wrong
-            type, or a value that makes no sense.
+            type, a value that makes no sense, or a seal that does not belong to what the file says.
     """
     return read_json(
         path,
@@ -186,11 +188,12 @@ def read_health(path: Path) -> Health:
         version=HEALTH_VERSION,
         known_only=True,
         complete=True,
+        sealed=(seal, "if it is right as it is, type: lineside health BUNDLE --seal"),
     )
 
 
 def write_health(path: Path, health: Health) -> None:
-    """Write health.json atomically; the last good state survives a crash or a full disk.
+    """Write health.json, sealed; the last good state survives a crash or a full disk.
 
     Raises:
         OSError: the folder cannot be written.
@@ -215,6 +218,7 @@ def write_health(path: Path, health: Health) -> None:
             name: [round(float(one), 4) for one in found] for name, found in health.values.items()
         },
     }
+    fields[SEAL] = seal_of(json.loads(json.dumps(fields, allow_nan=False)))
     # One field a line: short enough to read, and to edit by hand.
     lines = ",\n".join(
         f"  {json.dumps(name)}: {json.dumps(one, ensure_ascii=False, allow_nan=False)}"

@@ -20,6 +20,7 @@ import numpy as np
 from runtime.bundle.manifest import LEFT_OUT_SCORES, TRAIN_DIGESTS, Manifest
 from runtime.bundle.reference import Reference
 from runtime.bundle.thresholds import Threshold
+from runtime.errors import ThresholdError
 from runtime.health.baseline import Health
 from runtime.images.preprocess import digest_of
 from runtime.prediction import RawOutputs
@@ -73,16 +74,9 @@ def plausibility(
     reference: Reference | None,
 ) -> Plausibility:
     """The limits of a variant, from everything that the bundle knows of its scores."""
-    known: list[float] = []
-    if health is not None and variant_key in health.scores:
-        known += [float(health.scores[variant_key].min()), float(health.scores[variant_key].max())]
-    left_out = manifest.provenance.get(LEFT_OUT_SCORES)
-    if isinstance(left_out, dict):
-        rows = (one for one in left_out.values() if isinstance(one, list) and one)
-        known += [float(one[0]) for one in rows if isinstance(one[0], int | float)]
+    known = known_scores(variant_key, health, manifest, reference)
     places: list[float] = []
     if reference is not None:
-        known += [float(score) for score in reference.said.scores]
         for score, one in zip(reference.said.scores, reference.said.maps, strict=True):
             low, high = float(one.min()), float(one.max())
             places += [(float(score) - low) / (high - low)] if high > low else []
@@ -95,6 +89,51 @@ def plausibility(
         _SHARE_OF_PLACE * min(places) if places and min(places) >= 0 else -math.inf,
         frozenset(map(str, recorded)) if isinstance(recorded, list) else frozenset(),
     )
+
+
+def known_scores(
+    variant_key: str, health: Health | None, manifest: Manifest, reference: Reference | None
+) -> list[float]:
+    """Every raw score that the bundle holds: of good parts and of golden pictures."""
+    known: list[float] = []
+    if health is not None and variant_key in health.scores:
+        known += map(float, health.scores[variant_key])
+    left_out = manifest.provenance.get(LEFT_OUT_SCORES)
+    if isinstance(left_out, dict):
+        rows = (one for one in left_out.values() if isinstance(one, list) and one)
+        known += [float(one[0]) for one in rows if isinstance(one[0], int | float)]
+    if reference is not None:
+        known += map(float, reference.said.scores)
+    return known
+
+
+def check_threshold(
+    variant_key: str,
+    threshold: Threshold,
+    health: Health | None,
+    manifest: Manifest,
+    reference: Reference | None,
+) -> None:
+    """Refuse a threshold that lies far from every score that the bundle holds.
+
+    Far is ten times their range: a threshold there calls every part good, or none.
+
+    Raises:
+        ThresholdError: it does.
+    """
+    known = known_scores(variant_key, health, manifest, reference)
+    if not known:
+        return
+    room = _SPREADS_BELOW * max(max(known) - min(known), 1e-9)
+    low, high = min(known) - room, max(known) + room
+    for name in ("image_threshold", "pixel_threshold", "median_good_score"):
+        value = getattr(threshold, name)
+        if not low <= value <= high:
+            raise ThresholdError(
+                f"thresholds.json: {variant_key}: expected {name} between {low:.4g} and "
+                f"{high:.4g}, for the scores that the bundle holds go from {min(known):.4g} to "
+                f"{max(known):.4g}, found {value:.4g}; type: lineside thresholds BUNDLE set"
+            )
 
 
 def _far_below(known: Sequence[float]) -> float:

@@ -17,6 +17,7 @@ import pytest
 from runtime.bundle.folder import Bundle, pack_archive, safe_member
 from runtime.bundle.thresholds import THRESHOLDS_FILE
 from runtime.errors import BundleError, ThresholdError
+from tests.cli import lineside
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
 MODEL = "openvino/fp32/model.xml"
@@ -136,6 +137,9 @@ def test_thresholds_may_be_edited_and_are_read_anew(bundle: Path) -> None:
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["variants"]["openvino/fp32"]["image_threshold"] = 12.5
     path.write_text(json.dumps(raw), encoding="utf-8")
+    with pytest.raises(ThresholdError, match="values that go with its seal"):
+        opened.thresholds()
+    assert lineside("thresholds", bundle, "seal").returncode == 0
     assert opened.thresholds().of("openvino/fp32").image_threshold == 12.5
     Bundle.open(bundle)
     path.unlink()

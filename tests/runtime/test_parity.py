@@ -23,7 +23,7 @@ from runtime.engines.base import Arrays, FakeEngine
 from runtime.errors import BundleError, EngineError
 from runtime.inspector import Inspector
 from tests.cli import Done, lineside
-from tests.runtime.tiny import ENGINES, computed, reseal, write_bundle
+from tests.runtime.tiny import ENGINES, computed, edit_thresholds, reseal, write_bundle
 
 
 def compared(scores: list[float], threshold: float = 5.0, shift: float = 0.0) -> Compared:
@@ -132,8 +132,7 @@ def test_golden_images_replay_on_both_engines(bundle: Path, engine: str) -> None
 
 
 def test_a_threshold_moved_by_the_operator_is_no_flip(bundle: Path) -> None:
-    path = bundle / "thresholds.json"
-    path.write_text(path.read_text(encoding="utf-8").replace("64.0", "1.0"), encoding="utf-8")
+    edit_thresholds(bundle, image_threshold=1.0, pixel_threshold=1.0)
     assert replay(bundle, "openvino").holds
 
 

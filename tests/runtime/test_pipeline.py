@@ -137,6 +137,7 @@ def test_a_camera_has_one_frame_in_flight() -> None:
 
 def test_closing_ends_every_thread_and_the_source(bundle: Path) -> None:
     closed = threading.Event()
+    before = set(threading.enumerate())
 
     def endless() -> Iterator[UInt8Image]:
         try:
@@ -150,7 +151,8 @@ def test_closing_ends_every_thread_and_the_source(bundle: Path) -> None:
         next(results)
         results.close()  # type: ignore[attr-defined]
     assert closed.wait(5)
-    assert [t.name for t in threading.enumerate() if t.name.startswith("lineside")] == []
+    left = set(threading.enumerate()) - before
+    assert [one.name for one in left if one.name.startswith("lineside")] == []
 
 
 def test_a_source_that_fails_is_not_swallowed() -> None:

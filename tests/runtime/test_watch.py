@@ -22,7 +22,7 @@ from runtime.prediction import Prediction
 from runtime.sources import arrivals
 from runtime.sources import watching as sources_watching
 from tests.cli import COMMAND, Done, lineside
-from tests.runtime.tiny import random_image, write_bundle
+from tests.runtime.tiny import edit_thresholds, random_image, write_bundle
 
 
 @pytest.fixture
@@ -72,10 +72,7 @@ def test_an_edited_threshold_counts_at_the_next_part(bundle: Path, tmp_path: Pat
     process = watch(bundle, folder)
     assert process.stdout is not None
     before = json.loads(process.stdout.readline())
-    thresholds = json.loads((bundle / "thresholds.json").read_text())
-    for threshold in thresholds["variants"].values():
-        threshold["image_threshold"] = before["pred_score"] * 3
-    (bundle / "thresholds.json").write_text(json.dumps(thresholds))
+    edit_thresholds(bundle, image_threshold=before["pred_score"] * 3)
     write_picture(folder / "1.png")
     after = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
@@ -197,10 +194,7 @@ def test_a_file_that_is_no_video(tmp_path: Path) -> None:
 
 def flagged(bundle: Path) -> None:
     """Make every part an anomalous one."""
-    thresholds = json.loads((bundle / "thresholds.json").read_text())
-    for threshold in thresholds["variants"].values():
-        threshold["image_threshold"] = 0.5
-    (bundle / "thresholds.json").write_text(json.dumps(thresholds))
+    edit_thresholds(bundle, image_threshold=0.5)
 
 
 def maps_of(bundle: Path, source: Path, maps: Path) -> tuple[list[str], Done]:

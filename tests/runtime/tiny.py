@@ -14,7 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 from runtime.bundle.folder import MANIFEST_FILE, seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import Variant, parse_manifest
-from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.bundle.thresholds import (
+    THRESHOLDS_FILE,
+    Threshold,
+    Thresholds,
+    read_thresholds,
+    write_thresholds,
+)
 from runtime.engines.base import Arrays
 from runtime.types import UInt8Image
 from tests.edge_app.tiny_bundle import CELLS, LENGTH, SIDE, write_tiny_bundle
@@ -119,6 +125,14 @@ def write_bundle(folder: Path) -> Path:
     second = Variant("onnxruntime", "fp32", ONNX_PATH)
     seal(folder, dataclasses.replace(manifest, variants=(*manifest.variants, second)))
     return folder
+
+
+def edit_thresholds(bundle: Path, **values: float) -> None:
+    """Edit thresholds.json as a person does who then types ``lineside thresholds BUNDLE seal``."""
+    path = bundle / THRESHOLDS_FILE
+    found = read_thresholds(path)
+    changed = {key: dataclasses.replace(one, **values) for key, one in found.variants.items()}
+    write_thresholds(path, Thresholds(changed, found.history))
 
 
 def reseal(folder: Path) -> None:
