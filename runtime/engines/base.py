@@ -128,7 +128,7 @@ def empty_model_cache() -> bool:
         Whether there were any.
     """
     folder = model_cache_dir()
-    blobs = [] if folder is None else list(folder.glob("*.blob"))
+    blobs = [] if folder is None else list(folder.rglob("*.blob"))
     for blob in blobs:
         blob.unlink(missing_ok=True)
     return bool(blobs)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.engines.base import Arrays, model_cache_dir
+from runtime.engines.base import Arrays
+from runtime.engines.cache import record_checksums, trusted_cache
 from runtime.engines.quiet import ov
 from runtime.engines.winograd import is_switched_on, may_have_such, with_fewer_products
 from runtime.errors import EngineError
@@ -54,7 +55,7 @@ class OpenVINOEngine:
             config["INFERENCE_NUM_THREADS"] = threads
         if streams > 1:
             config["NUM_STREAMS"] = streams
-        cache = model_cache_dir()
+        cache = trusted_cache(model_path, device, config)
         if cache is not None:
             config["CACHE_DIR"] = str(cache)
         try:
@@ -64,6 +65,8 @@ class OpenVINOEngine:
                 f"{model_path}: OpenVINO could not compile the model for {device}: "
                 f"{_first_line(error)}; try --device CPU, or check the device's driver"
             ) from error
+        if cache is not None:
+            record_checksums(cache)
         self._shapes = {
             name: tuple(
                 one.get_length() if one.is_static else -1 for one in port.get_partial_shape()

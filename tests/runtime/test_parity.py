@@ -205,7 +205,7 @@ def test_a_damaged_model_cache_is_found_and_made_anew(
         return lineside("verify", bundle, "--engine", "openvino")
 
     assert verify().returncode == 0
-    (blob,) = (tmp_path / "cache" / "openvino").glob("*.blob")
+    (blob,) = (tmp_path / "cache" / "openvino").rglob("*.blob")
     # The mid grey that the graph subtracts, which OpenVINO adds.
     gray, other = struct.pack("<f", -128.0), struct.pack("<f", -100.0)
     assert gray in blob.read_bytes()

@@ -197,7 +197,7 @@ def test_the_engine_computes_so_and_its_cache_gives_the_same(
     assert first == pytest.approx(plain, abs=2e-5)
     assert not np.array_equal(first, plain), "the engine computed the convolution as it was"
     assert np.array_equal(first, again)
-    assert len(list((tmp_path / "cache" / "openvino").glob("*.blob"))) == 1
+    assert len(list((tmp_path / "cache" / "openvino").rglob("*.blob"))) == 1
     monkeypatch.setenv("LINESIDE_WINOGRAD", "off")
     switched_off = OpenVINOEngine(path).run({"picture": picture.astype(np.float32)})["found"]
     assert np.array_equal(switched_off, plain)
