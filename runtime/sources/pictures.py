@@ -102,14 +102,14 @@ def _arriving(
 
 
 class _Known:
-    """Pictures that were handed on, each with its time."""
+    """Pictures that were handed on, each with its size and time."""
 
     def __init__(self) -> None:
-        self._written: dict[str, int] = {}
+        self._written: Stamps = {}
         self._gone_since: dict[str, float] = {}
 
     def add(self, pictures: Stamps) -> None:
-        self._written |= {path: written for path, (_, written) in pictures.items()}
+        self._written |= pictures
 
     def new_among(self, present: Stamps) -> Stamps:
         """Those never handed on, or written since; forgets what has been gone for long."""
@@ -118,9 +118,8 @@ class _Known:
         self._gone_since = {path: self._gone_since.get(path, now) for path in gone}
         for path in [path for path, since in self._gone_since.items() if now - since > FORGET_S]:
             del self._written[path], self._gone_since[path]
-        return {
-            path: stamp for path, stamp in present.items() if self._written.get(path) != stamp[1]
-        }
+        # A camera, a copy or a clock that stands may write a picture over within the same time.
+        return {path: stamp for path, stamp in present.items() if self._written.get(path) != stamp}
 
 
 def _look(folder: Path) -> Stamps | None:

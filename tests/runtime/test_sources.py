@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -259,6 +260,18 @@ def test_a_picture_written_anew_under_its_old_name_is_a_new_part(tmp_path: Path)
         write_picture(tmp_path / "latest.png", 1)
         found.wait_for(2)
     assert found.names == ["latest.png", "latest.png"]
+
+
+def test_a_picture_written_over_within_the_same_time_is_a_new_part(tmp_path: Path) -> None:
+    path = tmp_path / "part.png"
+    write_picture(path)
+    then = path.stat().st_mtime_ns
+    with watching(tmp_path) as found:
+        found.wait_for(1)
+        assert cv2.imwrite(str(path), np.zeros((40, 40, 3), np.uint8))
+        os.utime(path, ns=(then, then))
+        found.wait_for(2)
+    assert found.names == ["part.png", "part.png"]
 
 
 def test_a_folder_is_watched_in_depth(tmp_path: Path) -> None:
