@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from runtime.console import LOG_FORMATS, shown
+from runtime.console import LOG_FORMATS, printable, shown
 from runtime.errors import LinesideError
 
 GROUP = "lineside.commands"
@@ -148,13 +148,13 @@ def main() -> None:
         click.echo("lineside: interrupted; nothing half-written was left", err=True)
         sys.exit(130)
     except LinesideError as error:
-        click.echo(f"lineside: {error}", err=True)
+        click.echo(f"lineside: {printable(str(error))}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        click.echo(f"lineside: {error}", err=True)
+        click.echo(f"lineside: {printable(str(error))}", err=True)
         sys.exit(1)
 
 

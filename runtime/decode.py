@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from runtime.bundle.sealing import SEAL, Seal, seal_problem
-from runtime.errors import LinesideError
+from runtime.errors import LinesideError, reading
 from runtime.types import Floats
 
 Value = TypeVar("Value")
@@ -54,10 +54,8 @@ def read_json(
     Raises:
         error: also where the file is missing or cannot be read.
     """
-    try:
+    with reading(path, "readable JSON", error, advice):
         content = path.read_bytes()
-    except OSError as problem:
-        raise error(f"{path}: expected readable JSON, found {problem}; {advice}") from problem
     return decode_json(
         content,
         kind,
@@ -99,11 +97,9 @@ def decode_json(
     Raises:
         error: no JSON, another version, or a field that is missing, unknown or of the wrong type.
     """
-    try:
+    with reading(where, "readable JSON", error, advice):
         raw = msgspec.json.decode(content)
-    except (ValueError, RecursionError) as problem:
-        raise error(f"{where}: expected readable JSON, found {problem}; {advice}") from problem
-    unsealed = seal_problem(raw, sealed[0]) if sealed and isinstance(raw, dict) else ""
+        unsealed = seal_problem(raw, sealed[0]) if sealed and isinstance(raw, dict) else ""
     if version is not None:
         found = raw.pop("schema_version", None) if isinstance(raw, dict) else raw
         if type(found) is not int or found != version:
@@ -133,7 +129,7 @@ def convert(
     """
     try:
         return msgspec.convert(value, type=kind, dec_hook=_array)
-    except (ValueError, TypeError, RecursionError, OverflowError, LinesideError) as problem:
+    except Exception as problem:
         raise error(f"{where}: {_sentence(problem)}; {advice}") from problem
 
 

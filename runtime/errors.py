@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class LinesideError(Exception):
@@ -67,6 +69,38 @@ class MissingExtraError(LinesideError):
             f"'lineside[{extra}]'"
         )
         self.extra = extra
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line for people."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0][:300] if lines else ""
+    if isinstance(error, LinesideError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+@contextmanager
+def reading(
+    where: object, expected: str, error: type[LinesideError], advice: str
+) -> Iterator[None]:
+    """Whatever fails while something from outside is read becomes one line.
+
+    Args:
+        where: file, for the message.
+        expected: what it should have been.
+        error: what to raise; another error of ours stays as it is.
+        advice: what to type or do next.
+    """
+    try:
+        yield
+    except LinesideError:
+        raise
+    except Exception as problem:
+        # Readers fail in ways that nobody can list: codecs, parsers, image libraries, the memory.
+        raise error(
+            f"{where}: expected {expected}, found {sentence(problem)}; {advice}"
+        ) from problem
 
 
 def require_extra(extra: str, *modules: str) -> None:

@@ -20,8 +20,8 @@ from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
 from runtime.engines.base import Engine, open_engine
 from runtime.engines.canary import Canary
 from runtime.engines.outputs import shapes_of
-from runtime.engines.supervision import DEADLINE_S, Supervisor, sentence
-from runtime.errors import EngineError, LinesideError
+from runtime.engines.supervision import DEADLINE_S, Supervisor
+from runtime.errors import EngineError, LinesideError, sentence
 from runtime.health.baseline import HEALTH_FILE, Health
 from runtime.health.plausibility import Plausibility, Repeats, check_threshold, plausibility
 from runtime.health.statistics import measure

@@ -13,6 +13,7 @@ import numpy as np
 
 from runtime import atomic
 from runtime.bundle.thresholds import Threshold
+from runtime.errors import sentence
 from runtime.images.heatmap import overlay, upsample_map
 from runtime.types import Embedding, Float32Map, UInt8Image
 
@@ -150,13 +151,15 @@ class Prediction:
             return
         short = stem.encode(errors="surrogateescape")[:_LONGEST_STEM].decode(errors="ignore")
         target = folder / f"{short}.png"
-        _, data = cv2.imencode(".png", self.heat_overlay(self.picture)[:, :, ::-1])
         try:
+            _, data = cv2.imencode(".png", self.heat_overlay(self.picture)[:, :, ::-1])
             atomic.write_bytes(target, data.tobytes())
         except OSError as error:
             log.info(
                 f"{target}: expected to write the heat map, but {error.strerror}; check the disk"
             )
+        except Exception as error:
+            log.info(f"{target}: the heat map could not be drawn: {sentence(error)}")
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``inspect --json``, without arrays."""

@@ -18,8 +18,7 @@ from edge_app.line import Line
 from edge_app.page import render
 from edge_app.page.station import Station
 from edge_app.store import PartPoint
-from runtime.engines.supervision import sentence
-from runtime.errors import ImageError, LinesideError
+from runtime.errors import ImageError, LinesideError, sentence
 from runtime.images.dataset import Part
 
 log = logging.getLogger("lineside")

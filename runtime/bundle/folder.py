@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -16,7 +16,7 @@ from runtime import atomic
 from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
-from runtime.errors import BundleError
+from runtime.errors import BundleError, LinesideError, reading, sentence
 from runtime.health.baseline import HEALTH_FILE, Health, read_health
 
 MANIFEST_FILE = "bundle.json"
@@ -67,14 +67,16 @@ class Bundle:
                 f"{path}: expected a bundle (a folder with bundle.json, or a .lineside file), "
                 f"found {found}; make one with: lineside train --out BUNDLE"
             )
-        return cls(path, path, _verified_manifest(path))
+        with reading(path, "a bundle", BundleError, "copy the bundle again"):
+            return cls(path, path, _verified_manifest(path))
 
     @classmethod
     def _open_archive(cls, path: Path) -> Bundle:
         unpacked = Path(tempfile.mkdtemp(prefix="lineside-"))
         try:
             _unpack(path, unpacked)
-            return cls(unpacked, path, _verified_manifest(unpacked), unpacked=unpacked)
+            with reading(path, "a bundle", BundleError, "copy the bundle again"):
+                return cls(unpacked, path, _verified_manifest(unpacked), unpacked=unpacked)
         except BaseException:
             shutil.rmtree(unpacked, ignore_errors=True)
             raise
@@ -275,22 +277,9 @@ def _unpack(path: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if sum(member.file_size for member in members) > _MAX_UNPACKED:
-                raise BundleError(
-                    f"{path}: expected at most 4 GiB unpacked, found more; do not use this file"
-                )
+            _check_size(path, members)
             for member in members:
-                safe_member(member.filename)
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise BundleError(
-                        f"{path}: expected files that are stored or deflated, found another "
-                        "compression; type: lineside pack BUNDLE OUT"
-                    )
-                if (member.external_attr >> 16) & 0o170000 == 0o120000:
-                    raise BundleError(
-                        f"{path}: expected plain files only, found a symbolic link; do not use "
-                        "this file"
-                    )
+                _check_member(path, member)
             archive.extractall(target)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -299,14 +288,37 @@ def _unpack(path: Path, target: Path) -> None:
             f"{path}: expected room in {target.parent} to unpack it, but {error.strerror}; free "
             "some, or set TMPDIR to another disk"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except LinesideError:
+        raise
+    except Exception as error:
+        # zipfile, its codecs and its names fail in more ways than one can list.
         raise _no_archive(path, error) from error
+
+
+def _check_size(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    if sum(member.file_size for member in members) > _MAX_UNPACKED:
+        raise BundleError(
+            f"{path}: expected at most 4 GiB unpacked, found more; do not use this file"
+        )
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    safe_member(member.filename)
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BundleError(
+            f"{path}: expected files that are stored or deflated, found another compression; "
+            "type: lineside pack BUNDLE OUT"
+        )
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        raise BundleError(
+            f"{path}: expected plain files only, found a symbolic link; do not use this file"
+        )
 
 
 def _no_archive(path: Path, error: Exception) -> BundleError:
     return BundleError(
-        f"{path}: expected a bundle folder or a .lineside zip, found something else ({error}); "
-        "copy it again"
+        f"{path}: expected a bundle folder or a .lineside zip, found something else "
+        f"({sentence(error)}); copy it again"
     )
 
 

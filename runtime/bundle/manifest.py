@@ -58,7 +58,7 @@ class MapSpec:
         blur_sigma: standard deviation of the Gaussian in input pixels; 0 for none.
     """
 
-    blur_sigma: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+    blur_sigma: Annotated[float, msgspec.Meta(ge=0, le=256)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.bundle.manifest import Variant
-from runtime.errors import BundleError, ImageError
+from runtime.errors import BundleError, ImageError, reading
 from runtime.images.preprocess import decode_rgb
 from runtime.types import Float32Map, Floats, UInt8Image
 
@@ -71,15 +70,13 @@ def read_reference(path: Path) -> Reference:
     Raises:
         BundleError: missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            scores = stored["scores"].astype(np.float64).reshape(-1)
-            maps = stored["maps"].astype(np.float32)
-            threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            f"{path}: expected golden images with a reference, found {error}; copy the bundle again"
-        ) from error
+    with (
+        reading(path, "golden images with a reference", BundleError, "copy the bundle again"),
+        np.load(path, allow_pickle=False) as stored,
+    ):
+        scores = stored["scores"].astype(np.float64).reshape(-1)
+        maps = stored["maps"].astype(np.float32)
+        threshold, score_range = float(stored["threshold"]), float(stored["score_range"])
     if maps.ndim != 3 or not 0 < len(scores) == len(maps):
         raise BundleError(
             f"{path}: expected a map for each golden image, found {len(scores)} scores and maps of "

@@ -19,7 +19,7 @@ from runtime.engines.base import Arrays, Engine
 from runtime.engines.canary import Canary
 from runtime.engines.outputs import INPUT, Shape, check_model, raw_outputs
 from runtime.engines.watchdog import Watchdog
-from runtime.errors import EngineError, LinesideError
+from runtime.errors import EngineError, sentence
 from runtime.prediction import RawOutputs
 from runtime.types import UInt8Image
 
@@ -176,12 +176,3 @@ class Supervisor:
 
     def _pause(self) -> float:
         return PAUSES_S[min(self._attempts, len(PAUSES_S) - 1)]
-
-
-def sentence(error: BaseException) -> str:
-    """An exception in one line for the operator."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0][:300] if lines else ""
-    if isinstance(error, LinesideError):
-        return said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -188,7 +188,7 @@ def read_state(path: Path, health: Health, variant_key: str) -> DriftMonitor | N
     monitor = DriftMonitor(health, variant_key)
     try:
         _fill(monitor, state)
-    except ValueError as error:
+    except Exception as error:
         raise HealthError(f"{path}: {error}; {advice}") from error
     return monitor
 

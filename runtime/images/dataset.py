@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from runtime.errors import DataError
-from runtime.images.preprocess import IMAGE_SUFFIXES
+from runtime.errors import DataError, reading
+from runtime.images.preprocess import IMAGE_SUFFIXES, is_allowed
 from runtime.types import Mask
 
 log = logging.getLogger("lineside")
@@ -218,15 +218,14 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> Mask:
     """
     if part.mask_path is None:
         return np.zeros(size_hw, dtype=np.bool_)
-    try:
+    advice = "export it again as PNG"
+    with reading(part.mask_path, "a mask picture", DataError, advice):
         data = np.frombuffer(part.mask_path.read_bytes(), np.uint8)
-        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
-    except (OSError, cv2.error):
-        mask = None
+        allowed = is_allowed(data[:16].tobytes())
+        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if allowed else None
     if mask is None or mask.dtype.kind != "u":
         raise DataError(
-            f"{part.mask_path}: expected a mask picture, found something unreadable; export it "
-            "again as PNG"
+            f"{part.mask_path}: expected a mask picture, found something unreadable; {advice}"
         )
     half = np.iinfo(mask.dtype).max // 2
     defective = (mask > (half if mask.max() > half else 0)).astype(np.float32)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle.manifest import DIGEST_LENGTH
-from runtime.errors import ImageError
+from runtime.errors import ImageError, reading, sentence
 from runtime.types import UInt8Image
 
 ResizeRule = Literal["area"]
@@ -29,6 +29,26 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 # box's memory.
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
+# What a file of one of the types above begins with. Everything else is refused by its content,
+# whatever it is called: OpenCV would decode more, each with rules of its own.
+_BEGINNINGS = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"BM",
+    b"II*\x00",
+    b"MM\x00*",
+    b"II+\x00",
+    b"MM\x00+",
+)
+_OTHERS = (
+    (re.compile(rb"GIF8"), "a GIF"),
+    (re.compile(rb".{4}ftyp(avi|mif1|hei|hev|msf)", re.DOTALL), "an AVIF or HEIC"),
+    (re.compile(rb"\x00\x00\x00\x0cjP|\xff\x4f\xff\x51"), "a JPEG 2000"),
+    (re.compile(rb"P[1-7fF]\s"), "a PNM"),
+    (re.compile(rb"#\?R"), "a Radiance HDR"),
+    (re.compile(rb"v/1\x01"), "an OpenEXR"),
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL"), "a JPEG XL"),
+)
 # A marker with a segment behind it, or the end; not the stuffed zeros, restarts and fill bytes of
 # entropy-coded data.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
@@ -63,10 +83,22 @@ def decode_rgb(source: Path | bytes) -> UInt8Image:
         ImageError: the file is missing, no picture, truncated, too small or too large.
     """
     name, data = _read(source)
+    with reading(name, "a picture", ImageError, "check that the file is whole"):
+        return _decoded(name, data)
+
+
+def _decoded(name: str, data: bytes) -> UInt8Image:
     if not data:
         raise ImageError(
             f"{name}: expected a picture, found an empty file; take the photograph again or "
             "delete it"
+        )
+    if not is_allowed(data):
+        kinds = [kind for pattern, kind in _OTHERS if pattern.match(data)]
+        found = kinds[0] if kinds else "something that cannot be decoded"
+        raise ImageError(
+            f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found {found}; check that "
+            "the file is whole and of one of these types"
         )
     _check_pixels(name, *imagesize.get(io.BytesIO(data)))
     if _is_truncated(data):
@@ -115,6 +147,11 @@ def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
     return np.asarray(shrunk, dtype=np.uint8)
 
 
+def is_allowed(data: bytes) -> bool:
+    """Whether a file's content begins as a picture of one of the types that are read."""
+    return data.startswith(_BEGINNINGS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
 def digest_of(image_rgb: UInt8Image) -> str:
     """Digest of a picture, the same whatever the file's name, format or metadata.
 
@@ -132,6 +169,11 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
     except OSError as error:
         raise ImageError(
             f"{source}: expected a picture, but it cannot be read ({error.strerror}); check the "
+            "path"
+        ) from error
+    except Exception as error:  # a name that no file can have, a file larger than the memory
+        raise ImageError(
+            f"{source}: expected a picture, but it cannot be read ({sentence(error)}); check the "
             "path"
         ) from error
 

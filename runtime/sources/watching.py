@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Unpack
 
 from runtime.engines.base import EngineOptions, available_cores
-from runtime.engines.supervision import sentence
-from runtime.errors import ImageError, SourceError
+from runtime.errors import ImageError, SourceError, sentence
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector

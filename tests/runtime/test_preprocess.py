@@ -271,3 +271,54 @@ def test_shrinking_by_whole_factors_is_the_block_mean(rows: int, columns: int, s
     image = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     expected = image.astype(np.float64).reshape(height, rows, width, columns, 3).mean(axis=(1, 3))
     assert np.abs(resize(image, (height, width)) - expected).max() <= 0.5 + 1e-6
+
+
+def other_formats() -> dict[str, bytes]:
+    """Pictures of types that OpenCV or others decode, and that nobody means here."""
+    found = {}
+    for name in (".jp2", ".ppm", ".pgm", ".hdr", ".pfm", ".gif", ".avif", ".ras"):
+        image = NOISE.astype(np.float32) / 255 if name in (".hdr", ".pfm") else NOISE
+        try:
+            done, data = cv2.imencode(name, image[:, :, 0] if name == ".pgm" else image)
+        except cv2.error:
+            continue
+        if done:
+            found[name] = data.tobytes()
+    for kind in ("GIF", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "TGA"):
+        buffer = io.BytesIO()
+        try:
+            Image.fromarray(NOISE).save(buffer, kind)
+        except (KeyError, OSError, ValueError):
+            continue
+        found[kind] = buffer.getvalue()
+    return found
+
+
+@pytest.mark.parametrize("name", other_formats())
+def test_other_types_are_refused_by_their_content_whatever_they_are_called(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "part.png"
+    path.write_bytes(other_formats()[name])
+    with pytest.raises(ImageError, match=r"expected a picture \(PNG, JPEG, BMP, TIFF or WebP\)"):
+        decode_rgb(path)
+
+
+def test_a_refused_type_is_named() -> None:
+    with pytest.raises(ImageError, match="found a GIF"):
+        decode_rgb(encode(Image.fromarray(NOISE), "GIF"))
+    with pytest.raises(ImageError, match="found a PNM"):
+        decode_rgb(encode(Image.fromarray(NOISE), "PPM"))
+
+
+@pytest.mark.parametrize("error", [cv2.error("bad"), MemoryError(), OverflowError("too large")])
+def test_a_decoder_that_fails_is_a_picture_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    data = encode(Image.fromarray(NOISE), "PNG")
+    monkeypatch.setattr("runtime.images.preprocess.imagesize.get", failing)
+    with pytest.raises(ImageError, match=type(error).__name__):
+        decode_rgb(data)
