@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle
 from runtime.bundle.reference import read_reference, reference_file
+from runtime.bundle.sealing import Seal
 from runtime.bundle.thresholds import (
     THRESHOLDS_FILE,
     Threshold,
@@ -91,7 +92,7 @@ def thresholds_of(
                 thresholds = thresholds.with_threshold(key, _set(thresholds.of(key), by_hand))
         if changes:
             _refuse_implausible(bundle, thresholds)
-            save(bundle, thresholds)
+            save(bundle, thresholds, seal="ignored" if action == "seal" else "optional")
     earlier = thresholds.history if action == "history" else ()
     return [
         *(
@@ -137,8 +138,13 @@ def require_folder(path: Path) -> None:
     )
 
 
-def save(bundle: Bundle, thresholds: Thresholds) -> None:
+def save(bundle: Bundle, thresholds: Thresholds, seal: Seal = "optional") -> None:
     """Write thresholds.json whole or not at all; a damaged one is kept under another name.
+
+    Args:
+        bundle: an open bundle folder.
+        thresholds: what to write.
+        seal: what is asked of the one that is there; if it is not right, that one is damaged.
 
     Raises:
         ThresholdError: the folder cannot be written; the old file is then untouched.
@@ -146,7 +152,7 @@ def save(bundle: Bundle, thresholds: Thresholds) -> None:
     path = bundle.root / THRESHOLDS_FILE
     try:
         try:
-            read_thresholds(path, "ignored")
+            read_thresholds(path, seal)
         except ThresholdError:
             if path.exists():
                 shutil.copy2(path, path.with_name(DAMAGED))

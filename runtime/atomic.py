@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from runtime.errors import BundleError
+from runtime.errors import sentence
 
 
 def readable(text: str) -> str:
@@ -128,8 +128,9 @@ class EditedFile(Generic[Value]):
         self._stamp = stamp
         try:
             self.value = self._read()
-        except BundleError as error:
-            self.problem = f"the {self._what} cannot be used as it is now: {error}"
+        except Exception as error:
+            # Whatever it is, the parts go on and say it.
+            self.problem = f"the {self._what} cannot be used as it is now: {sentence(error)}"
         else:
             self.problem = ""
         return True

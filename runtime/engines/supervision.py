@@ -27,7 +27,7 @@ log = logging.getLogger("lineside")
 
 # How long one inference may take unless somebody says otherwise.
 DEADLINE_S = 10.0
-# Compiling for a device may take minutes, and its first inference compiles the rest.
+# Compiling for a device may take minutes.
 OPENING_S = 300.0
 _FIRST_S = 60.0
 # Before each attempt to open a failed engine again.
@@ -68,7 +68,10 @@ class Supervisor:
         self._attempts = 0
         self._steady = 0
         self._next_at = 0.0
-        self._ready = self._is_ready()
+        # Elsewhere than on a CPU the first inference compiles the rest.
+        self._ready = reopen is None or str(engine.description.get("device")) == "CPU"
+        self._attempt: threading.Event | None = None
+        self._closed = False
 
     @property
     def description(self) -> dict[str, Any]:
@@ -103,6 +106,8 @@ class Supervisor:
 
     def close(self) -> None:
         """Release the engine; one that hangs is left behind."""
+        with self._lock:
+            self._closed = True
         self._let_go(self._engine)
         self._watchdog.close()
 
@@ -126,53 +131,73 @@ class Supervisor:
         return EngineError(f"the engine failed: {sentence(error)}")
 
     def _recovered(self) -> Engine:
-        """The engine after another attempt; other threads wait for its outcome.
+        """The engine after another attempt, which no part waits for longer than for an inference.
 
         Raises:
-            EngineError: it is not time yet, the attempt failed, or there were too many.
+            EngineError: it is not time yet, the attempt failed or lasts, or there were too many.
         """
         with self._lock:
             if not self._problem:
                 return self._engine
             down = f"the engine failed: {self._problem}"
-            if self._attempts >= len(PAUSES_S):
-                raise EngineError(
-                    f"{down}; it was opened again {self._attempts} times in vain: check the "
-                    "device, then start Lineside again"
-                )
-            wait = self._next_at - time.monotonic()
-            if wait > 0:
-                raise EngineError(f"{down}; it is opened again in {wait:.0f} s")
-            self._attempts += 1
-            try:
-                self._open_again()
-            except Exception as error:
-                self._problem = sentence(error)
-                self._next_at = time.monotonic() + self._pause()
-                raise EngineError(
-                    f"the engine failed and could not be opened again: {self._problem}"
-                ) from error
-            self._problem = ""
-            log.info("the engine was opened again; parts are judged again")
-            return self._engine
+            if self._attempt is None:
+                self._refuse_another(down)
+                self._attempts += 1
+                self._attempt = threading.Event()
+                threading.Thread(
+                    target=self._try, args=(self._attempt,), name="lineside-reopen", daemon=True
+                ).start()
+            attempt = self._attempt
+        attempt.wait(self._deadline_s)
+        with self._lock:
+            if not self._problem:
+                return self._engine
+            if self._attempt is attempt:
+                raise EngineError(f"{down}; it is being opened again")
+            raise EngineError(f"the engine failed and could not be opened again: {self._problem}")
 
-    def _open_again(self) -> None:
+    def _refuse_another(self, down: str) -> None:
+        if self._attempts >= len(PAUSES_S):
+            raise EngineError(
+                f"{down}; it was opened again {self._attempts} times in vain: check the device, "
+                "then start Lineside again"
+            )
+        wait = self._next_at - time.monotonic()
+        if wait > 0:
+            raise EngineError(f"{down}; it is opened again in {wait:.0f} s")
+
+    def _try(self, attempt: threading.Event) -> None:
+        problem, engine = "", self._engine
+        try:
+            engine = self._opened_again(engine)
+        except Exception as error:
+            problem = sentence(error)
+        with self._lock:
+            self._engine, self._problem = engine, problem
+            self._next_at = time.monotonic() + self._pause()
+            self._attempt = None
+            closed = self._closed
+        if not problem:
+            log.info("the engine was opened again; parts are judged again")
+        attempt.set()
+        if closed:
+            self._let_go(engine)
+
+    def _opened_again(self, engine: Engine) -> Engine:
         if self._reopen is not None:
-            self._let_go(self._engine)
-            self._engine = self._watchdog.call(self._reopen, OPENING_S)
-            self._ready = self._is_ready()
-            check_model(self._engine, self._expected)
+            self._let_go(engine)
+            engine = self._watchdog.call(self._reopen, OPENING_S)
+            self._ready = str(engine.description.get("device")) == "CPU"
+            check_model(engine, self._expected)
         if self._canary is not None:
-            self._canary.check(partial(self._once, self._engine))
+            self._canary.check(partial(self._once, engine))
+        return engine
 
     def _let_go(self, engine: Engine) -> None:
         try:
             self._watchdog.call(engine.close, self._deadline_s)
         except Exception as error:
             log.debug(f"the engine could not be closed: {sentence(error)}")
-
-    def _is_ready(self) -> bool:
-        return self._reopen is None or str(self._engine.description.get("device")) == "CPU"
 
     def _pause(self) -> float:
         return PAUSES_S[min(self._attempts, len(PAUSES_S) - 1)]

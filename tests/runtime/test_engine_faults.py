@@ -119,6 +119,33 @@ def test_it_says_when_it_tries_again_and_recovers(
     assert "parts are judged again" in caplog.text
 
 
+def test_no_part_waits_longer_for_an_engine_that_hangs_while_it_is_opened(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    opened = opens(monkeypatch, raising(LOST), computed)
+
+    def slow(*arguments: object) -> FakeEngine:
+        gate.wait(20)
+        return opened(*arguments)
+
+    with Inspector(bundle, deadline_s=0.3) as inspector:
+        assert "device lost" in inspector.inspect(random_image(0, 110)).reason
+        monkeypatch.setattr("runtime.inspector.open_engine", slow)
+        for _ in range(3):
+            began = time.monotonic()
+            found = inspector.inspect(random_image(0, 110))
+            assert time.monotonic() - began < 5
+            assert found.verdict == "cannot_judge"
+            assert "it is being opened again" in found.reason
+        gate.set()
+        end = time.monotonic() + 20
+        while found.verdict == "cannot_judge" and time.monotonic() < end:
+            found = inspector.inspect(random_image(0, 110))
+    assert found.verdict == "anomalous"
+    assert opened.count == 2, "one attempt, however many parts came meanwhile"
+
+
 def test_a_hang_while_it_is_closed_holds_nothing_up(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
