@@ -106,6 +106,7 @@ def test_names_from_disk_and_from_bundles_are_escaped(bundle, tmp_path):
     manifest.write_text(manifest.read_text().replace('"tile-tiny"', f'"{EVIL}"'))
     thresholds = bundle / "thresholds.json"
     thresholds.write_text(thresholds.read_text().replace('"note": ""', f'"note": "{EVIL}"'))
+    assert lineside("thresholds", bundle, "seal").returncode == 0
     out = tmp_path / "report.html"
     assert report(bundle, "--data", root, "--out", out).returncode == 0
     page = out.read_text()
