@@ -190,7 +190,7 @@ def _recorded(bundle: Bundle) -> Thresholds:
         there = (bundle.root / THRESHOLDS_FILE).exists()
         kept = f", and the damaged file is kept as {DAMAGED}" if there else ""
         log.info(f"the thresholds are made anew{kept}: {problem}")
-        return Thresholds({})
+        return Thresholds({}, model=bundle.manifest.model_fingerprint())
 
 
 def _score(

@@ -83,6 +83,7 @@ def thresholds_of(
         keys = [one.key for one in bundle.manifest.variants_matching(engine, precision)]
         if action == "seal":
             thresholds = read_thresholds(bundle.root / THRESHOLDS_FILE, "ignored")
+            thresholds = replace(thresholds, model=bundle.manifest.model_fingerprint())
         else:
             thresholds = bundle.thresholds()
         if action == "rollback":
@@ -184,7 +185,8 @@ def roll_back(thresholds: Thresholds, variant_key: str) -> Thresholds:
         )
     restored = _parsed(history.pop(place), variant_key)
     history.append({"variant": variant_key, **asdict(current), UNDONE: True})
-    return Thresholds({**thresholds.variants, variant_key: restored}, tuple(history))
+    variants = {**thresholds.variants, variant_key: restored}
+    return replace(thresholds, variants=variants, history=tuple(history))
 
 
 def last_from_good_parts(thresholds: Thresholds, variant_key: str) -> Threshold | None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import PurePosixPath
-
 from runtime.bundle.folder import Bundle
-
-_REFERENCE = "fp32"
 
 
 def bundle_fingerprint(bundle: Bundle) -> str:
@@ -24,13 +19,4 @@ def bundle_fingerprint(bundle: Bundle) -> str:
     Returns:
         sha256 in hex over the sorted names, sizes and hashes of the model files.
     """
-    manifest = bundle.manifest
-    variants = [v for v in manifest.variants if v.precision == _REFERENCE] or list(
-        manifest.variants
-    )
-    folders = {PurePosixPath(variant.path).parent for variant in variants}
-    digest = hashlib.sha256()
-    for name, record in sorted(manifest.files.items()):
-        if PurePosixPath(name).parent in folders:
-            digest.update(f"{name}\0{record.size}\0{record.sha256}\n".encode())
-    return digest.hexdigest()
+    return bundle.manifest.model_fingerprint()

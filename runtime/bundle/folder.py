@@ -15,8 +15,8 @@ from types import TracebackType
 from runtime import atomic
 from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.sealing import Seal, has_seal
-from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds
-from runtime.errors import BundleError, LinesideError, reading, sentence
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds, write_thresholds
+from runtime.errors import BundleError, LinesideError, ThresholdError, reading, sentence
 from runtime.health.baseline import HEALTH_FILE, Health, read_health
 
 MANIFEST_FILE = "bundle.json"
@@ -94,9 +94,17 @@ class Bundle:
         """Read thresholds.json anew, so that an edit on the box takes effect without a restart.
 
         Raises:
-            ThresholdError: the file is missing, damaged, or has lost its seal.
+            ThresholdError: the file is missing, damaged, has lost its seal, or belongs to another
+                model.
         """
-        return read_thresholds(self.root / THRESHOLDS_FILE, self._seal_of(THRESHOLDS_FILE))
+        path = self.root / THRESHOLDS_FILE
+        found = read_thresholds(path, self._seal_of(THRESHOLDS_FILE))
+        if found.model not in ("", self.manifest.model_fingerprint()):
+            raise ThresholdError(
+                f"{path}: expected thresholds of this bundle's model, found another model's; copy "
+                "the right file, or type: lineside calibrate BUNDLE --good DIR"
+            )
+        return found
 
     def health(self) -> Health | None:
         """Read health.json anew; None where there is none, and then no picture is refused.
@@ -343,8 +351,21 @@ def seal(root: Path, manifest: Manifest) -> Manifest:
     Raises:
         BundleError: the folder does not make a valid bundle.
     """
+    records = collect_records(root)
+    _bind_thresholds(root, dataclasses.replace(manifest, files=records))
     edited = [name for name in (THRESHOLDS_FILE, HEALTH_FILE) if has_seal(root / name)]
     provenance = {**manifest.provenance, SEALED: edited}
-    sealed = dataclasses.replace(manifest, files=collect_records(root), provenance=provenance)
+    sealed = dataclasses.replace(manifest, files=records, provenance=provenance)
     atomic.write_json(root / MANIFEST_FILE, sealed.to_json())
     return Bundle.open(root).manifest
+
+
+def _bind_thresholds(root: Path, manifest: Manifest) -> None:
+    """Note in thresholds.json whose scores they belong to; one that is no such file is left."""
+    try:
+        found = read_thresholds(root / THRESHOLDS_FILE)
+    except ThresholdError:
+        return
+    bound = dataclasses.replace(found, model=manifest.model_fingerprint())
+    if bound != found:
+        write_thresholds(root / THRESHOLDS_FILE, bound)

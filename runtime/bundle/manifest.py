@@ -6,7 +6,9 @@ read strictly: an unknown schema version or a missing field is an error that say
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -116,6 +118,19 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    def model_fingerprint(self) -> str:
+        """sha256 in hex over the fp32 variants' files: the same model, wherever it is copied.
+
+        Thresholds are edited on the box and an INT8 variant is added later: neither changes it.
+        """
+        chosen = [one for one in self.variants if one.precision == "fp32"] or self.variants
+        folders = {PurePosixPath(variant.path).parent for variant in chosen}
+        digest = hashlib.sha256()
+        for name, record in sorted(self.files.items()):
+            if PurePosixPath(name).parent in folders:
+                digest.update(f"{name}\0{record.size}\0{record.sha256}\n".encode())
+        return digest.hexdigest()
 
     def variants_matching(
         self, engine: str | None = None, precision: str | None = None

@@ -81,10 +81,12 @@ class Thresholds:
         variants: threshold by variant key, ``engine/precision``.
         history: earlier states, oldest first, each a dict with ``variant`` and the fields of
             :class:`Threshold`.
+        model: fingerprint of the model whose scores they belong to; empty where nobody has said.
     """
 
     variants: dict[str, Threshold]
     history: tuple[dict[str, bool | _Whole | Number | str | None], ...] = ()
+    model: str = ""
 
     def of(self, variant_key: str) -> Threshold:
         """Threshold of a variant.
@@ -113,7 +115,7 @@ class Thresholds:
             if old is None
             else (*self.history, {"variant": variant_key, **asdict(old)})
         )
-        return Thresholds({**self.variants, variant_key: stamped}, history)
+        return replace(self, variants={**self.variants, variant_key: stamped}, history=history)
 
 
 def read_thresholds(path: Path, seal: Seal = "optional") -> Thresholds:
@@ -146,6 +148,7 @@ def write_thresholds(path: Path, thresholds: Thresholds) -> None:
             key: asdict(threshold) for key, threshold in sorted(thresholds.variants.items())
         },
         "history": list(thresholds.history),
+        **({"model": thresholds.model} if thresholds.model else {}),
     }
     # As a reader will find it.
     stored = json.loads(atomic.readable(json.dumps(value, allow_nan=False)))

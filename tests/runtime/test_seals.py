@@ -20,6 +20,7 @@ from runtime.errors import BundleError, HealthError, LinesideError, ThresholdErr
 from runtime.health.baseline import HEALTH_FILE
 from runtime.inspector import Inspector
 from tests.cli import lineside
+from tests.edge_app.tiny_bundle import write_tiny_bundle
 from tests.runtime.tiny import random_image, reseal
 from tests.runtime.unwell import FAULTS, photograph, write_healthy_bundle
 
@@ -134,6 +135,20 @@ def test_set_refuses_a_value_far_from_every_known_score(bundle: Path) -> None:
     line = lineside("thresholds", bundle, "set", "--image-threshold", "1e9").line()
     assert "the scores that the bundle holds go from" in line
     assert (bundle / THRESHOLDS_FILE).read_bytes() == before
+
+
+def test_thresholds_of_another_model_are_refused(bundle: Path, tmp_path: Path) -> None:
+    """Copied from an older training, say: every value is right, and means something else."""
+    other = write_tiny_bundle(tmp_path / "other", gain=1.02)
+    raw = json.loads((other / THRESHOLDS_FILE).read_text())
+    assert raw["variants"]["openvino/fp32"]["image_threshold"] == pytest.approx(65.28)
+    shutil.copyfile(other / THRESHOLDS_FILE, bundle / THRESHOLDS_FILE)
+    with pytest.raises(ThresholdError, match=r"this bundle's model, found another model's"):
+        Inspector(bundle)
+    assert "another model's" in lineside("verify", bundle).line()
+    assert lineside("thresholds", bundle, "seal").returncode == 0, "somebody means it"
+    with Inspector(bundle) as inspector:
+        assert inspector.inspect(random_image(0, 20)).verdict == "good"
 
 
 def test_a_lost_health_file_is_told_and_verify_fails(
