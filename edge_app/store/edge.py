@@ -16,7 +16,15 @@ from edge_app.records import RECORDS_FILE, Database, PartRecords
 from edge_app.records.takeover import old_stores, take_over
 from edge_app.store.edge_index import INDEX_FOLDER, DescriptorIndex
 from edge_app.store.neighbor_store import NeighborStore
-from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, SearchFilter
+from edge_app.store.schema import (
+    Checked,
+    Merged,
+    Neighbor,
+    PartPoint,
+    Place,
+    SearchFilter,
+    Word,
+)
 from runtime.errors import StoreError
 from runtime.types import Embedding
 
@@ -94,6 +102,10 @@ class EdgeStore(NeighborStore):
         """
         return self._index.optimize(wait=wait)
 
+    def lag(self) -> int:
+        """As :meth:`NeighborStore.lag`; all of them where another process has the index."""
+        return self._index.lag()
+
     def shrink(self, removed: int) -> None:
         """Give the space of deleted parts back to the disk.
 
@@ -151,6 +163,12 @@ class EdgeStore(NeighborStore):
         while found := self.records.page(where, last, batch, full=full):
             yield found
             last = found[-1].point_id
+
+    def _recent(self, where: SearchFilter, before: Place | None, size: int) -> list[PartPoint]:
+        return self.records.recent(where, before, size)
+
+    def _words(self, point_id: str) -> list[Word]:
+        return self.records.words(point_id)
 
     def _delete(self, point_ids: Sequence[str], *, keep_confirmed: bool) -> None:
         # No check for space: this is how one gets some.
