@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.region import Region
 from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
-from runtime.errors import StoreError
+from runtime.errors import ImageError, StoreError
+from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
 from runtime.images.preprocess import decode_rgb
@@ -19,6 +22,35 @@ from runtime.prediction import Prediction
 from runtime.types import UInt8Image
 
 NEIGHBORS = 5
+# The first bytes of what cameras and people send: PNG, JPEG, BMP, TIFF and BigTIFF of either order.
+# OpenCV would decode more, by code that hardly anybody looks after.
+_SIGNATURES = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+)
+
+
+def decoded(content: bytes) -> UInt8Image:
+    """Decode a picture that somebody has sent: PNG, JPEG, BMP, TIFF or WebP, and nothing else.
+
+    Returns:
+        uint8 (H, W, 3), RGB, [0, 255], at the picture's own size.
+
+    Raises:
+        ImageError: of another kind, truncated, too small or too large.
+    """
+    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    if content and not webp and not content.startswith(_SIGNATURES):
+        raise ImageError(
+            "picture: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that "
+            "begins like none of them; send the camera's own file"
+        )
+    return decode_rgb(content)
 
 
 def open_memory(
@@ -35,6 +67,28 @@ def open_memory(
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """One part, before anything is looked up or stored.
+
+    Attributes:
+        content: the picture file's bytes.
+        image_rgb: uint8 (H, W, 3), RGB, the picture at its own size.
+        prediction: what the inspector says; its times tell the decoding, too.
+        waited_ms: milliseconds until the line was free.
+        drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
+        warning: what went wrong beside the verdict, e.g. a damaged file of thresholds; empty if
+            nothing did.
+    """
+
+    content: bytes
+    image_rgb: UInt8Image
+    prediction: Prediction
+    waited_ms: float
+    drift: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
 class Judged:
     """One part as the page shows it.
 
@@ -43,9 +97,8 @@ class Judged:
         prediction: what the inspector says.
         neighbors: earlier parts, best first.
         point: the part as it will be stored once the operator has given a word.
-        drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
-        warning: what went wrong beside the verdict, e.g. a damaged file of thresholds; empty if
-            nothing did.
+        drift: see :class:`Inspected`.
+        warning: see :class:`Inspected`.
         store_problem: why there are no neighbours to show; empty if the store has answered.
     """
 
@@ -58,26 +111,109 @@ class Judged:
     store_problem: str = ""
 
 
+class Observer(Protocol):
+    """Whoever counts what lines do; called from several threads."""
+
+    def judged(self, line: str, part: Inspected) -> None:
+        """A part has its verdict."""
+
+    def refused(self, line: str) -> None:
+        """A picture was none that can be judged."""
+
+
 class Line:
     """One bundle at work. Safe to use from several threads.
 
     Args:
         inspector: an open inspector.
         store: an open store of the same bundle.
+        name: what programs call it, see :func:`edge_app.page.station.line_name`.
     """
 
-    def __init__(self, inspector: Inspector, store: NeighborStore) -> None:
+    def __init__(self, inspector: Inspector, store: NeighborStore, name: str = "") -> None:
         self.inspector = inspector
         self.store = store
+        self.name = name
+        self.observer: Observer | None = None
         self._lock = threading.Lock()
         self._drift = DriftWatch()
         self._last = b""
 
+    @property
+    def alarm(self) -> Alarm | None:
+        """The alarm of the drift test that is in force, or None."""
+        return self._drift.alarm
+
+    def inspect(self, content: bytes, *, counts: bool = True) -> Inspected:
+        """Inspect a part: the one way to a verdict, for people and programs alike.
+
+        Args:
+            content: the picture file's bytes.
+            counts: whether it is a part of the line, which the drift test sees; the same picture
+                once more is not.
+
+        Raises:
+            ImageError: the picture cannot be decoded, or is of a kind that no camera makes.
+            EngineError: the engine fails.
+        """
+        try:
+            begin = time.perf_counter()
+            image_rgb = decoded(content)
+            decode_ms = 1000.0 * (time.perf_counter() - begin)
+        except ImageError:
+            if self.observer is not None:
+                self.observer.refused(self.name)
+            raise
+        inspector = self.inspector
+        begin = time.perf_counter()
+        with self._lock:
+            waited_ms = 1000.0 * (time.perf_counter() - begin)
+            inspector.refresh_thresholds()
+            inspector.refresh_health()
+            warning = f"{inspector.threshold_problem} {inspector.health_problem}".strip()
+            prediction = inspector.inspect(image_rgb)
+            if counts and content != self._last:
+                self._drift.see(
+                    inspector.health,
+                    inspector.variant.key,
+                    prediction.statistics,
+                    prediction.pred_score,
+                )
+                self._last = content
+            alarm = self._drift.alarm
+        prediction = replace(prediction, times=replace(prediction.times, decode=decode_ms))
+        drift = "" if alarm is None else alarm.sentence()
+        part = Inspected(content, image_rgb, prediction, waited_ms, drift, warning)
+        if self.observer is not None:
+            self.observer.judged(self.name, part)
+        return part
+
+    def point(
+        self, part: Inspected, name: str, sample: Part | None = None, camera: str = ""
+    ) -> PartPoint:
+        """An inspected part as it will be stored.
+
+        Args:
+            part: from :meth:`inspect`.
+            name: what to call the picture.
+            sample: where it lies and what its folder says of it; None if it was uploaded.
+            camera: name of the camera, or ``""``.
+        """
+        return make_point(
+            part.prediction,
+            part.content,
+            part.image_rgb,
+            bundle=self.store.bundle,
+            category=self.inspector.bundle.manifest.category,
+            path=name if sample is None else sample.path,
+            defect_type="" if sample is None else sample.defect_type,
+            camera=camera,
+        )
+
     def judge(self, content: bytes, name: str, sample: Part | None = None) -> Judged:
         """Inspect a part and look up its neighbours.
 
-        An uploaded part counts for the drift test; a sample from a folder, or the same picture once
-        more, does not.
+        An uploaded part counts for the drift test; a sample from a folder does not.
 
         Args:
             content: the picture file's bytes.
@@ -88,40 +224,24 @@ class Line:
             ImageError: the picture cannot be decoded.
             EngineError: the engine fails.
         """
-        image_rgb = decode_rgb(content)
-        inspector = self.inspector
-        with self._lock:
-            inspector.refresh_thresholds()
-            inspector.refresh_health()
-            warning = f"{inspector.threshold_problem} {inspector.health_problem}".strip()
-            prediction = inspector.inspect(image_rgb)
-            if sample is None and content != self._last:
-                self._drift.see(
-                    inspector.health,
-                    inspector.variant.key,
-                    prediction.statistics,
-                    prediction.pred_score,
-                )
-                self._last = content
-            alarm = self._drift.alarm
-        point = make_point(
-            prediction,
-            content,
-            image_rgb,
-            bundle=self.store.bundle,
-            category=inspector.bundle.manifest.category,
-            path=name if sample is None else sample.path,
-            defect_type="" if sample is None else sample.defect_type,
-        )
+        part = self.inspect(content, counts=sample is None)
+        point = self.point(part, name, sample)
         neighbors: tuple[Neighbor, ...] = ()
         store_problem = ""
         try:
-            neighbors = self._like(prediction, point.point_id)
+            neighbors = self._like(part.prediction, point.point_id)
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
             store_problem = str(error)
-        drift = "" if alarm is None else alarm.sentence()
-        return Judged(image_rgb, prediction, neighbors, point, drift, warning, store_problem)
+        return Judged(
+            part.image_rgb,
+            part.prediction,
+            neighbors,
+            point,
+            part.drift,
+            part.warning,
+            store_problem,
+        )
 
     def like_box(
         self, content: bytes, shares: tuple[float, float, float, float]
@@ -137,7 +257,7 @@ class Line:
             EngineError: the engine fails.
             StoreError: the store cannot be read.
         """
-        image_rgb = decode_rgb(content)
+        image_rgb = decoded(content)
         region = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
             prediction = self.inspector.inspect(region.around(image_rgb))
@@ -147,7 +267,17 @@ class Line:
         where = SearchFilter(exclude_ids=(itself,))
         return tuple(self.store.search(prediction.embedding, NEIGHBORS, where))
 
-    def record(self, point: PartPoint, word: str) -> int | None:
+    def keep(self, point: PartPoint) -> None:
+        """Store a part on which nobody has said anything yet; one that is there stays as it is.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self.store.merge([point])
+
+    def record(
+        self, point: PartPoint, word: str, who: str = "", *, defect: str = "", note: str = ""
+    ) -> int | None:
         """Store a part with the operator's word on its verdict: ``right`` or ``wrong``.
 
         Returns:
@@ -156,7 +286,7 @@ class Line:
         Raises:
             StoreError: it cannot be written.
         """
-        give_word(self.store, point, word)
+        give_word(self.store, point, word, who, defect=defect, note=note)
         try:
             return self.store.count()
         except StoreError:
