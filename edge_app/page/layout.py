@@ -1,10 +1,10 @@
-"""The page itself: Gradio components, what happens when one is used, and its server."""
+"""The page itself: Gradio components, and what happens when one is used."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,10 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from edge_app.page import render
-from edge_app.page.access import LOOPBACK, USER, SameOrigin, SlowLogin, check_access
 from edge_app.page.screen import Screen, Shown, View, around_box, give, look_at, show
-from edge_app.page.station import Station, open_station
-from runtime.errors import PageError
+from edge_app.page.station import Station
 from runtime.images.preprocess import IMAGE_SUFFIXES
 
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
@@ -28,99 +25,25 @@ CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
 BOX_PATH = CSS_PATH.with_name("box.html")
 # How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
 _UPLOADS_S = (3600, 24 * 3600)
-_MAX_UPLOAD = "200mb"
-
-
-@contextmanager
-def serving(
-    bundles: Sequence[Path],
-    location: str,
-    *,
-    samples: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    root_path: str = "",
-    password: str | None = None,
-    open_to_all: bool = False,
-    **engine: Any,
-) -> Iterator[str]:
-    """Serve the operator's page while the block runs; then its stores are flushed and closed.
-
-    Args:
-        bundles: paths of bundles.
-        location: of the neighbour store.
-        samples: folder of pictures to click on.
-        host: address to listen on.
-        port: TCP port; 0 for any that is free.
-        root_path: path below which a proxy shows the page, e.g. ``/line3``.
-        password: asked of the user ``operator``, or None for nobody.
-        open_to_all: serve a network without a password, and this machine under any name.
-        **engine: as of :class:`runtime.inspector.Inspector`.
-
-    Yields:
-        the page's URL on this machine.
-
-    Raises:
-        PageError: the page cannot be served.
-        BundleError: a bundle is unusable.
-        StoreError: the store cannot be opened.
-        DataError: the folder of samples is missing or empty.
-    """
-    check_access(host, password, open_to_all=open_to_all)
-    if ":" in host:
-        raise PageError(
-            f"--host {host}: expected a name or an IPv4 address, found an IPv6 one; try --host "
-            "localhost"
-        )
-    if root_path and not root_path.startswith("/"):
-        raise PageError(
-            f"--root-path {root_path}: expected a path such as /line3, found one without its "
-            f"slash; try --root-path /{root_path}"
-        )
-    # Gradio asks its own server whether it is up: no proxy of the plant's network can tell it.
-    for variable in ("NO_PROXY", "no_proxy"):
-        known = os.environ.get(variable, "")
-        os.environ[variable] = f"{known},{host},localhost,127.0.0.1".lstrip(",")
-    loopback_only = host in LOOPBACK and not password and not open_to_all
-    guards = [Middleware(SameOrigin, loopback_only=loopback_only), Middleware(SlowLogin)]
-    with open_station(bundles, location, samples, **engine) as station, uploads_folder():
-        page = build_page(station)
-        try:
-            _, url, _ = page.queue(default_concurrency_limit=4).launch(
-                server_name=host,
-                server_port=port or None,
-                root_path=root_path.rstrip("/") or None,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                auth=(USER, password) if password else None,
-                # System fonts only: the box has no internet to fetch others from.
-                theme=gr.themes.Base(
-                    primary_hue="slate",
-                    neutral_hue="slate",
-                    radius_size="sm",
-                    font=["system-ui", "sans-serif"],
-                    font_mono=["ui-monospace", "monospace"],
-                ),
-                css_paths=CSS_PATH,
-                head_paths=BOX_PATH,
-                footer_links=[],
-                show_error=True,
-                max_file_size=_MAX_UPLOAD,
-                ssr_mode=False,
-                enable_monitoring=False,
-                run_history=False,
-                app_kwargs={"middleware": guards},
-            )
-        except OSError as error:
-            raise PageError(
-                f"{host}:{port}: expected a free port on this machine, found {error}; choose "
-                f"another: --port {port + 1}"
-            ) from error
-        try:
-            yield url
-        finally:
-            page.close(verbose=False)
+# How the page looks, and what it leaves out, for gradio.mount_gradio_app.
+LOOKS: dict[str, Any] = {
+    # System fonts only: the box has no internet to fetch others from.
+    "theme": gr.themes.Base(
+        primary_hue="slate",
+        neutral_hue="slate",
+        radius_size="sm",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ),
+    "css_paths": CSS_PATH,
+    "head_paths": BOX_PATH,
+    "footer_links": [],
+    "show_error": True,
+    "max_file_size": "200mb",
+    "ssr_mode": False,
+    "enable_monitoring": False,
+    "run_history": False,
+}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edge_app.records import RECORDS_FILE, Database, PartRecords
+from edge_app.records.database import unwritable
 from edge_app.records.takeover import old_stores, take_over
 from edge_app.store.edge_index import INDEX_FOLDER, DescriptorIndex
 from edge_app.store.neighbor_store import NeighborStore
@@ -178,7 +179,10 @@ class EdgeStore(NeighborStore):
         return self.records.count(where)
 
     def _check_space(self) -> None:
-        free_mib = shutil.disk_usage(self.folder).free >> 20
+        try:
+            free_mib = shutil.disk_usage(self.folder).free >> 20
+        except OSError as error:
+            raise StoreError(unwritable(self.folder, str(error.strerror))) from error
         if free_mib < self._reserve_mib:
             raise StoreError(
                 f"{self.folder}: expected at least {self._reserve_mib} MiB free on the disk, found "

@@ -108,7 +108,9 @@ class NeighborStore(ABC):
             before: time and id of the last part of the list that this one goes on after.
             size: at most so many.
         """
-        place = None if before is None else (utc_time(before[0]), checked_id(before[1]))
+        place = None
+        if before is not None:
+            place = (utc_time(before[0]) if before[0] else "", checked_id(before[1]))
         return self._recent(checked_filter(where), place, checked_number(size, "size"))
 
     def words(self, point_id: str) -> list[Word]:

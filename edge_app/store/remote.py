@@ -99,7 +99,8 @@ class RemoteStore(NeighborStore):
         return False
 
     def lag(self) -> int:
-        """None: the server answers from what it has acknowledged."""
+        """None: the server answers from what it has acknowledged; it is asked whether it is up."""
+        self._ask("answer", lambda: self._client.collection_exists(self.collection))
         return 0
 
     def close(self) -> None:

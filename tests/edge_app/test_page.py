@@ -21,7 +21,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 
-from edge_app.page.layout import serving
+from edge_app.serving import serving
 from tests.cli import COMMAND, lineside
 from tests.edge_app.browser import chromium, find, wait_until
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
