@@ -22,7 +22,7 @@ from edge_app.api.login import Door, Who
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.places import Places
-from edge_app.api.service import Service
+from edge_app.api.service import Service, service_of
 from edge_app.api.tokens import TokenFile
 from edge_app.page.access import USER, SameOrigin
 from edge_app.page.login import SlowLogin
@@ -134,13 +134,19 @@ def build_api(metrics: Metrics, root_path: str) -> FastAPI:
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request, who: Who) -> JSONResponse:
         """What the API is."""
-        return JSONResponse(described(api, f"{root_path}/v1"))
+        return JSONResponse(described(api, f"{root_path}/v1", list(service_of(request).lines)))
 
     return api
 
 
-def described(api: FastAPI, below: str) -> dict[str, Any]:
-    """OpenAPI of the application, its errors as they are: problems."""
+def described(api: FastAPI, below: str, bundles: list[str]) -> dict[str, Any]:
+    """OpenAPI of the application, its errors as they are: problems.
+
+    Args:
+        api: the application.
+        below: where a browser finds it.
+        bundles: names that the parameter ``bundle`` may have.
+    """
     document = get_openapi(
         title=api.title,
         version=api.version,
@@ -150,6 +156,9 @@ def described(api: FastAPI, below: str) -> dict[str, Any]:
     )
     for operations in document["paths"].values():
         for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "bundle":
+                    parameter["schema"] = {"type": "string", "enum": bundles}
             for code, answer in operation["responses"].items():
                 if int(code) >= 400:
                     answer["content"] = {

@@ -34,6 +34,7 @@ _JPEG = b"\xff\xd8\xff"
 _ASKED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 503)}
 _NAMED: dict[int | str, dict[str, Any]] = {**_ASKED, 404: {"model": Problem}}
 _TIME = "ISO 8601, UTC where no zone is given"
+_FORMAT: dict[str, Any] = {"format": "date-time"}
 
 
 @router.get("/parts", responses={**_ASKED, 400: {"model": Problem}})
@@ -46,8 +47,12 @@ def parts(
     word: Annotated[
         Literal["right", "wrong", "none"] | None, Query(description="what was said of them")
     ] = None,
-    since: Annotated[str | None, Query(description=f"{_TIME}; inclusive")] = None,
-    until: Annotated[str | None, Query(description=f"{_TIME}; exclusive")] = None,
+    since: Annotated[
+        str | None, Query(description=f"{_TIME}; inclusive", json_schema_extra=_FORMAT)
+    ] = None,
+    until: Annotated[
+        str | None, Query(description=f"{_TIME}; exclusive", json_schema_extra=_FORMAT)
+    ] = None,
     cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
 ) -> PartsPage:
@@ -120,7 +125,10 @@ def neighbours(
     )
 
 
-@router.post("/parts/{part_id}/feedback", responses=_NAMED)
+@router.post(
+    "/parts/{part_id}/feedback",
+    responses={**_NAMED, **{status: {"model": Problem} for status in (400, 413)}},
+)
 def feedback(request: Request, who: Who, part_id: UUID, body: Feedback) -> PartHistory:
     """Say that a part's verdict is right or wrong; an empty word takes the last one back."""
     service = service_of(request)
