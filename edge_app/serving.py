@@ -15,9 +15,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from edge_app.access.origin import LOOPBACK, check_access
+from edge_app.access.tokens import TokenFile
 from edge_app.api.application import Access, build_application
-from edge_app.api.tokens import TokenFile
-from edge_app.page.access import LOOPBACK, check_access
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
 from edge_app.page.station import open_station
 from runtime.errors import PageError
@@ -53,7 +53,7 @@ def serving(
         root_path: path below which a proxy shows the page, e.g. ``/line3``.
         password: asked of the user ``operator``, or None for nobody.
         open_to_all: serve a network without a password, and this machine under any name.
-        api_token_file: tokens of programs, see :mod:`edge_app.api.tokens`.
+        api_token_file: tokens of programs, see :mod:`edge_app.access.tokens`.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         **engine: as of :class:`runtime.inspector.Inspector`.
 

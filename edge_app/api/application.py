@@ -12,20 +12,19 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
+from edge_app.access.door import Door, Who
+from edge_app.access.origin import USER, SameOrigin
+from edge_app.access.slow_login import SlowLogin
+from edge_app.access.tokens import TokenFile
 from edge_app.api import inspecting, parts, problems, status
-from edge_app.api.login import Door, Who
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
-from edge_app.api.places import Places
-from edge_app.api.service import Service, service_of
-from edge_app.api.tokens import TokenFile
-from edge_app.page.access import USER, SameOrigin
-from edge_app.page.login import SlowLogin
+from edge_app.api.service import Places, Service, known_query, service_of
 from edge_app.page.station import Station
 
 DESCRIPTION = (
@@ -129,7 +128,11 @@ def build_api(metrics: Metrics, root_path: str) -> FastAPI:
         middleware=[Middleware(Timed, metrics=metrics), Middleware(SmallBodies)],
     )
     for router in (inspecting.router, parts.router, status.router):
-        api.include_router(router)
+        api.include_router(
+            router,
+            dependencies=[Depends(known_query)],
+            responses={422: {"model": problems.Problem}},
+        )
 
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request, who: Who) -> JSONResponse:

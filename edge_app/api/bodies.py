@@ -11,8 +11,8 @@ from starlette.datastructures import UploadFile
 from starlette.types import Message
 
 from edge_app.api.answers import file_name
-from edge_app.api.places import Place
 from edge_app.api.problems import ProblemError
+from edge_app.api.service import Place
 from runtime.atomic import readable
 
 MAX_UPLOAD_MIB = 200

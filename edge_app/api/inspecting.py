@@ -16,9 +16,9 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from edge_app.access.door import Who
 from edge_app.api.answers import Inspection, Inspections, inspection_of
 from edge_app.api.bodies import BODY, read_pictures
-from edge_app.api.login import Who
 from edge_app.api.problems import Problem, ProblemError, answer, problem_of
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line

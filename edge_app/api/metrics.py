@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from edge_app.api.places import Places
+from edge_app.api.service import Places
 from edge_app.line import Inspected, Line
 from runtime.errors import StoreError
 

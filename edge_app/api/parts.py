@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from edge_app.access.door import Who
 from edge_app.api.answers import (
     Feedback,
     LikePart,
@@ -20,7 +21,6 @@ from edge_app.api.answers import (
     given,
     part_of,
 )
-from edge_app.api.login import Who
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.store import PartPoint, SearchFilter

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
+from edge_app.access.door import Who
 from edge_app.api.answers import BundleCard, Bundles
-from edge_app.api.login import Who
 from edge_app.api.metrics import MEDIA_TYPE
 from edge_app.api.problems import RETRY_S, Problem, ProblemError
 from edge_app.api.service import service_of

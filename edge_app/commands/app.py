@@ -80,7 +80,7 @@ def command(bundles: tuple[Path, ...], location: str, no_password: bool, **optio
     require_extra("app", "gradio", "qdrant_edge", "prometheus_client")
     from threading import Event
 
-    from edge_app.page.access import PASSWORD_VARIABLE
+    from edge_app.access.origin import PASSWORD_VARIABLE
     from edge_app.serving import serving
     from runtime.console import say
 

@@ -33,7 +33,7 @@ def command(
         raise click.UsageError(
             f"show takes no NAME, found '{name}'" if name else f"{action} needs a NAME"
         )
-    from edge_app.api.tokens import add_token, read_tokens, remove_token
+    from edge_app.access.tokens import add_token, read_tokens, remove_token
     from runtime.console import emit_json, printable, say
 
     if name is None:

@@ -11,8 +11,8 @@ import urllib.request
 
 import pytest
 
-from edge_app.page.access import USER, SameOrigin, check_access, refusal
-from edge_app.page.login import PAUSE_S, SlowLogin
+from edge_app.access.origin import USER, SameOrigin, check_access, refusal
+from edge_app.access.slow_login import PAUSE_S, SlowLogin
 from runtime.errors import PageError
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 

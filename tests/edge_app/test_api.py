@@ -210,6 +210,7 @@ def test_a_bad_cursor_is_refused(client: httpx.Client, cursor: str) -> None:
         ({"limit": "many"}, "query.limit"),
         ({"verdict": "fine"}, "query.verdict"),
         ({"word": "maybe"}, "query.word"),
+        ({"verdct": "good"}, "expected one of bundle, verdict, camera"),
         ({"since": "last week"}, "since: expected ISO 8601"),
         ({"until": "9999-12-31T23:59:59-23:00"}, "until: expected ISO 8601"),
         ({"bundle": "other"}, "expected one of tile-tiny, found 'other'"),
@@ -217,6 +218,12 @@ def test_a_bad_cursor_is_refused(client: httpx.Client, cursor: str) -> None:
 )
 def test_a_bad_filter_is_named(client: httpx.Client, query: dict[str, str], said: str) -> None:
     assert said in problem(client.get("v1/parts", params=query), 422)
+
+
+def test_a_misspelt_parameter_is_refused_rather_than_passed_over(client: httpx.Client) -> None:
+    answer = client.post("v1/inspect", content=picture(28), params={"recrod": "true"})
+    assert "expected one of bundle, record, heat_map" in problem(answer, 422)
+    assert "expected no parameter" in problem(client.get("v1/bundles?x=1"), 422)
 
 
 def test_addresses_and_methods_that_are_none(client: httpx.Client) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge_app.api.tokens import TokenFile, add_token, read_tokens, remove_token
-from edge_app.page.access import USER
-from edge_app.page.login import PAUSE_S
+from edge_app.access.origin import USER
+from edge_app.access.slow_login import PAUSE_S
+from edge_app.access.tokens import TokenFile, add_token, read_tokens, remove_token
 from edge_app.serving import serving
 from runtime.errors import PageError
 from tests.cli import lineside

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge_app.api import bodies, places
-from edge_app.api.places import Places
+from edge_app.api.service import Places
 from edge_app.page.station import open_station
 from runtime.engines.base import Arrays, FakeEngine
 from tests.edge_app.faulty_proxy import BUSY, PASS, proxied

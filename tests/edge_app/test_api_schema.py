@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from edge_app.api.tokens import add_token
+from edge_app.access.tokens import add_token
 from edge_app.serving import serving
 from tests.edge_app.served import client_of, picture
 from tests.edge_app.tiny_bundle import write_tiny_bundle

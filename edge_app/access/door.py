@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from edge_app.access.tokens import TokenFile
 from edge_app.api.problems import ProblemError
-from edge_app.api.tokens import TokenFile
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="lineside"'}
 _bearer = HTTPBearer(

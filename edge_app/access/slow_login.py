@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from edge_app.page.access import App, Message, Receive, Send, answer_text
+from edge_app.access.origin import App, Message, Receive, Send, answer_text
 
 PAUSE_S = 1.0
 PATIENCE_S = 10.0
