@@ -17,12 +17,15 @@ from fastapi import FastAPI
 
 from edge_app.access.origin import LOOPBACK, check_access
 from edge_app.access.tokens import TokenFile
-from edge_app.api.application import Access, build_application
+from edge_app.api.application import Access, build_application, build_service
+from edge_app.api.named import add_endpoints
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
 from edge_app.page.station import open_station
 from runtime.errors import PageError
 
 _PATIENCE_S = 30.0
+# What open pages may have asked and not been answered.
+_MOST_ASKED = 64
 # What is under way when the server ends is given so long: open pages listen for ever.
 _LAST_ANSWERS_S = 2
 
@@ -78,14 +81,13 @@ def serving(
         taken = stack.enter_context(listening(host, port))
         station = stack.enter_context(open_station(bundles, location, samples, **engine))
         stack.enter_context(uploads_folder())
-        page = build_page(station).queue(default_concurrency_limit=4)
-        application = build_application(
-            station,
-            Access(password, tokens, loopback_only),
-            page=page,
-            root_path=root_path.rstrip("/"),
-            **LOOKS,
-        )
+        below = root_path.rstrip("/")
+        service = build_service(station, below)
+        page = build_page(station).queue(default_concurrency_limit=4, max_size=_MOST_ASKED)
+        with page:
+            add_endpoints(service)
+        access = Access(password, tokens, loopback_only)
+        application = build_application(service, access, page=page, root_path=below, **LOOKS)
         stack.enter_context(running(application, taken, trusted_proxies))
         shown = "127.0.0.1" if host == "0.0.0.0" else host
         yield f"http://{shown}:{taken.getsockname()[1]}/"

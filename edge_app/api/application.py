@@ -24,7 +24,7 @@ from edge_app.access.tokens import TokenFile
 from edge_app.api import inspecting, parts, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
-from edge_app.api.service import Places, Service, known_query, service_of
+from edge_app.api.service import Places, Service, known_query
 from edge_app.page.station import Station
 
 DESCRIPTION = (
@@ -64,31 +64,39 @@ class Sessions:
         return None if found is None else str(found)
 
 
+def build_service(station: Station, root_path: str = "", places: Places | None = None) -> Service:
+    """What page and API work on; from now on it is counted what the lines do.
+
+    Args:
+        station: the open lines.
+        root_path: path below which a proxy shows it all, e.g. ``/line3``.
+        places: room for requests.
+    """
+    service = Service(
+        station, inspecting.HeatMaps(), Metrics(), places or Places(), f"{root_path}/v1"
+    )
+    service.metrics.watch(station.lines.values(), service.places)
+    return service
+
+
 def build_application(
-    station: Station,
+    service: Service,
     access: Access,
     *,
     page: gr.Blocks | None = None,
     root_path: str = "",
-    places: Places | None = None,
     **looks: Any,
 ) -> FastAPI:
     """One application for people and programs, on the same lines.
 
     Args:
-        station: the open lines.
+        service: from :func:`build_service`.
         access: who may come in.
         page: the operator's page, or None for the API alone.
         root_path: path below which a proxy shows it all, e.g. ``/line3``.
-        places: room for requests.
         **looks: of the page, as :func:`gradio.mount_gradio_app` takes them.
     """
     sessions = Sessions()
-    metrics = Metrics()
-    service = Service(
-        station, inspecting.HeatMaps(), metrics, places or Places(), f"{root_path}/v1"
-    )
-    metrics.watch(station.lines.values(), service.places)
     guarded = access.password is not None or access.tokens is not None
     door = Door(access.tokens, sessions.user, guarded=guarded)
     app = FastAPI(
@@ -98,7 +106,7 @@ def build_application(
             Middleware(SlowLogin),
         ],
     )
-    api = build_api(metrics, root_path)
+    api = build_api(service)
     for one in (app, api):
         one.state.service, one.state.door = service, door
         problems.install(one)
@@ -117,7 +125,7 @@ def build_application(
     return app
 
 
-def build_api(metrics: Metrics, root_path: str) -> FastAPI:
+def build_api(service: Service) -> FastAPI:
     """``/v1``, with its own answer to addresses and methods that it does not have."""
     api = FastAPI(
         title="Lineside",
@@ -125,7 +133,7 @@ def build_api(metrics: Metrics, root_path: str) -> FastAPI:
         description=DESCRIPTION,
         # Behind the login, below.
         openapi_url=None,
-        middleware=[Middleware(Timed, metrics=metrics), Middleware(SmallBodies)],
+        middleware=[Middleware(Timed, metrics=service.metrics), Middleware(SmallBodies)],
     )
     for router in (inspecting.router, parts.router, status.router):
         api.include_router(
@@ -137,7 +145,7 @@ def build_api(metrics: Metrics, root_path: str) -> FastAPI:
     @api.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request, who: Who) -> JSONResponse:
         """What the API is."""
-        return JSONResponse(described(api, f"{root_path}/v1", list(service_of(request).lines)))
+        return JSONResponse(described(api, service.below, list(service.lines)))
 
     return api
 

@@ -6,6 +6,7 @@ import base64
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Literal
@@ -78,19 +79,19 @@ async def inspect(
     """
     service = service_of(request)
     line = service.line(bundle)
+    drawers = {"none": None, "base64": in_base64, "link": partial(_linked, service)}
     with service.places.place() as place:
         pictures = await read_pictures(request, name, place)
         found = [
             await anyio.to_thread.run_sync(
                 partial(
                     inspect_one,
-                    service,
                     line,
                     content,
                     title,
                     record=record,
-                    heat_map=heat_map,
                     camera=camera,
+                    draw=drawers[heat_map],
                 ),
                 limiter=service.workers,
             )
@@ -121,17 +122,34 @@ async def heat_map_of(request: Request, who: Who, name: str) -> Response:
     return Response(png, media_type="image/png")
 
 
+def in_base64(png: bytes) -> str:
+    """A heat map as it stands in the answer itself."""
+    return base64.b64encode(png).decode("ascii")
+
+
+def _linked(service: Service, png: bytes) -> str:
+    return f"{service.below}/heat-maps/{service.maps.add(png)}"
+
+
 def inspect_one(
-    service: Service,
     line: Line,
     content: bytes,
     name: str,
     *,
     record: bool = False,
-    heat_map: HeatMap = "none",
     camera: str = "",
+    draw: Callable[[bytes], str] | None = None,
 ) -> Inspection:
-    """Judge a picture, record it once if asked, and say what came of it."""
+    """Judge a picture, record it once if asked, and say what came of it.
+
+    Args:
+        line: who judges.
+        content: the picture file's bytes.
+        name: what to call it.
+        record: whether to keep a record of the part.
+        camera: where it was seen.
+        draw: from the heat map as PNG to what is answered of it; None to draw none.
+    """
     try:
         found = line.inspect(content)
     except LinesideError as error:
@@ -149,13 +167,7 @@ def inspect_one(
         except StoreError as error:
             # A lost store must not keep anybody from the verdict.
             store_problem = str(error)
-    drawn = None
-    if heat_map != "none":
-        png = heat_png(found.prediction)
-        if heat_map == "link":
-            drawn = f"{service.below}/heat-maps/{service.maps.add(png)}"
-        else:
-            drawn = base64.b64encode(png).decode("ascii")
+    drawn = None if draw is None else draw(heat_png(found.prediction))
     return inspection_of(
         line, name, found, part_id=part_id, store_problem=store_problem, heat_map=drawn
     )

@@ -82,7 +82,7 @@ def parts(
 @router.get("/parts/{part_id}", responses=_NAMED)
 def part(request: Request, who: Who, part_id: UUID) -> PartHistory:
     """One part, with everything that was said of it."""
-    return _history(service_of(request), str(part_id))
+    return history(service_of(request), str(part_id))
 
 
 @router.get(
@@ -134,10 +134,11 @@ def feedback(request: Request, who: Who, part_id: UUID, body: Feedback) -> PartH
     service = service_of(request)
     line, point = service.find(str(part_id))
     line.record(point, body.word, who, defect=body.defect_type, note=body.note)
-    return _history(service, str(part_id))
+    return history(service, str(part_id))
 
 
-def _history(service: Service, part_id: str) -> PartHistory:
+def history(service: Service, part_id: str) -> PartHistory:
+    """A part with what was said of it."""
     line, point = service.find(part_id)
     return PartHistory(
         part_of(point, line.name, service.below),

@@ -23,6 +23,8 @@ from runtime.images.preprocess import IMAGE_SUFFIXES
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
 # The script with which a box is dragged on the part.
 BOX_PATH = CSS_PATH.with_name("box.html")
+# The script that takes an old verdict off the screen, and keeps the model in the address.
+STATE_PATH = CSS_PATH.with_name("state.html")
 # How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
 _UPLOADS_S = (3600, 24 * 3600)
 # How the page looks, and what it leaves out, for gradio.mount_gradio_app.
@@ -36,7 +38,7 @@ LOOKS: dict[str, Any] = {
         font_mono=["ui-monospace", "monospace"],
     ),
     "css_paths": CSS_PATH,
-    "head_paths": BOX_PATH,
+    "head_paths": [BOX_PATH, STATE_PATH],
     "footer_links": [],
     "show_error": True,
     "max_file_size": "200mb",
@@ -61,8 +63,9 @@ def uploads_folder() -> Iterator[None]:
 
 
 def build_page(station: Station) -> gr.Blocks:
-    """Build the page; the station's first line is shown first."""
-    labels = list(station.lines)
+    """Build the page; it shows the line that its address names, else the station's first."""
+    names = station.names
+    first = next(iter(names))
     with gr.Blocks(
         title="Lineside", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S
     ) as page:
@@ -72,11 +75,11 @@ def build_page(station: Station) -> gr.Blocks:
                 '<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False
             )
             picker = gr.Dropdown(
-                labels,
-                value=labels[0],
+                [(label, name) for name, label in names.items()],
+                value=first,
                 show_label=False,
                 container=False,
-                visible=len(labels) > 1,
+                visible=len(names) > 1,
                 interactive=True,
                 elem_id="ls-model",
                 min_width=260,
@@ -90,7 +93,7 @@ def build_page(station: Station) -> gr.Blocks:
                     elem_id="ls-upload",
                 )
                 gallery = gr.Gallery(
-                    _thumbnails(station, labels[0]),
+                    _thumbnails(station, names[first]),
                     label="Samples",
                     columns=3,
                     height=600,
@@ -103,6 +106,7 @@ def build_page(station: Station) -> gr.Blocks:
                     interactive=False,
                 )
             with gr.Column(scale=8, min_width=480):
+                gr.HTML(render.WAITING, elem_id="ls-wait", padding=False)
                 banner = gr.HTML(render.EMPTY, elem_id="ls-banner", padding=False)
                 pictures = gr.HTML(elem_id="ls-pictures", padding=False)
                 with gr.Row(elem_id="ls-words"):
@@ -119,26 +123,33 @@ def build_page(station: Station) -> gr.Blocks:
 
         shown = [banner, pictures, around, said, right, wrong]
 
-        def sample(label: str, screen: Screen, number: int = 0) -> Shown:
-            line, samples = station.lines[label], station.samples[label]
+        def sample(name: str, screen: Screen, number: int = 0) -> Shown:
+            line, samples = station.lines[names[name]], station.samples[names[name]]
             if not samples:
                 return show(screen, View)
             part = samples[number].part
             return show(screen, lambda: look_at(line, part.path, part))
 
-        def on_upload(label: str, path: str | None, screen: Screen) -> Shown:
+        def on_upload(name: str, path: str | None, screen: Screen) -> Shown:
             if path is None:
                 return show(screen, View)
-            return show(screen, lambda: look_at(station.lines[label], Path(path)))
+            return show(screen, lambda: look_at(station.lines[names[name]], Path(path)))
 
-        def on_sample(label: str, screen: Screen, event: gr.SelectData) -> Shown:
-            return sample(label, screen, event.index)
+        def on_sample(name: str, screen: Screen, event: gr.SelectData) -> Shown:
+            return sample(name, screen, event.index)
 
-        def on_model(label: str, screen: Screen) -> Shown:
-            return (_thumbnails(station, label), None, *sample(label, screen))
+        def on_model(name: str, screen: Screen) -> Shown:
+            return (_thumbnails(station, names[name]), None, *sample(name, screen))
 
-        # No public API: the page is for people, scripts have the command line. Whatever is asked
-        # while another answer is under way counts too, in the order of asking.
+        def on_load(screen: Screen, request: gr.Request) -> Shown:
+            wanted = request.query_params.get("bundle") or first
+            said = unknown_bundle(station, wanted)
+            if said:
+                return None, gr.skip(), *show(screen, lambda: View(said))
+            return wanted, _thumbnails(station, names[wanted]), *sample(wanted, screen)
+
+        # Not for programs, which have endpoints of their own. Whatever is asked while another
+        # answer is under way counts too, in the order of asking.
         private = {
             "api_visibility": "private",
             "show_progress": "minimal",
@@ -150,14 +161,27 @@ def build_page(station: Station) -> gr.Blocks:
             lambda: None, None, upload, **private
         )
         gallery.select(on_sample, [picker, screen], shown, **asking)
-        picker.change(on_model, [picker, screen], [gallery, upload, *shown], **asking)
+        picker.input(on_model, [picker, screen], [gallery, upload, *shown], **asking)
+        gallery.select(None, picker, None, js="lsAsked", **private)
+        picker.input(None, picker, None, js="lsAsked", **private)
         for button, word in ((right, "right"), (wrong, "wrong")):
             on_word = partial(give, station, word)
             button.click(on_word, [screen], [said, right, wrong], **private)
         box.change(partial(around_box, station), [box, screen], [around], **private)
-        page.load(sample, [picker, screen], shown, **asking)
+        page.load(on_load, screen, [picker, gallery, *shown], **asking)
     return page
 
 
 def _thumbnails(station: Station, label: str) -> list[tuple[object, str]]:
     return [(sample.thumbnail_rgb, sample.caption) for sample in station.samples[label]]
+
+
+def unknown_bundle(station: Station, name: str) -> str:
+    """What is wrong with the bundle that an address names, as HTML; empty if nothing is.
+
+    Another one must not judge the next part in its place.
+    """
+    if name in station.names:
+        return ""
+    known = ", ".join(station.names)
+    return render.problem(f"bundle: expected one of {known}, found {name[:60]!r}; choose above")

@@ -27,6 +27,15 @@ EMPTY = (
     "<span>Drop a picture on the left, or pick a sample.</span></div>"
 )
 
+# In the place of the verdict while none stands; the style sheet shows what fits.
+WAITING = (
+    '<div class="ls-verdict ls-waiting" role="status"><div class="ls-word">'
+    '<span aria-hidden="true">…</span>Judging</div><div class="ls-middle">'
+    '<div class="ls-reason ls-if-late">No verdict yet. Send the picture again.</div>'
+    '<div class="ls-reason ls-if-lost">The box does not answer. What was shown is not live.</div>'
+    "</div></div>"
+)
+
 
 def verdict(judged: Judged) -> str:
     """Banner: verdict, the score on its scale, and the figures behind it."""

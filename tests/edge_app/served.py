@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.api.application import Access, build_application
+from edge_app.api.application import Access, build_application, build_service
 from edge_app.line import Line, open_memory
 from edge_app.page.station import Station
 from edge_app.serving import listening, running
@@ -38,7 +38,7 @@ def api_served(
     station: Station, access: Access | None = None, **options: Any
 ) -> Iterator[httpx.Client]:
     """The application of a station without its page."""
-    application = build_application(station, access or Access(), **options)
+    application = build_application(build_service(station, **options), access or Access())
     with (
         listening("127.0.0.1", 0) as taken,
         running(application, taken),
