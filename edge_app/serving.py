@@ -111,6 +111,8 @@ def running(
         uvicorn.Config(
             application,
             log_config=None,
+            # Pages that are open at the end are no errors; a fault of ours is logged as lineside's.
+            log_level="critical",
             access_log=False,
             server_header=False,
             proxy_headers=bool(trusted_proxies),

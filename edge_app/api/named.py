@@ -39,9 +39,9 @@ def add_endpoints(service: Service) -> None:
                 draw=in_base64 if heat_map else None,
             )
         except (ProblemError, OSError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise _error(str(error)) from error
         if found.problem is not None:
-            raise gr.Error(found.problem.detail, print_exception=False)
+            raise _error(found.problem.detail)
         return asdict(found)
 
     def feedback(
@@ -54,7 +54,7 @@ def add_endpoints(service: Service) -> None:
             line.record(point, word, request.username or "", defect=defect_type, note=note)
             return asdict(history(service, part_id))
         except (ProblemError, LinesideError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise _error(str(error)) from error
 
     def bundles() -> dict[str, Any]:
         """The bundles at work: see GET /v1/bundles."""
@@ -83,3 +83,8 @@ def _check_word(word: str, text: str) -> None:
             f"expected the word 'right', 'wrong' or '' and a note of at most {_LONGEST} "
             f"characters, found {word[:40]!r} and {len(text)}; mend it",
         )
+
+
+def _error(text: str) -> gr.Error:
+    """What a client is told, without a traceback in the box's log."""
+    return gr.Error(text, print_exception=False)

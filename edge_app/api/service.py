@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge_app.api.metrics import Metrics
 
 
-MOST_REQUESTS = 16
+MOST_REQUESTS = 32
 MOST_MIB = 400
 
 

@@ -160,10 +160,11 @@ def build_page(station: Station) -> gr.Blocks:
         upload.upload(on_upload, [picker, upload, screen], shown, **asking).then(
             lambda: None, None, upload, **private
         )
-        gallery.select(on_sample, [picker, screen], shown, **asking)
-        picker.input(on_model, [picker, screen], [gallery, upload, *shown], **asking)
+        # The script's part comes first, or it would take the new verdict off.
         gallery.select(None, picker, None, js="lsAsked", **private)
         picker.input(None, picker, None, js="lsAsked", **private)
+        gallery.select(on_sample, [picker, screen], shown, **asking)
+        picker.input(on_model, [picker, screen], [gallery, upload, *shown], **asking)
         for button, word in ((right, "right"), (wrong, "wrong")):
             on_word = partial(give, station, word)
             button.click(on_word, [screen], [said, right, wrong], **private)

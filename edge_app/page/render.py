@@ -29,11 +29,9 @@ EMPTY = (
 
 # In the place of the verdict while none stands; the style sheet shows what fits.
 WAITING = (
-    '<div class="ls-verdict ls-waiting" role="status"><div class="ls-word">'
-    '<span aria-hidden="true">…</span>Judging</div><div class="ls-middle">'
-    '<div class="ls-reason ls-if-late">No verdict yet. Send the picture again.</div>'
-    '<div class="ls-reason ls-if-lost">The box does not answer. What was shown is not live.</div>'
-    "</div></div>"
+    '<div class="ls-waiting" role="status"><b><span aria-hidden="true">…</span>Judging</b>'
+    '<p class="ls-if-late">No verdict yet. Send the picture again.</p>'
+    '<p class="ls-if-lost">The box does not answer. What was shown is not live.</p></div>'
 )
 
 
