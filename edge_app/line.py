@@ -12,7 +12,7 @@ from edge_app.indexing import make_point
 from edge_app.region import Region
 from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
-from runtime.errors import ImageError, StoreError
+from runtime.errors import EngineError, ImageError, StoreError
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
@@ -136,6 +136,7 @@ class Line:
         self.name = name
         self.observer: Observer | None = None
         self._lock = threading.Lock()
+        self._ended = False
         self._drift = DriftWatch()
         self._last = b""
 
@@ -168,6 +169,7 @@ class Line:
         begin = time.perf_counter()
         with self._lock:
             waited_ms = 1000.0 * (time.perf_counter() - begin)
+            self._check_running()
             inspector.refresh_thresholds()
             inspector.refresh_health()
             warning = f"{inspector.threshold_problem} {inspector.health_problem}".strip()
@@ -187,6 +189,18 @@ class Line:
         if self.observer is not None:
             self.observer.judged(self.name, part)
         return part
+
+    def end(self) -> None:
+        """Wait for the part that is being judged, and take on no other: its engine will close."""
+        with self._lock:
+            self._ended = True
+
+    def _check_running(self) -> None:
+        if self._ended:
+            raise EngineError(
+                f"line {self.name}: expected a line at work, found one that has ended; start "
+                "lineside app again"
+            )
 
     def point(
         self, part: Inspected, name: str, sample: Part | None = None, camera: str = ""
@@ -260,6 +274,7 @@ class Line:
         image_rgb = decoded(content)
         region = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
+            self._check_running()
             prediction = self.inspector.inspect(region.around(image_rgb))
         return self._like(prediction, point_id(content, self.store.bundle))
 

@@ -15,6 +15,7 @@ from edge_app.api.parts import history
 from edge_app.api.problems import ProblemError
 from edge_app.api.service import Service
 from edge_app.api.status import bundles_of
+from edge_app.page.upload import sent_only
 from runtime.errors import LinesideError
 from runtime.images.preprocess import IMAGE_SUFFIXES
 
@@ -61,7 +62,7 @@ def add_endpoints(service: Service) -> None:
         return asdict(bundles_of(service.station))
 
     with gr.Row(visible=False):
-        file = gr.File(label="file", file_types=sorted(IMAGE_SUFFIXES))
+        file = sent_only(gr.File(label="file", file_types=sorted(IMAGE_SUFFIXES)))
         bundle, part_id, word, defect_type, note = (
             gr.Textbox(label=name) for name in ("bundle", "part_id", "word", "defect_type", "note")
         )

@@ -18,6 +18,7 @@ import gradio as gr
 from edge_app.page import render
 from edge_app.page.screen import Screen, Shown, View, around_box, give, look_at, show
 from edge_app.page.station import Station
+from edge_app.page.upload import sent_only
 from runtime.images.preprocess import IMAGE_SUFFIXES
 
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
@@ -86,11 +87,13 @@ def build_page(station: Station) -> gr.Blocks:
             )
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=260):
-                upload = gr.File(
-                    label="Inspect a picture",
-                    file_types=sorted(IMAGE_SUFFIXES),
-                    height=120,
-                    elem_id="ls-upload",
+                upload = sent_only(
+                    gr.File(
+                        label="Inspect a picture",
+                        file_types=sorted(IMAGE_SUFFIXES),
+                        height=120,
+                        elem_id="ls-upload",
+                    )
                 )
                 gallery = gr.Gallery(
                     _thumbnails(station, names[first]),

@@ -104,7 +104,10 @@ def open_station(
             store.optimize(wait=False)
             label = _label(inspector, path, station)
             category = inspector.bundle.manifest.category
-            station.lines[label] = Line(inspector, store, line_name(path, station))
+            line = Line(inspector, store, line_name(path, station))
+            # A server that ends may leave a part in work behind.
+            stack.callback(line.end)
+            station.lines[label] = line
             station.samples[label] = [] if samples is None else load_samples(samples, category)
         yield station
 
