@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
-from edge_app.api import bodies, places
+from edge_app.api import bodies, service
 from edge_app.api.service import Places
 from edge_app.page.station import open_station
 from runtime.engines.base import Arrays, FakeEngine
@@ -219,7 +219,7 @@ def test_pictures_that_together_are_too_much_are_refused(
         assert "1 MiB of pictures at once" in problem(refused, 503)
         assert inspected(client, picture(28))["verdict"] == "anomalous"
         assert "lineside_queue_bytes 0.0" in client.get("metrics").text
-    assert places.MOST_MIB >= 2 * bodies.MAX_UPLOAD_MIB
+    assert service.MOST_MIB >= 2 * bodies.MAX_UPLOAD_MIB
 
 
 def test_a_score_that_is_no_number_is_a_problem_or_no_verdict_of_good(bundle: Path) -> None:
