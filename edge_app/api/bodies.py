@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from edge_app.api.answers import file_name
@@ -77,6 +78,11 @@ async def read_pictures(request: Request, name: str, place: Place) -> list[tuple
             if kind == "multipart/form-data":
                 return await _of_form(Request(request.scope, receive))
             body = await Request(request.scope, receive).body()
+    except ClientDisconnect:
+        # Nobody hears it.
+        raise ProblemError(
+            400, "expected a whole body, found its sender gone; send it again"
+        ) from None
     except TimeoutError:
         raise ProblemError(
             408,

@@ -134,6 +134,9 @@ def test_words_are_added_and_none_is_lost(client: httpx.Client) -> None:
     assert {word["verdict"] for word in said} == {"anomalous"}
     assert said == sorted(said, key=lambda word: word["time"])
     assert client.get(f"v1/parts/{part_id}").json() == answer.json()
+    # The part comes along the line once more: there is one record, and what was said stays.
+    assert inspected(client, picture(28), record=True)["part_id"] == part_id
+    assert client.get(f"v1/parts/{part_id}").json() == answer.json()
     client.post(where, json={"word": "right", "defect_type": "oil"})
     (part,) = client.get("v1/parts", params={"word": "right"}).json()["parts"]
     assert (part["word"], part["word_defect_type"], part["defect_type"]) == ("right", "oil", "")

@@ -153,6 +153,27 @@ def test_a_body_that_never_arrives_gives_its_place_back(
         assert inspected(client, picture(28))["verdict"] == "anomalous"
 
 
+def test_who_goes_in_the_middle_gives_the_place_back_and_is_no_fault_of_ours(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        open_station([bundle], "memory:") as station,
+        api_served(station, places=Places(1)) as client,
+    ):
+        address = urlsplit(str(client.base_url))
+        for kind in ("image/png", "multipart/form-data; boundary=x"):
+            with socket.create_connection((address.hostname, address.port), timeout=30) as gone:
+                head = f"POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+                gone.sendall(f"{head}Content-Length: 999\r\n\r\n--x".encode())
+                time.sleep(0.1)
+            until = time.monotonic() + 10
+            while client.get("readyz").status_code != 200:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        assert inspected(client, picture(28))["verdict"] == "anomalous"
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_long_word_is_refused_before_it_is_read(client: httpx.Client) -> None:
     part_id = inspected(client, picture(28), record=True)["part_id"]
     where = f"v1/parts/{part_id}/feedback"
