@@ -49,6 +49,8 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
     thumbnail: str = ""
     confirmed_at: str = ""
     confirmed_by: str = ""
+    confirmed_defect: str = ""
+    confirmed_note: str = ""
 
 
 def format_line(point: PartPoint, thumbnail: str) -> str:
@@ -63,9 +65,10 @@ def format_line(point: PartPoint, thumbnail: str) -> str:
     """
     value = {"id": point.point_id, **point.payload(), "thumbnail": thumbnail}
     value["embedding"] = [float(str(number)) for number in point.embedding]
-    # Lines as they have always been, where nobody was named.
-    if not point.confirmed_by:
-        del value["confirmed_by"]
+    # Lines as they have always been, where nobody and nothing was named.
+    for name in ("confirmed_by", "confirmed_defect", "confirmed_note"):
+        if not value[name]:
+            del value[name]
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

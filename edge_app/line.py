@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.region import Region
 from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
-from runtime.errors import StoreError
+from runtime.errors import EngineError, ImageError, StoreError
+from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
 from runtime.images.preprocess import decode_rgb
@@ -35,6 +38,27 @@ def open_memory(
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """One part, before anything is looked up or stored.
+
+    Attributes:
+        content: the picture file's bytes.
+        image_rgb: uint8 (H, W, 3), RGB, the picture at its own size.
+        prediction: what the inspector says; its times tell the decoding, too.
+        waited_ms: milliseconds until the line was free.
+        drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
+        warning: what is wrong beside the verdict, e.g. a lost health.json; empty if nothing is.
+    """
+
+    content: bytes
+    image_rgb: UInt8Image
+    prediction: Prediction
+    waited_ms: float
+    drift: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
 class Judged:
     """One part as the page shows it.
 
@@ -43,8 +67,8 @@ class Judged:
         prediction: what the inspector says.
         neighbors: earlier parts, best first.
         point: the part as it will be stored once the operator has given a word.
-        drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
-        warning: what is wrong beside the verdict, e.g. a lost health.json; empty if nothing is.
+        drift: see :class:`Inspected`.
+        warning: see :class:`Inspected`.
         store_problem: why there are no neighbours to show; empty if the store has answered.
     """
 
@@ -57,26 +81,124 @@ class Judged:
     store_problem: str = ""
 
 
+class Observer(Protocol):
+    """Whoever counts what lines do; called from several threads."""
+
+    def judged(self, line: str, part: Inspected) -> None:
+        """A part has its verdict."""
+
+    def refused(self, line: str) -> None:
+        """A picture was none that can be judged."""
+
+
 class Line:
     """One bundle at work. Safe to use from several threads.
 
     Args:
         inspector: an open inspector.
         store: an open store of the same bundle.
+        name: what programs call it, see :func:`edge_app.page.station.line_name`.
     """
 
-    def __init__(self, inspector: Inspector, store: NeighborStore) -> None:
+    def __init__(self, inspector: Inspector, store: NeighborStore, name: str = "") -> None:
         self.inspector = inspector
         self.store = store
+        self.name = name
+        self.observer: Observer | None = None
         self._lock = threading.Lock()
+        self._ended = False
         self._drift = DriftWatch()
         self._last = b""
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """The alarm of the drift test that is in force, or None."""
+        return self._drift.alarm
+
+    def inspect(self, content: bytes, *, counts: bool = True, strict: bool = False) -> Inspected:
+        """Inspect a part: the one way to a verdict, for people and programs alike.
+
+        Args:
+            content: the picture file's bytes.
+            counts: whether it is a part of the line, which the drift test sees; the same picture
+                once more is not.
+            strict: whether a failing engine raises, instead of a verdict that it cannot judge.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            EngineError: the engine fails, with ``strict``; or the line has ended.
+        """
+        try:
+            begin = time.perf_counter()
+            image_rgb = decode_rgb(content)
+            decode_ms = 1000.0 * (time.perf_counter() - begin)
+        except ImageError:
+            if self.observer is not None:
+                self.observer.refused(self.name)
+            raise
+        inspector = self.inspector
+        begin = time.perf_counter()
+        with self._lock:
+            waited_ms = 1000.0 * (time.perf_counter() - begin)
+            self._check_running()
+            inspector.refresh_thresholds()
+            inspector.refresh_health()
+            prediction = inspector.inspect(image_rgb, strict=strict)
+            if counts and content != self._last and not prediction.is_fault:
+                self._drift.see(
+                    inspector.health,
+                    inspector.variant.key,
+                    prediction.statistics,
+                    prediction.pred_score,
+                )
+                self._last = content
+            alarm = self._drift.alarm
+        prediction = replace(prediction, times=replace(prediction.times, decode=decode_ms))
+        drift = "" if alarm is None else alarm.sentence()
+        warning = inspector.bundle.missing_health()
+        part = Inspected(content, image_rgb, prediction, waited_ms, drift, warning)
+        if self.observer is not None:
+            self.observer.judged(self.name, part)
+        return part
+
+    def end(self) -> None:
+        """Wait for the part that is being judged, and take on no other: its engine will close."""
+        with self._lock:
+            self._ended = True
+
+    def _check_running(self) -> None:
+        if self._ended:
+            raise EngineError(
+                f"line {self.name}: expected a line at work, found one that has ended; start "
+                "lineside app again"
+            )
+
+    def point(
+        self, part: Inspected, name: str, sample: Part | None = None, camera: str = ""
+    ) -> PartPoint:
+        """An inspected part as it will be stored.
+
+        Args:
+            part: from :meth:`inspect`.
+            name: what to call the picture.
+            sample: where it lies and what its folder says of it; None if it was uploaded.
+            camera: name of the camera, or ``""``.
+        """
+        return make_point(
+            part.prediction,
+            part.content,
+            part.image_rgb,
+            bundle=self.store.bundle,
+            category=self.inspector.bundle.manifest.category,
+            path=name if sample is None else sample.path,
+            defect_type="" if sample is None else sample.defect_type,
+            camera=camera,
+        )
 
     def judge(self, content: bytes, name: str, sample: Part | None = None) -> Judged:
         """Inspect a part and look up its neighbours.
 
-        An uploaded part counts for the drift test; a sample from a folder, or the same picture once
-        more, does not.
+        An uploaded part counts for the drift test; a sample from a folder does not.
 
         Args:
             content: the picture file's bytes.
@@ -87,45 +209,22 @@ class Line:
             ImageError: the picture cannot be decoded.
             EngineError: the engine fails.
         """
-        image_rgb = decode_rgb(content)
-        inspector = self.inspector
-        with self._lock:
-            inspector.refresh_thresholds()
-            inspector.refresh_health()
-            prediction = inspector.inspect(image_rgb, strict=True)
-            if sample is None and content != self._last and not prediction.is_fault:
-                self._drift.see(
-                    inspector.health,
-                    inspector.variant.key,
-                    prediction.statistics,
-                    prediction.pred_score,
-                )
-                self._last = content
-            alarm = self._drift.alarm
-        point = make_point(
-            prediction,
-            content,
-            image_rgb,
-            bundle=self.store.bundle,
-            category=inspector.bundle.manifest.category,
-            path=name if sample is None else sample.path,
-            defect_type="" if sample is None else sample.defect_type,
-        )
+        part = self.inspect(content, counts=sample is None, strict=True)
+        point = self.point(part, name, sample)
         neighbors: tuple[Neighbor, ...] = ()
         store_problem = ""
         try:
-            neighbors = self._like(prediction, point.point_id)
+            neighbors = self._like(part.prediction, point.point_id)
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
             store_problem = str(error)
-        drift = "" if alarm is None else alarm.sentence()
         return Judged(
-            image_rgb,
-            prediction,
+            part.image_rgb,
+            part.prediction,
             neighbors,
             point,
-            drift,
-            inspector.bundle.missing_health(),
+            part.drift,
+            part.warning,
             store_problem,
         )
 
@@ -146,6 +245,7 @@ class Line:
         image_rgb = decode_rgb(content)
         region = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
+            self._check_running()
             prediction = self.inspector.inspect(region.around(image_rgb), strict=True)
         return self._like(prediction, point_id(content, self.store.bundle))
 
@@ -153,7 +253,17 @@ class Line:
         where = SearchFilter(exclude_ids=(itself,))
         return tuple(self.store.search(prediction.embedding, NEIGHBORS, where))
 
-    def record(self, point: PartPoint, word: str) -> int | None:
+    def keep(self, point: PartPoint) -> None:
+        """Store a part on which nobody has said anything yet; one that is there stays as it is.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self.store.merge([point])
+
+    def record(
+        self, point: PartPoint, word: str, who: str = "", *, defect: str = "", note: str = ""
+    ) -> int | None:
         """Store a part with the operator's word on its verdict: ``right`` or ``wrong``.
 
         Returns:
@@ -162,7 +272,7 @@ class Line:
         Raises:
             StoreError: it cannot be written.
         """
-        give_word(self.store, point, word)
+        give_word(self.store, point, word, who, defect=defect, note=note)
         try:
             return self.store.count()
         except StoreError:

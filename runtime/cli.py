@@ -42,6 +42,7 @@ ORDER = (
     "store-export",
     "store-import",
     "app",
+    "token",
     "report",
 )
 

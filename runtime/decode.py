@@ -169,7 +169,8 @@ def _compare(raw: Any, value: Any, where: str, known_only: bool, complete: bool)
 
 def _sentence(problem: Exception) -> str:
     """Where, expected, found: from msgspec's "Expected `int`, got `str` - at `$.input.height`"."""
-    text = str(problem)
+    # The name of a field may hold a line break.
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", "\ufffd", str(problem))
     at = _AT.search(text)
     said = text if at is None else text[: at.start()]
     said = said.replace(", got ", ", found ")

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from edge_app.page.layout import serving
+from edge_app.serving import serving
 from tests.cli import lineside
 from tests.edge_app.browser import chromium, find, wait_until
 

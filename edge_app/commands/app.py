@@ -48,9 +48,23 @@ from runtime.options import engine_options
     is_flag=True,
     help="Serve a network without asking for a password, and this machine under any name.",
 )
+@click.option(
+    "--api-token-file",
+    type=click.Path(path_type=Path),
+    help="Programs need a token of this file for the API, see lineside token.",
+)
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network of a proxy whose X-Forwarded-For is believed; may be repeated.",
+)
 @engine_options
 def command(bundles: tuple[Path, ...], location: str, no_password: bool, **options: Any) -> None:
     """Show the operator's page: verdict, heat map, similar earlier parts, and two buttons.
+
+    The same server answers programs below /v1: POST /v1/inspect, GET /v1/parts, /metrics.
 
     The buttons say that the verdict is right or wrong; a part is remembered in the
     store with that word. On any address but this machine's own the page asks the user 'operator'
@@ -59,14 +73,15 @@ def command(bundles: tuple[Path, ...], location: str, no_password: bool, **optio
     \b
     Example:
       lineside app tile-patchcore --store ./neighbours --samples parts
+      lineside app tile-patchcore --api-token-file api-tokens.json
     """
     from runtime.errors import require_extra
 
-    require_extra("app", "gradio", "qdrant_edge")
+    require_extra("app", "gradio", "qdrant_edge", "prometheus_client")
     from threading import Event
 
-    from edge_app.page.access import PASSWORD_VARIABLE
-    from edge_app.page.layout import serving
+    from edge_app.access.origin import PASSWORD_VARIABLE
+    from edge_app.serving import serving
     from runtime.console import say
 
     password = os.environ.get(PASSWORD_VARIABLE) or None

@@ -1,10 +1,10 @@
-"""The page itself: Gradio components, what happens when one is used, and its server."""
+"""The page itself: Gradio components, and what happens when one is used."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,113 +14,39 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from edge_app.page import render
-from edge_app.page.access import LOOPBACK, USER, SameOrigin, SlowLogin, check_access
 from edge_app.page.screen import Screen, Shown, View, around_box, give, look_at, show
-from edge_app.page.station import Station, open_station
-from runtime.errors import PageError
+from edge_app.page.station import Station
+from edge_app.page.upload import sent_only
 from runtime.images.preprocess import IMAGE_SUFFIXES
 
 CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
 # The script with which a box is dragged on the part.
 BOX_PATH = CSS_PATH.with_name("box.html")
+# The script that takes an old verdict off the screen, and keeps the model in the address.
+STATE_PATH = CSS_PATH.with_name("state.html")
 # How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
 _UPLOADS_S = (3600, 24 * 3600)
-_MAX_UPLOAD = "200mb"
-
-
-@contextmanager
-def serving(
-    bundles: Sequence[Path],
-    location: str,
-    *,
-    samples: Path | None = None,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    root_path: str = "",
-    password: str | None = None,
-    open_to_all: bool = False,
-    **engine: Any,
-) -> Iterator[str]:
-    """Serve the operator's page while the block runs; then its stores are flushed and closed.
-
-    Args:
-        bundles: paths of bundles.
-        location: of the neighbour store.
-        samples: folder of pictures to click on.
-        host: address to listen on.
-        port: TCP port; 0 for any that is free.
-        root_path: path below which a proxy shows the page, e.g. ``/line3``.
-        password: asked of the user ``operator``, or None for nobody.
-        open_to_all: serve a network without a password, and this machine under any name.
-        **engine: as of :class:`runtime.inspector.Inspector`.
-
-    Yields:
-        the page's URL on this machine.
-
-    Raises:
-        PageError: the page cannot be served.
-        BundleError: a bundle is unusable.
-        StoreError: the store cannot be opened.
-        DataError: the folder of samples is missing or empty.
-    """
-    check_access(host, password, open_to_all=open_to_all)
-    if ":" in host:
-        raise PageError(
-            f"--host {host}: expected a name or an IPv4 address, found an IPv6 one; try --host "
-            "localhost"
-        )
-    if root_path and not root_path.startswith("/"):
-        raise PageError(
-            f"--root-path {root_path}: expected a path such as /line3, found one without its "
-            f"slash; try --root-path /{root_path}"
-        )
-    # Gradio asks its own server whether it is up: no proxy of the plant's network can tell it.
-    for variable in ("NO_PROXY", "no_proxy"):
-        known = os.environ.get(variable, "")
-        os.environ[variable] = f"{known},{host},localhost,127.0.0.1".lstrip(",")
-    loopback_only = host in LOOPBACK and not password and not open_to_all
-    guards = [Middleware(SameOrigin, loopback_only=loopback_only), Middleware(SlowLogin)]
-    with open_station(bundles, location, samples, **engine) as station, uploads_folder():
-        page = build_page(station)
-        try:
-            _, url, _ = page.queue(default_concurrency_limit=4).launch(
-                server_name=host,
-                server_port=port or None,
-                root_path=root_path.rstrip("/") or None,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                auth=(USER, password) if password else None,
-                # System fonts only: the box has no internet to fetch others from.
-                theme=gr.themes.Base(
-                    primary_hue="slate",
-                    neutral_hue="slate",
-                    radius_size="sm",
-                    font=["system-ui", "sans-serif"],
-                    font_mono=["ui-monospace", "monospace"],
-                ),
-                css_paths=CSS_PATH,
-                head_paths=BOX_PATH,
-                footer_links=[],
-                show_error=True,
-                max_file_size=_MAX_UPLOAD,
-                ssr_mode=False,
-                enable_monitoring=False,
-                run_history=False,
-                app_kwargs={"middleware": guards},
-            )
-        except OSError as error:
-            raise PageError(
-                f"{host}:{port}: expected a free port on this machine, found {error}; choose "
-                f"another: --port {port + 1}"
-            ) from error
-        try:
-            yield url
-        finally:
-            page.close(verbose=False)
+# How the page looks, and what it leaves out, for gradio.mount_gradio_app.
+LOOKS: dict[str, Any] = {
+    # System fonts only: the box has no internet to fetch others from.
+    "theme": gr.themes.Base(
+        primary_hue="slate",
+        neutral_hue="slate",
+        radius_size="sm",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ),
+    "css_paths": CSS_PATH,
+    "head_paths": [BOX_PATH, STATE_PATH],
+    "footer_links": [],
+    "show_error": True,
+    "max_file_size": "200mb",
+    "ssr_mode": False,
+    "enable_monitoring": False,
+    "run_history": False,
+}
 
 
 @contextmanager
@@ -138,8 +64,9 @@ def uploads_folder() -> Iterator[None]:
 
 
 def build_page(station: Station) -> gr.Blocks:
-    """Build the page; the station's first line is shown first."""
-    labels = list(station.lines)
+    """Build the page; it shows the line that its address names, else the station's first."""
+    names = station.names
+    first = next(iter(names))
     with gr.Blocks(
         title="Lineside", analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS_S
     ) as page:
@@ -149,25 +76,27 @@ def build_page(station: Station) -> gr.Blocks:
                 '<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False
             )
             picker = gr.Dropdown(
-                labels,
-                value=labels[0],
+                [(label, name) for name, label in names.items()],
+                value=first,
                 show_label=False,
                 container=False,
-                visible=len(labels) > 1,
+                visible=len(names) > 1,
                 interactive=True,
                 elem_id="ls-model",
                 min_width=260,
             )
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=260):
-                upload = gr.File(
-                    label="Inspect a picture",
-                    file_types=sorted(IMAGE_SUFFIXES),
-                    height=120,
-                    elem_id="ls-upload",
+                upload = sent_only(
+                    gr.File(
+                        label="Inspect a picture",
+                        file_types=sorted(IMAGE_SUFFIXES),
+                        height=120,
+                        elem_id="ls-upload",
+                    )
                 )
                 gallery = gr.Gallery(
-                    _thumbnails(station, labels[0]),
+                    _thumbnails(station, names[first]),
                     label="Samples",
                     columns=3,
                     height=600,
@@ -180,6 +109,7 @@ def build_page(station: Station) -> gr.Blocks:
                     interactive=False,
                 )
             with gr.Column(scale=8, min_width=480):
+                gr.HTML(render.WAITING, elem_id="ls-wait", padding=False)
                 banner = gr.HTML(render.EMPTY, elem_id="ls-banner", padding=False)
                 pictures = gr.HTML(elem_id="ls-pictures", padding=False)
                 with gr.Row(elem_id="ls-words"):
@@ -196,26 +126,33 @@ def build_page(station: Station) -> gr.Blocks:
 
         shown = [banner, pictures, around, said, right, wrong]
 
-        def sample(label: str, screen: Screen, number: int = 0) -> Shown:
-            line, samples = station.lines[label], station.samples[label]
+        def sample(name: str, screen: Screen, number: int = 0) -> Shown:
+            line, samples = station.lines[names[name]], station.samples[names[name]]
             if not samples:
                 return show(screen, View)
             part = samples[number].part
             return show(screen, lambda: look_at(line, part.path, part))
 
-        def on_upload(label: str, path: str | None, screen: Screen) -> Shown:
+        def on_upload(name: str, path: str | None, screen: Screen) -> Shown:
             if path is None:
                 return show(screen, View)
-            return show(screen, lambda: look_at(station.lines[label], Path(path)))
+            return show(screen, lambda: look_at(station.lines[names[name]], Path(path)))
 
-        def on_sample(label: str, screen: Screen, event: gr.SelectData) -> Shown:
-            return sample(label, screen, event.index)
+        def on_sample(name: str, screen: Screen, event: gr.SelectData) -> Shown:
+            return sample(name, screen, event.index)
 
-        def on_model(label: str, screen: Screen) -> Shown:
-            return (_thumbnails(station, label), None, *sample(label, screen))
+        def on_model(name: str, screen: Screen) -> Shown:
+            return (_thumbnails(station, names[name]), None, *sample(name, screen))
 
-        # No public API: the page is for people, scripts have the command line. Whatever is asked
-        # while another answer is under way counts too, in the order of asking.
+        def on_load(screen: Screen, request: gr.Request) -> Shown:
+            wanted = request.query_params.get("bundle") or first
+            said = unknown_bundle(station, wanted)
+            if said:
+                return None, gr.skip(), *show(screen, lambda: View(said))
+            return wanted, _thumbnails(station, names[wanted]), *sample(wanted, screen)
+
+        # Not for programs, which have endpoints of their own. Whatever is asked while another
+        # answer is under way counts too, in the order of asking.
         private = {
             "api_visibility": "private",
             "show_progress": "minimal",
@@ -226,15 +163,29 @@ def build_page(station: Station) -> gr.Blocks:
         upload.upload(on_upload, [picker, upload, screen], shown, **asking).then(
             lambda: None, None, upload, **private
         )
+        # The script's part comes first, or it would take the new verdict off.
+        gallery.select(None, picker, None, js="lsAsked", **private)
+        picker.input(None, picker, None, js="lsAsked", **private)
         gallery.select(on_sample, [picker, screen], shown, **asking)
-        picker.change(on_model, [picker, screen], [gallery, upload, *shown], **asking)
+        picker.input(on_model, [picker, screen], [gallery, upload, *shown], **asking)
         for button, word in ((right, "right"), (wrong, "wrong")):
             on_word = partial(give, station, word)
             button.click(on_word, [screen], [said, right, wrong], **private)
         box.change(partial(around_box, station), [box, screen], [around], **private)
-        page.load(sample, [picker, screen], shown, **asking)
+        page.load(on_load, screen, [picker, gallery, *shown], **asking)
     return page
 
 
 def _thumbnails(station: Station, label: str) -> list[tuple[object, str]]:
     return [(sample.thumbnail_rgb, sample.caption) for sample in station.samples[label]]
+
+
+def unknown_bundle(station: Station, name: str) -> str:
+    """What is wrong with the bundle that an address names, as HTML; empty if nothing is.
+
+    Another one must not judge the next part in its place.
+    """
+    if name in station.names:
+        return ""
+    known = ", ".join(station.names)
+    return render.problem(f"bundle: expected one of {known}, found {name[:60]!r}; choose above")

@@ -27,6 +27,13 @@ EMPTY = (
     "<span>Drop a picture on the left, or pick a sample.</span></div>"
 )
 
+# In the place of the verdict while none stands; the style sheet shows what fits.
+WAITING = (
+    '<div class="ls-waiting" role="status"><b><span aria-hidden="true">…</span>Judging</b>'
+    '<p class="ls-if-late">No verdict yet. Send the picture again.</p>'
+    '<p class="ls-if-lost">The box does not answer. What was shown is not live.</p></div>'
+)
+
 
 def verdict(judged: Judged) -> str:
     """Banner: verdict, the score on its scale, and the figures behind it."""

@@ -90,12 +90,16 @@ def look_at(line: Line, file: Path, sample: Part | None = None) -> View:
 def show(screen: Screen, look: Callable[[], View]) -> Shown:
     """Look at a part and show it, unless another has been asked for by then."""
     turn = screen.asked = screen.asked + 1
+    # Until the next part has its verdict there is none that a word could be on.
+    screen.point = None
     view = look()
     if turn != screen.asked:
         return (gr.skip(),) * 6
     screen.point, screen.file = view.point, view.file
     words = gr.update(interactive=view.point is not None)
-    return view.verdict, view.pictures, view.neighbors, "", words, words
+    # The turn makes the same verdict once more another banner, so that the page sees it come.
+    banner = f"{view.verdict}<!-- {turn} -->"
+    return banner, view.pictures, view.neighbors, "", words, words
 
 
 def give(station: Station, word: str, screen: Screen) -> Shown:

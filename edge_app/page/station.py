@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,11 @@ class Station:
     lines: dict[str, Line] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Label by the name that programs and addresses use."""
+        return {line.name: label for label, line in self.lines.items()}
+
     def line_of(self, point: PartPoint) -> Line:
         """The line that has judged a part: the operator may have chosen another since."""
         return next(line for line in self.lines.values() if line.store.bundle == point.bundle)
@@ -98,7 +104,10 @@ def open_station(
             store.optimize(wait=False)
             label = _label(inspector, path, station)
             category = inspector.bundle.manifest.category
-            station.lines[label] = Line(inspector, store)
+            line = Line(inspector, store, line_name(path, station))
+            # A server that ends may leave a part in work behind.
+            stack.callback(line.end)
+            station.lines[label] = line
             station.samples[label] = [] if samples is None else load_samples(samples, category)
         yield station
 
@@ -135,6 +144,14 @@ def _readable(parts: Iterator[Part]) -> Iterator[Sample]:
             yield Sample(part, shrunk(decode_rgb(part.path), _SAMPLE_SIDE))
         except ImageError:
             continue
+
+
+def line_name(path: Path, station: Station) -> str:
+    """The bundle's folder or file in letters that an address can hold; a number where two agree."""
+    stem = readable(path.resolve().name).removesuffix(".lineside")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "bundle"
+    numbered = (f"{plain}-{count}" for count in itertools.count(2))
+    return next(found for found in itertools.chain([plain], numbered) if found not in station.names)
 
 
 def _label(inspector: Inspector, path: Path, station: Station) -> str:

@@ -2,7 +2,8 @@
 
 from edge_app.records.database import RECORDS_FILE, Database
 from edge_app.records.events import Event, add_event, events
-from edge_app.records.parts import PartRecords, Word, bundles
+from edge_app.records.parts import PartRecords, bundles
+from edge_app.store.schema import Word
 
 __all__ = [
     "RECORDS_FILE",

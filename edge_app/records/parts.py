@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -14,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.records.database import Database
-from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, SearchFilter
+from edge_app.records.rows import conditions, packed, unpacked
+from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, Place, SearchFilter, Word
 from edge_app.store.words import WORD_FIELDS
 from runtime.errors import StoreError
-from runtime.types import Embedding
 
 # Descriptors that an exact search holds in memory at once.
 CHUNK = 8192
@@ -36,6 +35,8 @@ FIELDS = (
     "confirmed",
     "confirmed_at",
     "confirmed_by",
+    "confirmed_defect",
+    "confirmed_note",
 )
 _ALL = ("id", "bundle", "seq", *FIELDS, "descriptor")
 _INSERT = (
@@ -55,23 +56,6 @@ _LIGHT = f"SELECT id, {', '.join(FIELDS)}, NULL, NULL FROM parts "
 _SHOWN = f"SELECT id, {', '.join(FIELDS)}, NULL, jpeg FROM parts LEFT JOIN thumbnails USING (part) "
 _FULL = _SHOWN.replace("NULL, jpeg", "descriptor, jpeg")
 _NAMED = "WHERE bundle = ? AND id IN (SELECT value FROM json_each(?))"
-
-
-@dataclass(frozen=True)
-class Word:
-    """What somebody said of a part.
-
-    Attributes:
-        time: UTC, ISO 8601; ``""`` where it is not known.
-        who: ``""`` where nobody was named.
-        what: ``right``, ``wrong``, or ``""`` for a word taken back.
-        verdict: the verdict that the word is on.
-    """
-
-    time: str
-    who: str
-    what: str
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -186,7 +170,7 @@ class PartRecords:
 
     def page(self, where: SearchFilter, after: str, size: int, *, full: bool) -> list[PartPoint]:
         """The first parts behind an id that satisfy a filter, by id."""
-        wanted, values = _conditions(where)
+        wanted, values = conditions(where)
         return self._parts(
             f"{_FULL if full else _LIGHT}WHERE bundle = ?{wanted} AND id > ? ORDER BY id LIMIT ?",
             *values,
@@ -194,9 +178,17 @@ class PartRecords:
             size,
         )
 
+    def recent(self, where: SearchFilter, before: Place | None, size: int) -> list[PartPoint]:
+        """The newest parts that satisfy a filter, those after a place alone, by time and id."""
+        wanted, values = conditions(where)
+        if before is not None:
+            wanted, values = f"{wanted} AND (time, id) < (?, ?)", [*values, *before]
+        query = f"{_LIGHT}WHERE bundle = ?{wanted} ORDER BY time DESC, id DESC LIMIT ?"
+        return self._parts(query, *values, size)
+
     def count(self, where: SearchFilter) -> int:
         """Number of parts that satisfy a filter."""
-        wanted, values = _conditions(where)
+        wanted, values = conditions(where)
         with self.database.reading() as connection:
             (number,) = connection.execute(
                 f"SELECT count(*) FROM parts WHERE bundle = ?{wanted}",
@@ -208,7 +200,7 @@ class PartRecords:
         self, embedding: npt.NDArray[np.float32], k: int, where: SearchFilter
     ) -> list[Neighbor]:
         """The k nearest parts, exact: every descriptor that passes the filter is read."""
-        wanted, values = _conditions(where)
+        wanted, values = conditions(where)
         query = embedding / max(float(np.linalg.norm(embedding)), _TINY)
         best, names = np.empty(0, np.float32), np.empty(0, dtype=object)
         with self.database.reading() as connection:
@@ -238,8 +230,8 @@ class PartRecords:
         """Everything that was said of a part, oldest first."""
         with self.database.reading() as connection:
             found = connection.execute(
-                "SELECT time, who, what, verdict FROM words WHERE bundle = ? AND id = ? "
-                "ORDER BY time, what, word",
+                "SELECT time, who, what, verdict, defect, note FROM words "
+                "WHERE bundle = ? AND id = ? ORDER BY time, what, word",
                 (self.bundle, point_id),
             )
             return [Word(*row) for row in found]
@@ -321,19 +313,19 @@ class PartRecords:
             connection.execute(
                 "INSERT INTO thumbnails (part, jpeg) "
                 "SELECT part, ? FROM parts WHERE bundle = ? AND id = ?",
-                (_packed(payload["thumbnail"]), *which),
+                (packed(payload["thumbnail"]), *which),
             )
 
     def _add_word(self, connection: sqlite3.Connection, entry: Checked) -> None:
         identifier, _, payload = entry
         if payload["confirmed"] or payload["confirmed_at"]:
             names = ("confirmed_by", "confirmed_at", "confirmed", "verdict")
-            scores = ("raw_score", "normalized_score")
+            others = ("raw_score", "normalized_score", "confirmed_defect", "confirmed_note")
             connection.execute(
                 "INSERT OR IGNORE INTO words "
-                "(bundle, id, who, time, what, verdict, raw_score, normalized_score) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (self.bundle, identifier, *(payload[name] for name in (*names, *scores))),
+                "(bundle, id, who, time, what, verdict, raw_score, normalized_score, defect, note) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self.bundle, identifier, *(payload[name] for name in (*names, *others))),
             )
 
     def _parts(self, query: str, *values: Any) -> list[PartPoint]:
@@ -346,41 +338,7 @@ class PartRecords:
         return PartPoint(
             point_id=identifier,
             bundle=self.bundle,
-            embedding=_unpacked(descriptor),
+            embedding=unpacked(descriptor),
             thumbnail=base64.b64encode(jpeg).decode() if isinstance(jpeg, bytes) else jpeg or "",
             **dict(zip(FIELDS, fields, strict=True)),
         )
-
-
-def _unpacked(descriptor: bytes | None) -> Embedding:
-    # A copy: what lies in bytes cannot be written to.
-    return np.frombuffer(descriptor or b"", np.float32).copy()
-
-
-def _packed(thumbnail: str) -> bytes | str:
-    """The picture itself, or what another program has put in its place, as it is."""
-    try:
-        jpeg = base64.b64decode(thumbnail, validate=True)
-    except (binascii.Error, ValueError):
-        return thumbnail
-    return jpeg if base64.b64encode(jpeg).decode() == thumbnail else thumbnail
-
-
-def _conditions(where: SearchFilter) -> tuple[str, list[Any]]:
-    """A checked filter in SQL, to stand behind another condition, and its values."""
-    found: list[tuple[str, Any]] = [
-        ("category = ?", where.category),
-        ("verdict = ?", where.verdict),
-        ("time >= ?", where.since),
-        # A part without a time lies in no range.
-        ("time < ? AND time <> ''", where.until),
-        (
-            "id NOT IN (SELECT value FROM json_each(?))",
-            json.dumps(where.exclude_ids) if where.exclude_ids else None,
-        ),
-    ]
-    wanted = [(condition, value) for condition, value in found if value is not None]
-    text = "".join(f" AND {condition}" for condition, _ in wanted)
-    if where.confirmed_only:
-        text += " AND confirmed <> ''"
-    return text, [value for _, value in wanted]

@@ -68,4 +68,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX events_time ON events (kind, time)",
     ),
+    (
+        "ALTER TABLE parts ADD COLUMN confirmed_defect TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE parts ADD COLUMN confirmed_note TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE words ADD COLUMN defect TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE words ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+        # Newest first, page by page.
+        "CREATE INDEX parts_time ON parts (bundle, time, id)",
+    ),
 )

@@ -169,8 +169,8 @@ def field_filter(where: SearchFilter) -> models.Filter | None:
     """Translate a filter; None lets everything through."""
     must: list[models.Condition] = [
         models.FieldCondition(key=key, match=models.MatchValue(value=value))
-        for key, value in (("category", where.category), ("verdict", where.verdict))
-        if value is not None
+        for key in ("category", "verdict", "camera", "confirmed")
+        if (value := getattr(where, key))
     ]
     if where.confirmed_only:
         must.append(_WITH_WORD)
@@ -182,6 +182,8 @@ def field_filter(where: SearchFilter) -> models.Filter | None:
     must_not: list[models.Condition] = []
     if where.exclude_ids:
         must_not.append(models.HasIdCondition(has_id=list(where.exclude_ids)))
+    if where.confirmed == "":
+        must_not.append(_WITH_WORD)
     return models.Filter(must=must or None, must_not=must_not or None) if must or must_not else None
 
 

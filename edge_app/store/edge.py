@@ -13,10 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edge_app.records import RECORDS_FILE, Database, PartRecords
+from edge_app.records.database import unwritable
 from edge_app.records.takeover import old_stores, take_over
 from edge_app.store.edge_index import INDEX_FOLDER, DescriptorIndex
 from edge_app.store.neighbor_store import NeighborStore
-from edge_app.store.schema import Checked, Merged, Neighbor, PartPoint, SearchFilter
+from edge_app.store.schema import (
+    Checked,
+    Merged,
+    Neighbor,
+    PartPoint,
+    Place,
+    SearchFilter,
+    Word,
+)
 from runtime.errors import StoreError
 from runtime.types import Embedding
 
@@ -94,6 +103,10 @@ class EdgeStore(NeighborStore):
         """
         return self._index.optimize(wait=wait)
 
+    def lag(self) -> int:
+        """As :meth:`NeighborStore.lag`; all of them where another process has the index."""
+        return self._index.lag()
+
     def shrink(self, removed: int) -> None:
         """Give the space of deleted parts back to the disk.
 
@@ -152,6 +165,12 @@ class EdgeStore(NeighborStore):
             yield found
             last = found[-1].point_id
 
+    def _recent(self, where: SearchFilter, before: Place | None, size: int) -> list[PartPoint]:
+        return self.records.recent(where, before, size)
+
+    def _words(self, point_id: str) -> list[Word]:
+        return self.records.words(point_id)
+
     def _delete(self, point_ids: Sequence[str], *, keep_confirmed: bool) -> None:
         # No check for space: this is how one gets some.
         self.records.delete(point_ids, keep_confirmed=keep_confirmed)
@@ -160,7 +179,10 @@ class EdgeStore(NeighborStore):
         return self.records.count(where)
 
     def _check_space(self) -> None:
-        free_mib = shutil.disk_usage(self.folder).free >> 20
+        try:
+            free_mib = shutil.disk_usage(self.folder).free >> 20
+        except OSError as error:
+            raise StoreError(unwritable(self.folder, str(error.strerror))) from error
         if free_mib < self._reserve_mib:
             raise StoreError(
                 f"{self.folder}: expected at least {self._reserve_mib} MiB free on the disk, found "

@@ -104,6 +104,11 @@ class DescriptorIndex:
                     self._drop(error)
         return False
 
+    def lag(self) -> int:
+        """Number of writes that the index has not taken in; nothing is opened for it."""
+        shard = self._shard
+        return max(0, self._records.seq() - (0 if shard is None else shard.seq))
+
     def rebuild(self) -> None:
         """Build it anew, which gives space back to the disk."""
         with self._using:

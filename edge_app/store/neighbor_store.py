@@ -15,12 +15,15 @@ from edge_app.store.schema import (
     Merged,
     Neighbor,
     PartPoint,
+    Place,
     SearchFilter,
+    Word,
     checked_embedding,
     checked_filter,
     checked_id,
     checked_number,
     checked_point,
+    utc_time,
 )
 from runtime.types import Embedding
 
@@ -95,6 +98,25 @@ class NeighborStore(ABC):
         wanted, size = checked_filter(where), checked_number(batch, "batch")
         yield from self._scroll(wanted, size, full=full)
 
+    def recent(
+        self, where: SearchFilter | None = None, before: Place | None = None, size: int = 50
+    ) -> list[PartPoint]:
+        """The newest parts that satisfy the filter, newest first, without descriptor and thumbnail.
+
+        Args:
+            where: what they must satisfy.
+            before: time and id of the last part of the list that this one goes on after.
+            size: at most so many.
+        """
+        place = None
+        if before is not None:
+            place = (utc_time(before[0]) if before[0] else "", checked_id(before[1]))
+        return self._recent(checked_filter(where), place, checked_number(size, "size"))
+
+    def words(self, point_id: str) -> list[Word]:
+        """What was said of a part, oldest first; a server keeps the newest word alone."""
+        return self._words(checked_id(point_id))
+
     def delete(self, point_ids: Sequence[str], *, keep_confirmed: bool = False) -> None:
         """Remove parts; unknown ids do not matter.
 
@@ -117,6 +139,10 @@ class NeighborStore(ABC):
         Returns:
             whether there was anything to do.
         """
+
+    @abstractmethod
+    def lag(self) -> int:
+        """Number of writes that the search index has not taken in yet."""
 
     @abstractmethod
     def close(self) -> None:
@@ -149,6 +175,12 @@ class NeighborStore(ABC):
     def _scroll(
         self, where: SearchFilter, batch: int, *, full: bool
     ) -> Iterator[list[PartPoint]]: ...
+
+    @abstractmethod
+    def _recent(self, where: SearchFilter, before: Place | None, size: int) -> list[PartPoint]: ...
+
+    @abstractmethod
+    def _words(self, point_id: str) -> list[Word]: ...
 
     @abstractmethod
     def _delete(self, point_ids: Sequence[str], *, keep_confirmed: bool) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +26,9 @@ from edge_app.store.schema import (
     Merged,
     Neighbor,
     PartPoint,
+    Place,
     SearchFilter,
+    Word,
     bundle_key,
     point_of,
 )
@@ -94,6 +97,11 @@ class RemoteStore(NeighborStore):
     def optimize(self, *, wait: bool = True) -> bool:
         """Nothing to do: the server builds its index by itself."""
         return False
+
+    def lag(self) -> int:
+        """None: the server answers from what it has acknowledged; it is asked whether it is up."""
+        self._ask("answer", lambda: self._client.collection_exists(self.collection))
+        return 0
 
     def close(self) -> None:
         """Close the client; a second call does nothing."""
@@ -174,6 +182,55 @@ class RemoteStore(NeighborStore):
                 yield [wire.part_of(record) for record in found]
             if start is None:
                 return
+
+    def _recent(self, where: SearchFilter, before: Place | None, size: int) -> list[PartPoint]:
+        """As :meth:`recent`; the server sorts by time alone, so that times are taken whole."""
+        limit = size + 1
+        while True:
+            order = models.OrderBy(
+                key="time",
+                direction=models.Direction.DESC,
+                start_from=None if before is None else datetime.fromisoformat(before[0]),
+            )
+            records, _ = self._ask(
+                "read",
+                partial(
+                    self._client.scroll,
+                    self.collection,
+                    scroll_filter=wire.field_filter(where),
+                    limit=limit,
+                    order_by=order,
+                    **wire.selection(full=False),
+                ),
+            )
+            found = [wire.part_of(record) for record in records]
+            if len(found) == limit:
+                # More parts of the last time may be there.
+                last = min(part.time for part in found)
+                whole = [part for part in found if part.time != last]
+            else:
+                whole = found
+            whole.sort(key=lambda part: (part.time, part.point_id), reverse=True)
+            later = [
+                part for part in whole if before is None or (part.time, part.point_id) < before
+            ]
+            if len(later) >= size or len(found) < limit:
+                return later[:size]
+            limit *= 2
+
+    def _words(self, point_id: str) -> list[Word]:
+        return [
+            Word(
+                part.confirmed_at,
+                part.confirmed_by,
+                part.confirmed,
+                part.verdict,
+                part.confirmed_defect,
+                part.confirmed_note,
+            )
+            for part in self.fetch([point_id], full=False)
+            if part.confirmed or part.confirmed_at
+        ]
 
     def _delete(self, point_ids: Sequence[str], *, keep_confirmed: bool) -> None:
         if point_ids:

@@ -41,7 +41,11 @@ _TEXT_FIELDS = (
     "thumbnail",
     "confirmed_at",
     "confirmed_by",
+    "confirmed_defect",
+    "confirmed_note",
 )
+# Time and id of a part: where a list of the newest parts goes on.
+Place = tuple[str, str]
 # Id, descriptor and payload of a point that may be written.
 Checked = tuple[str, Embedding, dict[str, Any]]
 
@@ -71,6 +75,8 @@ class PartPoint:
             said anything, or if it was said before this field existed. Where two boxes differ, the
             newest word wins.
         confirmed_by: who gave the word, or ``""``.
+        confirmed_defect: the defect that they named, or ``""``.
+        confirmed_note: what they wrote to it, or ``""``.
     """
 
     point_id: str
@@ -88,6 +94,8 @@ class PartPoint:
     thumbnail: str = ""
     confirmed_at: str = ""
     confirmed_by: str = ""
+    confirmed_defect: str = ""
+    confirmed_note: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Everything but id and vector, as stored."""
@@ -112,6 +120,27 @@ class Neighbor:
 
 
 @dataclass(frozen=True)
+class Word:
+    """What somebody said of a part.
+
+    Attributes:
+        time: UTC, ISO 8601; ``""`` where it is not known.
+        who: ``""`` where nobody was named.
+        what: ``right``, ``wrong``, or ``""`` for a word taken back.
+        verdict: the verdict that the word is on.
+        defect: the defect that they named, or ``""``.
+        note: what they wrote to it, or ``""``.
+    """
+
+    time: str
+    who: str
+    what: str
+    verdict: str
+    defect: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class SearchFilter:
     """What neighbours must satisfy; None means any.
 
@@ -122,6 +151,8 @@ class SearchFilter:
         since: ISO 8601 UTC time, inclusive.
         until: ISO 8601 UTC time, exclusive.
         exclude_ids: point ids to leave out, e.g. the query itself.
+        camera: name of the camera.
+        confirmed: the operator's word; ``""`` for parts on which nobody has said anything.
     """
 
     category: str | None = None
@@ -130,6 +161,8 @@ class SearchFilter:
     since: str | None = None
     until: str | None = None
     exclude_ids: tuple[str, ...] = ()
+    camera: str | None = None
+    confirmed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -295,6 +328,7 @@ def checked_filter(where: SearchFilter | None) -> SearchFilter:
         since=None if where.since is None else utc_time(where.since),
         until=None if where.until is None else utc_time(where.until),
         exclude_ids=tuple(checked_id(value) for value in where.exclude_ids),
+        camera=where.camera or None,
     )
 
 

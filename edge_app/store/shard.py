@@ -10,11 +10,11 @@ of a million.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import qdrant_edge as qe
@@ -242,14 +242,14 @@ def _search_params(number: int) -> qe.SearchParams:
 
 def _field_filter(where: SearchFilter) -> qe.Filter | None:
     """Translate a filter for the engine; None lets everything through."""
-    wanted: Mapping[str, Any] = {"category": where.category, "verdict": where.verdict}
+    with_word = qe.FieldCondition("confirmed", match=qe.MatchAny(["right", "wrong"]))
     must: list[_Condition] = [
         qe.FieldCondition(key, match=qe.MatchValue(value))
-        for key, value in wanted.items()
-        if value is not None
+        for key in ("category", "verdict", "camera", "confirmed")
+        if (value := getattr(where, key))
     ]
     if where.confirmed_only:
-        must.append(qe.FieldCondition("confirmed", match=qe.MatchAny(["right", "wrong"])))
+        must.append(with_word)
     if where.since is not None or where.until is not None:
         must.append(
             qe.FieldCondition("time", range=qe.RangeDateTime(gte=where.since, lt=where.until))
@@ -257,6 +257,8 @@ def _field_filter(where: SearchFilter) -> qe.Filter | None:
     must_not: list[_Condition] = (
         [qe.HasIdCondition(set(where.exclude_ids))] if where.exclude_ids else []
     )
+    if where.confirmed == "":
+        must_not.append(with_word)
     return qe.Filter(must=must, must_not=must_not) if must or must_not else None
 
 

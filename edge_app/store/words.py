@@ -18,6 +18,8 @@ WORD_FIELDS = (
     "confirmed",
     "confirmed_at",
     "confirmed_by",
+    "confirmed_defect",
+    "confirmed_note",
     "verdict",
     "raw_score",
     "normalized_score",
@@ -27,7 +29,15 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") -> None:
+def give_word(
+    store: NeighborStore,
+    point: PartPoint,
+    word: str,
+    who: str = "",
+    *,
+    defect: str = "",
+    note: str = "",
+) -> None:
     """Store the operator's word on a part, on its verdict; and the part itself where it is missing.
 
     Safe while other boxes write to the same store: the newest word on a part wins.
@@ -37,6 +47,8 @@ def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") 
         point: the part as the operator saw it.
         word: ``right``, ``wrong``, or ``""`` to take a word back.
         who: the operator's name, or ``""``.
+        defect: the defect that they name, or ``""``.
+        note: what they write to it, or ``""``.
 
     Raises:
         StoreError: an unknown word, an unusable part, or the store cannot be read or written.
@@ -47,6 +59,8 @@ def give_word(store: NeighborStore, point: PartPoint, word: str, who: str = "") 
         confirmed=word,
         confirmed_at=after(stored[0].confirmed_at if stored else ""),
         confirmed_by=who,
+        confirmed_defect=defect,
+        confirmed_note=note,
     )
     for _ in range(_ATTEMPTS):
         store.merge([said])

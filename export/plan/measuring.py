@@ -146,7 +146,7 @@ def image_auroc(inspector: Inspector, exam: Exam) -> float:
     parts = [(one, False) for one in exam.good] + [(one, True) for one in exam.anomalous]
     for source, anomalous in track(parts, "accuracy"):
         try:
-            scores.append(inspector.inspect(source).pred_score)
+            scores.append(inspector.inspect(source, strict=True).pred_score)
         except ImageError as error:
             log.warning(f"skipped: {error}")
             continue

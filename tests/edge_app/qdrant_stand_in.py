@@ -48,6 +48,7 @@ def _scroll(client: QdrantClient, _: str, name: str, body: Any) -> Any:
         scroll_filter=asked.filter,
         limit=asked.limit,
         offset=asked.offset,
+        order_by=asked.order_by,
         with_payload=asked.with_payload,
         with_vectors=asked.with_vector,
     )

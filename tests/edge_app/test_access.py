@@ -11,14 +11,8 @@ import urllib.request
 
 import pytest
 
-from edge_app.page.access import (
-    PAUSE_S,
-    USER,
-    SameOrigin,
-    SlowLogin,
-    check_access,
-    refusal,
-)
+from edge_app.access.origin import USER, SameOrigin, check_access, refusal
+from edge_app.access.slow_login import PAUSE_S, SlowLogin
 from runtime.errors import PageError
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
@@ -145,6 +139,70 @@ def test_other_addresses_other_pages_and_right_passwords_do_not_wait():
     assert max(moment for _, moment in found[2:]) < found[1][1]
 
 
+def form(user, password):
+    """A login form as Gradio's page sends it, whose password the door looks at alone."""
+    return f"username={user}&password={password}".encode()
+
+
+async def form_door(scope, receive, send):
+    status = 200 if (await receive())["body"].endswith(b"right") else 400
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def at_the_form_door(*rounds):
+    """Seconds that each round of attempts took; the guard remembers the rounds before."""
+    kind = [(b"content-type", b"application/x-www-form-urlencoded")]
+
+    async def run():
+        guarded = SlowLogin(form_door, pause_s=PAUSE)
+        took = []
+        for attempts in rounds:
+            start = time.monotonic()
+            await asyncio.gather(
+                *(attempt(guarded, address, body, headers=kind) for address, body in attempts)
+            )
+            took.append(time.monotonic() - start)
+        return took
+
+    return asyncio.run(run())
+
+
+def test_a_guesser_with_many_addresses_is_as_slow_as_one_with_one():
+    many = [(f"10.0.0.{number}", form("operator", "wrong")) for number in range(4)]
+    others = [(f"10.0.1.{number}", form(f"user{number}", "wrong")) for number in range(4)]
+    on_one_user, on_many = at_the_form_door(many, others)
+    assert on_one_user >= 4 * PAUSE * 0.99
+    assert on_many < 2 * PAUSE
+
+
+def test_guessers_elsewhere_do_not_keep_the_operator_out_where_he_has_been_before():
+    guesses = [(f"10.0.0.{number}", form("operator", "wrong")) for number in range(4)]
+    own = ("10.0.1.1", form("operator", "right"))
+    answered = []
+
+    async def run():
+        kind = [(b"content-type", b"application/x-www-form-urlencoded")]
+        guarded = SlowLogin(form_door, pause_s=PAUSE)
+        await attempt(guarded, *own, headers=kind)
+        tasks = [asyncio.create_task(attempt(guarded, *one, headers=kind)) for one in guesses]
+        await asyncio.sleep(PAUSE / 4)
+        start = time.monotonic()
+        message, _ = await attempt(guarded, *own, headers=kind)
+        answered.append((message["status"], time.monotonic() - start))
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+    ((status, seconds),) = answered
+    assert status == 200
+    assert seconds < PAUSE / 2
+
+
+def test_a_form_that_is_none_is_refused_before_it_is_read_to_its_end():
+    ((status, _),) = all_at_once(("10.0.0.9", b"x" * 20_000))
+    assert status == 413
+
+
 def test_a_form_that_never_arrives_does_not_keep_the_turn():
     found = all_at_once(("10.0.0.9", None), ("10.0.0.9", b"right"), patience_s=PAUSE)
     assert [status for status, _ in found] == [408, 200]
@@ -164,7 +222,10 @@ def test_the_guard_stands_before_the_page_and_no_other_page_may_frame_it(headers
     message, _ = asyncio.run(attempt(guarded, "127.0.0.1", b"right", "/config", headers))
     assert message["status"] == status
     if status == 200:
-        assert (b"content-security-policy", b"frame-ancestors 'self'") in message["headers"]
+        found = dict(message["headers"])
+        assert found[b"content-security-policy"] == b"default-src 'none'; frame-ancestors 'none'"
+        assert found[b"x-content-type-options"] == b"nosniff"
+        assert found[b"referrer-policy"] == b"same-origin"
 
 
 # What follows asks pages that are served.
@@ -177,7 +238,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(bundle):
-    from edge_app.page.layout import serving
+    from edge_app.serving import serving
 
     # A proxy of the network is not asked for this machine.
     with pytest.MonkeyPatch.context() as environment:
@@ -191,7 +252,7 @@ def url(bundle):
 
 @pytest.fixture(scope="module")
 def guarded_url(bundle):
-    from edge_app.page.layout import serving
+    from edge_app.serving import serving
 
     with serving([bundle], "memory:", port=0, password="a long one") as found:
         yield found
@@ -222,8 +283,10 @@ def test_the_served_page_refuses_others(url, path, headers):
 def test_the_served_page_answers_its_own_and_no_other_page_may_frame_it(url):
     status, headers = ask(url)
     assert status == 200
-    assert headers["content-security-policy"] == "frame-ancestors 'self'"
+    assert "frame-ancestors 'self'" in headers["content-security-policy"]
+    assert "default-src 'self'" in headers["content-security-policy"]
     assert headers["x-frame-options"] == "SAMEORIGIN"
+    assert headers["x-content-type-options"] == "nosniff"
     assert ask(url + "config", {"Origin": url.rstrip("/")})[0] == 200
 
 

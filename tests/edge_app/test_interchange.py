@@ -270,6 +270,7 @@ def test_a_changed_line_is_a_part_or_a_line_error(change: dict[str, Any]) -> Non
 @example("[" * 100_000)
 @example('{"a":' * 100_000)
 @example("1" * 5000)
+@example('{"\\n": 0}')
 def test_any_text_is_a_part_or_a_line_error(line: str) -> None:
     _part_or_line_error(line)
 

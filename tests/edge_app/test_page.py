@@ -21,7 +21,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 
-from edge_app.page.layout import serving
+from edge_app.serving import serving
 from tests.cli import COMMAND, lineside
 from tests.edge_app.browser import chromium, find, wait_until
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
@@ -220,6 +220,57 @@ def test_a_bad_upload_says_what_was_expected(
     assert not find(window, "#ls-right")[0].is_enabled()
 
 
+def banner_state(window: webdriver.Chrome) -> tuple[bool, bool, bool]:
+    """Whether one sees a verdict, the grey banner, and the buttons."""
+    css = ("#ls-banner .ls-verdict", ".ls-waiting", "#ls-words")
+    return tuple(any(one.is_displayed() for one in find(window, name)) for name in css)
+
+
+def test_from_the_choice_of_a_picture_to_its_verdict_no_old_one_stands(
+    window: webdriver.Chrome, running: Running, tmp_path: Path
+) -> None:
+    old = tmp_path / "old.png"
+    write_part(old, 2000, "dark", side=256)
+    upload(window, old)
+    wait_until(window, lambda: "old.png" in shown_name(window))
+    wait_until(window, lambda: banner_state(window) == (True, False, True))
+    # A network on which the picture takes seconds to travel.
+    slow = {
+        "offline": False,
+        "latency": 1500,
+        "downloadThroughput": 10**6,
+        "uploadThroughput": 10**6,
+    }
+    window.execute_cdp_cmd("Network.enable", {})
+    window.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    try:
+        new = tmp_path / "new part.png"
+        write_part(new, 2001, "good", side=256)
+        upload(window, new)
+        assert banner_state(window) == (False, True, False)
+        assert "Judging" in find(window, ".ls-waiting")[0].text
+        assert "old.png" in shown_name(window)
+        window.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "latency": 0})
+        wait_until(window, lambda: "new part.png" in shown_name(window))
+        wait_until(window, lambda: banner_state(window) == (True, False, True))
+        # No network at all: what is shown is not live, and says so.
+        gone = {**slow, "offline": True}
+        window.execute_cdp_cmd("Network.emulateNetworkConditions", gone)
+        wait_until(window, lambda: "does not answer" in find(window, ".ls-waiting")[0].text)
+        assert banner_state(window) == (False, True, False)
+        window.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "latency": 0})
+        wait_until(window, lambda: banner_state(window) == (True, False, True))
+    finally:
+        window.execute_cdp_cmd("Network.disable", {})
+
+
+def test_the_browser_finds_nothing_that_the_pages_own_policy_forbids(
+    window: webdriver.Chrome,
+) -> None:
+    said = [entry["message"] for entry in window.get_log("browser")]
+    assert [message for message in said if "Content Security Policy" in message] == []
+
+
 def test_nothing_was_asked_of_any_other_machine(window: webdriver.Chrome) -> None:
     asked = [
         message["params"]["request"]["url"]
@@ -299,3 +350,33 @@ def proxy_below(path: str, url: str) -> Iterator[str]:
     finally:
         proxy.shutdown()
         proxy.server_close()
+
+
+def test_the_chosen_model_stands_in_the_address_and_a_reload_keeps_it(
+    window: webdriver.Chrome, running: Running, tmp_path: Path
+) -> None:
+    other = write_tiny_bundle(tmp_path / "tile-other", gain=2.0)
+    page = serving([running.bundle, other], str(tmp_path / "s"), samples=running.parts, port=0)
+    with page as url:
+
+        def threshold() -> str:
+            found = re.search(r"threshold ([\d.]+)", find(window, ".ls-verdict")[0].text)
+            return "" if found is None else found.group(1)
+
+        window.get(url)
+        wait_until(window, lambda: threshold() == "64.000")
+        find(window, "#ls-model input")[0].click()
+        wait_until(window, lambda: find(window, "ul[role=listbox] li"))
+        find(window, "ul[role=listbox] li")[1].click()
+        wait_until(window, lambda: threshold() == "128.000")
+        assert urlsplit(window.current_url).query == "bundle=tile-other"
+        window.refresh()
+        wait_until(window, lambda: threshold() == "128.000")
+        assert "tile-other" in str(find(window, "#ls-model input")[0].get_attribute("value"))
+        # The next part is judged by it, too.
+        upload(window, running.parts / "dark" / "001.png")
+        wait_until(window, lambda: "001.png" in shown_name(window))
+        assert threshold() == "128.000"
+        window.get(f"{url}?bundle=gone")
+        wait_until(window, lambda: find(window, "#ls-banner .ls-warning"))
+        assert "expected one of tile-tiny, tile-other" in find(window, ".ls-warning")[0].text

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 
 from edge_app.page import render
-from edge_app.page.layout import build_page, serving
+from edge_app.page.layout import build_page
 from edge_app.page.screen import Screen, around_box, give, look_at, show
 from edge_app.page.station import load_samples, open_station
-from runtime.errors import BundleError, PageError, StoreError
+from edge_app.serving import serving
+from runtime.errors import BundleError, EngineError, PageError, StoreError
 from runtime.images.dataset import Part
 from tests.cli import lineside
 from tests.edge_app.faulty_proxy import BUSY, PASS, proxied
@@ -120,6 +122,28 @@ def test_the_page_starts_before_its_server_and_finds_it_once_it_is_there(
         is_up.set()
         assert line.record(judged.point, "right") == 1
         assert line.judge(picture(29), "b.png").neighbors[0].point.point_id == judged.point.point_id
+
+
+def test_a_part_in_work_has_its_verdict_before_the_engine_closes_and_no_other_is_begun(bundle):
+    engine_runs, verdicts = threading.Event(), []
+    with open_station([bundle], "memory:") as station:
+        (line,) = station.lines.values()
+        supervisor = line.inspector._engine
+        infer = supervisor.infer
+
+        def slow(*arguments):
+            engine_runs.set()
+            time.sleep(0.3)
+            return infer(*arguments)
+
+        supervisor.infer = slow
+        thread = threading.Thread(target=lambda: verdicts.append(line.inspect(picture(28))))
+        thread.start()
+        assert engine_runs.wait(30)
+    thread.join()
+    assert verdicts[0].prediction.verdict == "anomalous"
+    with pytest.raises(EngineError, match="found one that has ended"):
+        line.inspect(picture(28))
 
 
 @pytest.fixture

@@ -129,6 +129,8 @@ def test_upsert_twice_changes_nothing_and_replaces(store: NeighborStore) -> None
     [
         SearchFilter(category="grid"),
         SearchFilter(verdict="anomalous"),
+        SearchFilter(camera="left"),
+        SearchFilter(camera="right"),
         SearchFilter(category="tile", verdict="good"),
         SearchFilter(category="nothing of the kind"),
         SearchFilter(since="2025-01-10T12:00:00+00:00"),
@@ -158,6 +160,7 @@ def test_filters_agree_with_brute_force(store: NeighborStore, where: SearchFilte
         for point in points
         if (where.category is None or point.category == where.category)
         and (where.verdict is None or point.verdict == where.verdict)
+        and (where.camera is None or point.camera == where.camera)
         and (since is None or np.datetime64(point.time[:19]) >= since)
         and (until is None or np.datetime64(point.time[:19]) < until)
     ]
@@ -506,3 +509,58 @@ def test_ids_depend_on_content_and_bundle_alone() -> None:
     assert (
         len({first, point_id(b"content", "b"), point_id(b"Content", "a"), point_id(b"", "a")}) == 4
     )
+
+
+@pytest.mark.parametrize("where", [None, SearchFilter(verdict="good"), SearchFilter(confirmed="")])
+def test_the_newest_parts_come_page_by_page_and_none_twice(
+    store: NeighborStore, where: SearchFilter | None
+) -> None:
+    # Four to five parts share each time.
+    points = make_points(120)
+    store.upsert(points)
+    for point in points[:10]:
+        give_word(store, point, "right")
+    wanted = [
+        point
+        for number, point in enumerate(points)
+        if where is None
+        or (where.verdict == "good" and point.verdict == "good")
+        or (where.confirmed == "" and number >= 10)
+    ]
+    order = sorted(wanted, key=lambda point: (point.time, point.point_id), reverse=True)
+    found: list[PartPoint] = []
+    while page := store.recent(
+        where, (found[-1].time, found[-1].point_id) if found else None, size=7
+    ):
+        assert len(page) <= 7
+        found += page
+    assert [part.point_id for part in found] == [point.point_id for point in order]
+    assert all(part.embedding.size == 0 and not part.thumbnail for part in found)
+
+
+def test_a_word_has_a_defect_and_a_note_and_what_was_said_before_stays(
+    store: NeighborStore,
+) -> None:
+    (point,) = make_points(1)
+    store.upsert([point])
+    assert store.words(point.point_id) == []
+    give_word(store, point, "right", "anna", defect="crack", note="at the edge")
+    give_word(store, point, "wrong", "ben")
+    *before, last = store.words(point.point_id)
+    assert (last.what, last.who, last.defect, last.note) == ("wrong", "ben", "", "")
+    # A server keeps the newest word alone.
+    for word in before:
+        assert (word.what, word.who, word.defect) == ("right", "anna", "crack")
+        assert (word.note, word.verdict) == ("at the edge", point.verdict)
+    stored = store.get(point.point_id)
+    assert stored is not None
+    assert (stored.confirmed_by, stored.confirmed_defect) == ("ben", "")
+    assert stored.defect_type == point.defect_type
+
+
+def test_the_index_says_how_far_it_is_behind(store: NeighborStore) -> None:
+    points = make_points(3)
+    store.upsert(points)
+    assert store.lag() in (0, 3)
+    store.search(points[0].embedding)
+    assert store.lag() == 0

@@ -8,12 +8,10 @@ before it reaches anything. Programs that are no browsers send no ``Origin``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 from runtime.errors import PageError
 
@@ -26,12 +24,18 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 PASSWORD_VARIABLE = "LINESIDE_PASSWORD"
 USER = "operator"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-PAUSE_S = 1.0
-PATIENCE_S = 10.0
-_LOGIN = "/login"
-_NO_FRAMES = (
-    (b"content-security-policy", b"frame-ancestors 'self'"),
+# Gradio's page is made by scripts and styles within it, and compiles some of them itself.
+_PAGE_POLICY = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    b"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    b"media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    b"form-action 'self'; frame-ancestors 'self'"
+)
+_DATA_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+_GUARDS = (
     (b"x-frame-options", b"SAMEORIGIN"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
 )
 _DEFAULT_PORTS = frozenset({80, 443})
 
@@ -65,15 +69,19 @@ class SameOrigin:
             headers = {key: value.decode("latin-1") for key, value in reversed(scope["headers"])}
             refused = refusal(headers.get(b"host", ""), headers.get(b"origin"), self._loopback_only)
             if refused is not None:
-                await _answer(send, 403, refused)
+                await answer_text(partial(_send_guarded, send), 403, refused)
                 return
-        await self._app(scope, receive, partial(_send_unframed, send))
+        await self._app(scope, receive, partial(_send_guarded, send))
 
 
-async def _send_unframed(send: Send, message: Message) -> None:
-    """Forbid other pages to lay this one in a frame, under a click meant for something else."""
+async def _send_guarded(send: Send, message: Message) -> None:
+    """Forbid what no answer of ours needs; a page may load what lies on this server alone."""
     if message["type"] == "http.response.start":
-        message = {**message, "headers": [*message.get("headers", []), *_NO_FRAMES]}
+        headers = message.get("headers", [])
+        kind = next((value for name, value in headers if name.lower() == b"content-type"), b"")
+        policy = _PAGE_POLICY if kind.startswith(b"text/html") else _DATA_POLICY
+        guards = [(b"content-security-policy", policy), *_GUARDS]
+        message = {**message, "headers": [*headers, *guards]}
     await send(message)
 
 
@@ -111,51 +119,8 @@ def _address(url: str) -> tuple[str, int | None] | None:
     return parts.hostname, None if port in _DEFAULT_PORTS else port
 
 
-class SlowLogin:
-    """ASGI middleware that makes a wrong password cost time.
-
-    The answer itself comes at once; what waits is the next attempt from the same address. An
-    operator who mistypes notices a second at most, and one at another box nothing.
-
-    Args:
-        app: what it guards; it answers 4xx to a wrong password.
-        pause_s: seconds that the address's next attempt waits after a wrong one.
-        patience_s: seconds after which a form that has not arrived loses the address's turn.
-    """
-
-    def __init__(self, app: App, pause_s: float = PAUSE_S, patience_s: float = PATIENCE_S) -> None:
-        self._app = app
-        self._pause_s = pause_s
-        self._patience_s = patience_s
-        # An address is forgotten once nobody of it waits.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Hand a request on, an attempt to log in when it is its turn."""
-        if scope["type"] != "http" or not scope["path"].rstrip("/").endswith(_LOGIN):
-            await self._app(scope, receive, send)
-            return
-        status = 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        address = (scope.get("client") or ("", 0))[0]
-        async with self._turns.setdefault(address, asyncio.Lock()):
-            try:
-                async with asyncio.timeout(self._patience_s):
-                    await self._app(scope, receive, watched)
-            except TimeoutError:
-                if not status:
-                    await _answer(watched, 408, "expected a password, found none; send it again")
-            if status >= 400:
-                await asyncio.sleep(self._pause_s)
-
-
-async def _answer(send: Send, status: int, text: str) -> None:
+async def answer_text(send: Send, status: int, text: str) -> None:
+    """Answer a request with one sentence."""
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

@@ -1,0 +1,163 @@
+"""Bearer tokens of programs: made once, shown once, kept as hashes in a file.
+
+A token has 256 random bits, so that its plain SHA-256 cannot be turned back by trying.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import threading
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from runtime import atomic
+from runtime.decode import read_json
+from runtime.errors import PageError
+
+log = logging.getLogger("lineside")
+
+PREFIX = "lineside_"
+_BYTES = 32
+_ADVICE = "type: lineside token FILE add NAME"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token, as it is kept.
+
+    Attributes:
+        name: who has it; the records name it with every word that it gives.
+        sha256: of the token, in hex.
+        made: UTC, ISO 8601.
+    """
+
+    name: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    made: str = ""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The file."""
+
+    api_tokens_version: Literal[1]
+    tokens: list[Token]
+
+
+def read_tokens(path: Path) -> list[Token]:
+    """The tokens of a file.
+
+    Raises:
+        PageError: it is missing, or no such file.
+    """
+    return read_json(path, Tokens, error=PageError, advice=_ADVICE, known_only=True).tokens
+
+
+def add_token(path: Path, name: str) -> str:
+    """Make a token; the file is begun where there is none.
+
+    Args:
+        path: the file.
+        name: who will have it.
+
+    Returns:
+        the token: nobody can read it from the file again.
+
+    Raises:
+        PageError: the name is taken or unusable, or the file is none of tokens.
+        OSError: it cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise PageError(
+            f"{name!r}: expected a name of letters, digits, '.', '_' and '-', at most 64, found "
+            "another; name the program that will use the token"
+        )
+    known = read_tokens(path) if path.exists() else []
+    if any(token.name == name for token in known):
+        raise PageError(
+            f"{path}: expected a new name, found a token of '{name}'; choose another, or type: "
+            f"lineside token {path} remove {name}"
+        )
+    secret = PREFIX + secrets.token_urlsafe(_BYTES)
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    _write(path, [*known, Token(name, _digest(secret), made)])
+    return secret
+
+
+def remove_token(path: Path, name: str) -> None:
+    """Take a token back; a running server refuses it from the next request on.
+
+    Raises:
+        PageError: there is none of that name, or the file is none of tokens.
+        OSError: it cannot be written.
+    """
+    known = read_tokens(path)
+    left = [token for token in known if token.name != name]
+    if len(left) == len(known):
+        names = ", ".join(token.name for token in known) or "none"
+        raise PageError(f"{path}: expected one of {names}, found '{name}'; name one of these")
+    _write(path, left)
+
+
+def _write(path: Path, tokens: list[Token]) -> None:
+    atomic.write_json(path, asdict(Tokens(1, tokens)))
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class TokenFile:
+    """The tokens that a server knows; an edit of the file counts at the next request.
+
+    Where the file is gone or damaged nobody gets in with a token, which is said once.
+
+    Args:
+        path: the file.
+
+    Raises:
+        PageError: it is missing, or no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp = self._stamp_now()
+        self._tokens = read_tokens(path)
+
+    def name_of(self, secret: str) -> str | None:
+        """Who has a token; None for one that the file does not know."""
+        digest = _digest(secret)
+        found = None
+        for token in self._now():
+            if hmac.compare_digest(token.sha256, digest):
+                found = token.name
+        return found
+
+    def _now(self) -> list[Token]:
+        with self._lock:
+            stamp = self._stamp_now()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                try:
+                    self._tokens = read_tokens(self._path)
+                except PageError as error:
+                    log.warning(f"no token is accepted: {error}")
+                    self._tokens = []
+            return self._tokens
+
+    def _stamp_now(self) -> tuple[int, int, int]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return 0, 0, 0
+        return status.st_mtime_ns, status.st_size, status.st_ino

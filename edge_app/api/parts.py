@@ -1,0 +1,171 @@
+"""``/v1/parts``: what the records know, and the words that are given on it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from edge_app.access.door import Who
+from edge_app.api.answers import (
+    Feedback,
+    LikePart,
+    Neighbours,
+    PartHistory,
+    PartsPage,
+    Verdict,
+    given,
+    part_of,
+)
+from edge_app.api.problems import Problem, ProblemError
+from edge_app.api.service import Service, service_of
+from edge_app.store import PartPoint, SearchFilter
+from edge_app.store.schema import Place, checked_id, utc_time
+from runtime.errors import StoreError
+
+router = APIRouter()
+MOST = 200
+MOST_NEIGHBORS = 50
+_JPEG = b"\xff\xd8\xff"
+_ASKED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 503)}
+_NAMED: dict[int | str, dict[str, Any]] = {**_ASKED, 404: {"model": Problem}}
+_TIME = "ISO 8601, UTC where no zone is given"
+_FORMAT: dict[str, Any] = {"format": "date-time"}
+
+
+@router.get("/parts", responses={**_ASKED, 400: {"model": Problem}})
+def parts(
+    request: Request,
+    who: Who,
+    bundle: Annotated[str | None, Query(description="name of a bundle")] = None,
+    verdict: Annotated[Verdict | None, Query()] = None,
+    camera: Annotated[str | None, Query(max_length=100)] = None,
+    word: Annotated[
+        Literal["right", "wrong", "none"] | None, Query(description="what was said of them")
+    ] = None,
+    since: Annotated[
+        str | None, Query(description=f"{_TIME}; inclusive", json_schema_extra=_FORMAT)
+    ] = None,
+    until: Annotated[
+        str | None, Query(description=f"{_TIME}; exclusive", json_schema_extra=_FORMAT)
+    ] = None,
+    cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+) -> PartsPage:
+    """Recorded parts, newest first."""
+    service = service_of(request)
+    where = SearchFilter(
+        verdict=verdict,
+        camera=camera,
+        confirmed={"none": ""}.get(word, word) if word else None,
+        since=_time("since", since),
+        until=_time("until", until),
+    )
+    before = None if cursor is None else _place(cursor)
+    found = [
+        (point, line.name)
+        for line in service.chosen(bundle)
+        for point in line.store.recent(where, before, limit + 1)
+    ]
+    found.sort(key=lambda entry: (entry[0].time, entry[0].point_id), reverse=True)
+    page = found[:limit]
+    return PartsPage(
+        [part_of(point, name, service.below) for point, name in page],
+        _cursor(page[-1][0]) if len(found) > limit else None,
+    )
+
+
+@router.get("/parts/{part_id}", responses=_NAMED)
+def part(request: Request, who: Who, part_id: UUID) -> PartHistory:
+    """One part, with everything that was said of it."""
+    return history(service_of(request), str(part_id))
+
+
+@router.get(
+    "/parts/{part_id}/picture",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **_NAMED,
+    },
+)
+def picture(request: Request, who: Who, part_id: UUID) -> Response:
+    """A part's thumbnail, out of the records: no file of the box is ever read for it."""
+    _, point = service_of(request).find(str(part_id))
+    try:
+        jpeg = base64.b64decode(point.thumbnail, validate=True)
+    except (binascii.Error, ValueError):
+        jpeg = b""
+    if not jpeg.startswith(_JPEG):
+        raise ProblemError(
+            404, f"expected a part with a picture, found none of {part_id}; it has a record alone"
+        )
+    return Response(
+        jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"}
+    )
+
+
+@router.get("/parts/{part_id}/neighbours", responses=_NAMED)
+def neighbours(
+    request: Request, who: Who, part_id: UUID, k: Annotated[int, Query(ge=1, le=MOST_NEIGHBORS)] = 5
+) -> Neighbours:
+    """The recorded parts that are most like a part, itself left out."""
+    service = service_of(request)
+    line, point = service.find(str(part_id))
+    found = line.store.search(point.embedding, k, SearchFilter(exclude_ids=(point.point_id,)))
+    return Neighbours(
+        [
+            LikePart(round(one.similarity, 6), part_of(one.point, line.name, service.below))
+            for one in found
+        ]
+    )
+
+
+@router.post(
+    "/parts/{part_id}/feedback",
+    responses={**_NAMED, **{status: {"model": Problem} for status in (400, 413)}},
+)
+def feedback(request: Request, who: Who, part_id: UUID, body: Feedback) -> PartHistory:
+    """Say that a part's verdict is right or wrong; an empty word takes the last one back."""
+    service = service_of(request)
+    line, point = service.find(str(part_id))
+    line.record(point, body.word, who, defect=body.defect_type, note=body.note)
+    return history(service, str(part_id))
+
+
+def history(service: Service, part_id: str) -> PartHistory:
+    """A part with what was said of it."""
+    line, point = service.find(part_id)
+    return PartHistory(
+        part_of(point, line.name, service.below),
+        [given(word) for word in line.store.words(part_id)],
+    )
+
+
+def _time(name: str, value: str | None) -> str | None:
+    try:
+        return None if value is None else utc_time(value)
+    except StoreError as error:
+        raise ProblemError(422, f"{name}: {str(error).removeprefix('time: ')}") from error
+
+
+def _cursor(point: PartPoint) -> str:
+    text = json.dumps([point.time, point.point_id])
+    return base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("=")
+
+
+def _place(cursor: str) -> Place:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        time, part_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        return utc_time(time) if time else "", checked_id(part_id)
+    except (ValueError, TypeError, RecursionError, StoreError) as error:
+        raise ProblemError(
+            400,
+            "cursor: expected the 'next' of an earlier page, found another text; leave it out to "
+            "begin with the newest part",
+        ) from error

@@ -1,0 +1,239 @@
+"""Who may use the API: tokens, the page's login, other origins, proxies; the token's command."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edge_app.access.origin import USER
+from edge_app.access.slow_login import PAUSE_S
+from edge_app.access.tokens import TokenFile, add_token, read_tokens, remove_token
+from edge_app.serving import serving
+from runtime.errors import PageError
+from tests.cli import lineside
+from tests.edge_app.served import client_of, picture
+from tests.edge_app.test_api import problem
+from tests.edge_app.tiny_bundle import write_tiny_bundle
+
+PASSWORD = "a long one"
+OPEN = ("healthz", "readyz")
+GUARDED = (
+    ("GET", "metrics"),
+    ("GET", "v1/openapi.json"),
+    ("GET", "v1/bundles"),
+    ("GET", "v1/parts"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/picture"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/neighbours"),
+    ("POST", "v1/parts/00000000-0000-4000-8000-000000000000/feedback"),
+    ("POST", "v1/inspect"),
+    ("GET", "v1/heat-maps/x"),
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tile-tiny")
+
+
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokens") / "api-tokens.json"
+
+
+@pytest.fixture(scope="module")
+def press(token_file: Path) -> str:
+    return add_token(token_file, "press-3")
+
+
+@pytest.fixture(scope="module")
+def url(bundle: Path, token_file: Path, press: str) -> Iterator[str]:
+    options = {"password": PASSWORD, "api_token_file": token_file}
+    with serving([bundle], "memory:", port=0, **options) as found:
+        yield found
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer("lineside_wrong"),
+        {"Authorization": "Bearer"},
+        {"Authorization": "Basic b3BlcmF0b3I6YSBsb25nIG9uZQ=="},
+        {"Cookie": "access-token=x; access-token-unsecure=y"},
+    ],
+)
+def test_every_route_asks_who_it_is(
+    url: str, method: str, path: str, headers: dict[str, str]
+) -> None:
+    with client_of(url) as client:
+        answer = client.request(method, path, headers=headers)
+        assert "lineside token FILE add NAME" in problem(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
+    with client_of(url, headers=bearer(press)) as client:
+        described = client.get("v1/openapi.json").json()
+    of_api = {
+        (method.upper(), f"v1{path}")
+        for path, operations in described["paths"].items()
+        for method in operations
+    }
+    known = {
+        (method, re.sub("0{8}-[0-9-]+", "{part_id}", path).replace("maps/x", "maps/{name}"))
+        for method, path in GUARDED
+    }
+    assert of_api == known - {("GET", "metrics"), ("GET", "v1/openapi.json")}
+    assert all(
+        operation["security"] == [{"HTTPBearer": []}]
+        for operations in described["paths"].values()
+        for operation in operations.values()
+    )
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_whether_the_box_is_well_is_for_everybody(url: str, path: str) -> None:
+    with client_of(url) as client:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.json()["status"] in ("ok", "ready")
+
+
+def test_a_token_opens_the_api_and_its_name_stands_with_the_word(url: str, press: str) -> None:
+    with client_of(url, headers=bearer(press)) as client:
+        answer = client.post("v1/inspect", content=picture(28), params={"record": True})
+        part_id = answer.json()["inspections"][0]["part_id"]
+        said = client.post(f"v1/parts/{part_id}/feedback", json={"word": "right"}).json()
+        assert [word["who"] for word in said["words"]] == ["press-3"]
+        assert client.get("metrics").status_code == 200
+
+
+def test_who_has_logged_in_on_the_page_needs_no_token(url: str) -> None:
+    with client_of(url) as client:
+        assert client.post("login", data={"username": USER, "password": PASSWORD}).is_success
+        assert client.get("v1/bundles").status_code == 200
+        part = client.post("v1/inspect", content=picture(29), params={"record": True}).json()
+        where = f"v1/parts/{part['inspections'][0]['part_id']}/feedback"
+        said = client.post(where, json={"word": "wrong"}).json()["words"]
+        assert said[-1]["who"] == USER
+        # A token that is shown must be right, whoever is logged in.
+        problem(client.get("v1/bundles", headers=bearer("lineside_wrong")), 401)
+        client.get("logout")
+        problem(client.get("v1/bundles"), 401)
+
+
+@pytest.mark.parametrize("path", ["v1/bundles", "v1/inspect", "healthz", "metrics"])
+def test_other_origins_are_refused_before_anything(url: str, press: str, path: str) -> None:
+    with client_of(url, headers=bearer(press)) as client:
+        answer = client.get(path, headers={"Origin": "https://evil.example"})
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_answers_carry_headers_that_forbid_what_nobody_needs(url: str, press: str) -> None:
+    with client_of(url, headers=bearer(press)) as client:
+        for path in ("", "healthz", "v1/bundles", "v1/nothing", "login", "gradio_api/info"):
+            found = client.get(path).headers
+            assert found["x-content-type-options"] == "nosniff"
+            assert found["referrer-policy"] == "same-origin"
+            assert "frame-ancestors" in found["content-security-policy"]
+            assert "server" not in found
+
+
+def test_on_this_machine_alone_no_token_is_asked_but_another_name_is_refused(bundle: Path) -> None:
+    with serving([bundle], "memory:", port=0) as url, client_of(url) as client:
+        assert client.get("v1/bundles").status_code == 200
+        for path in ("v1/bundles", "metrics", "healthz", ""):
+            answer = client.get(path, headers={"Host": "evil.example"})
+            assert answer.status_code == 403
+
+
+def test_a_forwarded_address_counts_from_a_trusted_proxy_alone(bundle: Path) -> None:
+    """Wrong passwords of one address wait for one another; a client must not choose its own."""
+
+    def seconds(client: httpx.Client) -> float:
+        start = time.monotonic()
+        for number in range(3):
+            # Each time another user, so that only the address is counted.
+            form = {"username": f"user{number}", "password": "wrong"}
+            headers = {"X-Forwarded-For": f"10.0.0.{number}"}
+            assert client.post("login", data=form, headers=headers).status_code == 400
+        return time.monotonic() - start
+
+    options = {"password": PASSWORD, "port": 0}
+    with serving([bundle], "memory:", **options) as url, client_of(url) as client:
+        assert seconds(client) >= 2 * PAUSE_S * 0.99
+    with (
+        serving([bundle], "memory:", trusted_proxies=["127.0.0.1"], **options) as url,
+        client_of(url) as client,
+    ):
+        assert seconds(client) < PAUSE_S
+
+
+@pytest.mark.parametrize("proxy", ["", "box.plant", "10.0.0.1/99", "*"])
+def test_a_proxy_that_is_no_address_is_refused(bundle: Path, proxy: str) -> None:
+    refused = pytest.raises(PageError, match="--trusted-proxy")
+    with refused, serving([bundle], "memory:", port=0, trusted_proxies=[proxy]):
+        pass
+
+
+def test_a_token_is_shown_once_kept_as_a_hash_and_taken_back_while_the_server_runs(
+    tmp_path: Path, bundle: Path
+) -> None:
+    file = tmp_path / "api-tokens.json"
+    made = lineside("token", file, "add", "press-3")
+    token = made.stdout.strip()
+    assert made.returncode == 0
+    assert re.fullmatch(r"lineside_[A-Za-z0-9_-]{43}", token)
+    assert token not in file.read_text()
+    with serving([bundle], "memory:", port=0, api_token_file=file) as url, client_of(url) as client:
+        assert client.get("v1/bundles", headers=bearer(token)).status_code == 200
+        second = json.loads(lineside("token", file, "add", "robot", "--json").stdout)["token"]
+        assert client.get("v1/bundles", headers=bearer(second)).status_code == 200
+        assert lineside("token", file, "remove", "press-3").returncode == 0
+        problem(client.get("v1/bundles", headers=bearer(token)), 401)
+        assert client.get("v1/bundles", headers=bearer(second)).status_code == 200
+        assert [token.name for token in read_tokens(file)] == ["robot"]
+        # A file that is gone lets nobody in, and one that is back does.
+        content = file.read_bytes()
+        file.unlink()
+        problem(client.get("v1/bundles", headers=bearer(second)), 401)
+        file.write_bytes(content)
+        assert client.get("v1/bundles", headers=bearer(second)).status_code == 200
+
+
+def test_what_the_tokens_command_says(tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    assert "expected readable JSON" in lineside("token", file).line()
+    add_token(file, "press-3")
+    assert lineside("token", file).stdout.startswith("press-3  20")
+    assert "found a token of 'press-3'" in lineside("token", file, "add", "press-3").line()
+    assert "expected one of press-3" in lineside("token", file, "remove", "robot").line()
+    assert "expected a name of letters" in lineside("token", file, "add", "a b").line()
+    assert lineside("token", file, "add").returncode == 2
+    assert lineside("token", file, "show", "x").returncode == 2
+    for content in ("{}", "[]", '{"api_tokens_version": 1, "tokens": [{"name": "a"}]}', "x"):
+        file.write_text(content)
+        with pytest.raises(PageError, match="type: lineside token FILE add NAME"):
+            TokenFile(file)
+        with pytest.raises(PageError):
+            remove_token(file, "a")
+
+
+def test_a_server_with_a_file_of_tokens_that_is_none_does_not_start(
+    tmp_path: Path, bundle: Path
+) -> None:
+    said = lineside("app", bundle, "--api-token-file", tmp_path / "none.json", "--port", 0).line()
+    assert "lineside token FILE add NAME" in said
