@@ -70,8 +70,8 @@ def image_patches(folder: Path, count: int) -> torch.Tensor:
     """
     from torch.nn import functional
 
-    from export.backbone import make_extractor, normalization_of
-    from export.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
+    from export.backbones.extractors import make_extractor, normalization_of
+    from export.backbones.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
     from runtime.images.preprocess import IMAGE_SUFFIXES, load_image
 
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

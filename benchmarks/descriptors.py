@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 
 from calibration.evaluation import find_category
-from export.backbone import make_extractor, normalization_of
-from export.layers import DEFAULT_BACKBONE, default_layers
+from export.backbones.extractors import make_extractor, normalization_of
+from export.backbones.layers import DEFAULT_BACKBONE, default_layers
 from runtime.images.dataset import GOOD
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector

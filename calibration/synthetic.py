@@ -9,7 +9,7 @@ rank variants and settings; what they say of real defects is little.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -48,12 +48,11 @@ FAINT_KINDS = (
     DefectKind("small patch", "patch", (0.15, 0.60), (0.08, 0.20)),
 )
 PATCH = DefectKind("patch", "patch", (0.10, 1.00), (0.06, 0.25))
-KINDS = (
-    *FAINT_KINDS,
-    PATCH,
-    DefectKind("scratch", "scratch", (0.20, 0.90), (0.10, 0.35)),
-    DefectKind("stain", "stain", (0.10, 0.50), (0.06, 0.25)),
-)
+SCRATCH = DefectKind("scratch", "scratch", (0.20, 0.90), (0.10, 0.35))
+STAIN = DefectKind("stain", "stain", (0.10, 0.50), (0.06, 0.25))
+KINDS = (*FAINT_KINDS, PATCH, SCRATCH, STAIN)
+# How strongly a defect of a known strength shows: mean difference from the part in gray levels.
+STRENGTHS = {"weak": 10.0, "medium": 25.0, "strong": 60.0}
 
 
 def paint(
@@ -108,6 +107,31 @@ def synthetic_defects(
         kind = kinds[(index + index // len(parts)) % len(kinds)]
         texture = parts[int(rng.integers(len(parts)))]
         yield paint(parts[index % len(parts)], kind, rng, texture)[0]
+
+
+def graded_defect(
+    part: UInt8Image, index: int, seed: int
+) -> tuple[dict[str, UInt8Image], Mask, DefectKind]:
+    """One defect, as weak, as medium and as strong as :data:`STRENGTHS` says.
+
+    Args:
+        part: a good part, uint8 (H, W, 3) RGB.
+        index: of the defect; scratches, stains and patches take turns.
+        seed: the same part, index and seed, the same defect.
+
+    Returns:
+        By strength the part with the defect, uint8 (H, W, 3); where it is, bool (H, W); its kind.
+    """
+    kind = (SCRATCH, STAIN, PATCH)[index % 3]
+    rng = np.random.default_rng([seed, index])
+    painted, mask = paint(part, replace(kind, opacity=(1.0, 1.0)), rng)
+    difference = painted.astype(np.float32) - part
+    shown = float(np.abs(difference[mask]).mean())
+    graded = {
+        name: np.clip(np.rint(part + difference * (level / max(shown, 1.0))), 0, 255)
+        for name, level in STRENGTHS.items()
+    }
+    return {name: one.astype(np.uint8) for name, one in graded.items()}, mask, kind
 
 
 def _piece(

@@ -12,13 +12,12 @@ line's good parts are, and training must not have seen them.
   ``confidence``. With n scores, the share of good parts at or below the k-th smallest is at least
   Beta(k, n - k + 1) distributed, so the smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >=
   confidence does it. It needs about three times as many images.
-* **left out in turn** (cross-conformal, Vovk 2015; CV+, Barber et al. 2021; for anomaly detection
-  Hennhöfer and Preisach 2024): a model that learns all parts leaves no score to set a threshold
-  with, so each part is scored by a model of the other folds. All n scores count, instead of a tail
-  of the few that were held out. In practice the mean rate is alpha; what is proven is 2 alpha (and
-  a term that vanishes with n), for a part that is scored by the folds' models. The model in use
-  has learned more than any of them, and scores good parts a little lower. There is no promise
-  with confidence: the scores share their models.
+* **left out in turn** (the jackknife; Barber et al. 2021, Steinberger and Leeb 2023; for anomaly
+  detection Hennhöfer and Preisach 2024): a model that learns all parts leaves no score to set a
+  threshold with, so each part is scored by a model of all others. All n scores count, instead of
+  a tail of the few that were held out. The mean rate is about alpha, as far as a model of n - 1
+  parts scores a new part as the model of n does; no bound is proven without that. There is no
+  promise with confidence: the scores share their models.
 
 A new bundle may have too few held-out parts for either: the largest of a handful of scores would
 reject good parts by the dozen. Its first threshold is then extrapolated as if the scores were
@@ -113,7 +112,7 @@ class Promise:
             image_threshold=self.of(scores),
             pixel_threshold=self.of(peaks),
             median_good_score=float(np.median(np.asarray(scores))),
-            method="cross_conformal"
+            method="leave_one_out"
             if n_left_out
             else ("conformal" if self.confidence is None else "tolerance"),
             n_good=self.n_good,

@@ -27,7 +27,7 @@ DAMAGED = f".{THRESHOLDS_FILE}.damaged"
 # Marks a state in the history that was rolled back, so that a second rollback goes further back.
 UNDONE = "undone"
 # Methods that look at good parts alone.
-FROM_GOOD_PARTS = frozenset({"conformal", "tolerance", "cross_conformal", "prediction_bound"})
+FROM_GOOD_PARTS = frozenset({"conformal", "tolerance", "leave_one_out", "prediction_bound"})
 
 
 Action = Literal["show", "history", "set", "rollback", "seal"]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from torch import nn
 
@@ -27,6 +28,14 @@ from export.certificate import (
 )
 from export.data.photographs import Photographs
 from export.inference_graph import InferenceGraph, to_onnx, to_openvino
+from export.made_up import (
+    MADE_UP,
+    METRIC,
+    PICTURE_FILE,
+    draw_made_up,
+    found_rates,
+    score_made_up_on,
+)
 from export.models import family_of
 from export.models.settings import Recipe
 from runtime import atomic
@@ -128,7 +137,8 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
             {one.variant.key: one.good_scores for one in certified},
             left_out=work.trained.left_out is not None,
         )
-        return seal(root, _manifest(work, name, graph, certified, against.blur_sigma))
+        metrics = _made_up(work, against, root)
+        return seal(root, _manifest(work, name, graph, certified, against.blur_sigma, metrics))
 
 
 def _convert(graph: InferenceGraph, size_hw: tuple[int, int], root: Path) -> None:
@@ -158,6 +168,25 @@ def _certificate_set(work: Work) -> CertificateSet:
     )
 
 
+def _made_up(work: Work, against: CertificateSet, root: Path) -> dict[str, Any]:
+    """What the model finds of made-up defects; a sheet of them joins the bundle."""
+    photographs, trained, size_hw = work.photographs, work.trained, work.recipe.size_hw
+    if trained.left_out is None:
+        smoothing = family_of(work.recipe.model).smoothing(trained.model)
+        model = ReferenceModel(trained.model, smoothing)
+        parts = against.held_out[:MADE_UP]
+        scores = score_made_up_on(lambda one: model.predict(one)[0], parts, work.seed)
+    else:
+        scores = trained.left_out.made_up
+    rates = found_rates(scores, against.reference_threshold.image_threshold)
+    shown = load_images((*photographs.held_out, *photographs.train)[:1], size_hw)
+    if not rates or not shown:
+        return {}
+    sheet = draw_made_up(shown[0], rates, work.seed)
+    cv2.imwrite(str(root / PICTURE_FILE), sheet[:, :, ::-1])
+    return {METRIC: rates}
+
+
 def _thresholds(certified: list[Certified]) -> Thresholds:
     thresholds = Thresholds({})
     for one in certified:
@@ -166,7 +195,12 @@ def _thresholds(certified: list[Certified]) -> Thresholds:
 
 
 def _manifest(
-    work: Work, name: str, graph: InferenceGraph, certified: list[Certified], blur_sigma: float
+    work: Work,
+    name: str,
+    graph: InferenceGraph,
+    certified: list[Certified],
+    blur_sigma: float,
+    metrics: dict[str, Any],
 ) -> Manifest:
     height, width = work.recipe.size_hw
     family = family_of(work.recipe.model)
@@ -185,6 +219,7 @@ def _manifest(
         files={},
         recipe={**work.recipe.to_json(), "int8_attempts": list(family.int8_attempts)},
         provenance=_provenance(work),
+        metrics=metrics,
         certificate={
             "reference": f"anomalib {version('anomalib')}, torch {version('torch')}, CPU",
             "variants": {one.variant.key: one.to_json() for one in certified},

@@ -27,8 +27,6 @@ from runtime.types import Float32Map, Floats, UInt8Image
 CERTIFICATE_IMAGES = 24
 # Below this, scores may hardly have a range.
 FEW_IMAGES = 4
-# Made-up defects behind what training says to expect.
-PAINTED = 60
 GOLDEN_IMAGES = 5
 
 
@@ -188,13 +186,14 @@ class Scored:
     Attributes:
         scores: raw scores (n,).
         maps: float32 (h, w) each, before smoothing: that is the runtime's work, done on demand.
-        painted: raw scores of made-up faint defects on such images, (m,); where the images were
-            left out in turn, each by the model that has not seen its part. Empty if none was made.
+        made_up: raw scores of made-up defects on such images, (m, strengths), see
+            ``export.made_up``; where the images were left out in turn, each by the model that has
+            not seen its part. Empty if none was made.
     """
 
     scores: Floats
     maps: list[Float32Map]
-    painted: Floats = field(default_factory=lambda: np.empty(0))
+    made_up: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
 
 class ReferenceModel:

@@ -124,12 +124,12 @@ def _as_tensors(scored: Scored | None) -> dict[str, torch.Tensor] | None:
     return {
         "scores": torch.from_numpy(scored.scores),
         "maps": torch.stack(maps),
-        "painted": torch.from_numpy(scored.painted),
+        "made_up": torch.from_numpy(scored.made_up),
     }
 
 
 def _as_scored(tensors: dict[str, torch.Tensor] | None) -> Scored | None:
     if tensors is None:
         return None
-    scores, maps, painted = (tensors[name].numpy() for name in ("scores", "maps", "painted"))
-    return Scored(scores, list(maps), painted)
+    scores, maps, made_up = (tensors[name].numpy() for name in ("scores", "maps", "made_up"))
+    return Scored(scores, list(maps), made_up)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from export.backbone import Normalization
+from export.backbones.extractors import Normalization
 from runtime.engines.base import FEATURES_PREFIX, OUTPUTS
 from runtime.engines.quiet import ov
 from runtime.errors import ParityError

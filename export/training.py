@@ -6,33 +6,25 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from calibration.synthetic import FAINT_KINDS, synthetic_defects
 from calibration.threshold_rules import MAX_FALSE_REJECTS
 from export.data.photographs import Photographs, read_photographs
+from export.made_up import METRIC, PICTURE_FILE, tell_what_to_expect
 from export.models import family_of
 from export.models.settings import Recipe
-from runtime.bundle.folder import MANIFEST_FILE, Bundle
+from runtime.bundle.folder import MANIFEST_FILE
 from runtime.bundle.manifest import Manifest
 from runtime.errors import LinesideError, TrainingError
 from runtime.images.dataset import load_category
-from runtime.inspector import Inspector
-from runtime.progress import track
-from runtime.types import Floats
 
 if TYPE_CHECKING:
     from export.bundling import Trained
 
 log = logging.getLogger("lineside")
-
-# How long painting defects may take.
-_PAINTING_S = 20.0
 
 
 def train_bundle(
@@ -96,11 +88,9 @@ def train_bundle(
         checkpoint.remove()
         raise
     checkpoint.remove()
-    left_out = trained.left_out
+    picture = out / PICTURE_FILE
     tell_what_to_expect(
-        painted_scores(out, photographs.held_out, seed) if left_out is None else left_out.painted,
-        Bundle.open(out).thresholds().of(manifest.variants[0].key).image_threshold,
-        max_false_rejects,
+        manifest.metrics.get(METRIC, {}), max_false_rejects, picture if picture.is_file() else None
     )
     return manifest
 
@@ -140,54 +130,6 @@ def require_writable(out: Path) -> None:
             f"{out}: expected a new folder or an older bundle, found something else; choose "
             "another --out"
         )
-
-
-def painted_scores(bundle: Path, parts: Sequence[Path], seed: int) -> Floats:
-    """Raw scores of faint, made-up defects on held-out parts, (n,), n from 1 on.
-
-    Args:
-        bundle: just written.
-        parts: good ones that were not learned.
-        seed: of the defects.
-    """
-    from export.certificate import PAINTED, load_images
-
-    start = time.perf_counter()
-    scores: list[float] = []
-    with Inspector(bundle, scores_only=True) as inspector:
-        images = load_images(parts[:PAINTED], inspector.size_hw)
-        defects = synthetic_defects(images, PAINTED, seed, FAINT_KINDS)
-        for defect in track(defects, "made-up defects", PAINTED):
-            scores.append(inspector.infer(defect).pred_score)
-            if time.perf_counter() - start > _PAINTING_S:
-                break
-    return np.array(scores)
-
-
-def tell_what_to_expect(painted: Floats, threshold: float, max_false_rejects: float) -> float:
-    """Say in one sentence how many good parts will be stopped, and how many faint defects found.
-
-    Args:
-        painted: raw scores of made-up defects on parts that the model has not seen, (n,).
-        threshold: raw.
-        max_false_rejects: that it was asked for.
-
-    Returns:
-        Share of the defects that the threshold flags; NaN of none.
-    """
-    share = float((painted > threshold).mean()) if painted.size else float("nan")
-    found = f"; of 100 made-up faint defects about {100 * share:.0f} are found"
-    log.info(
-        f"what to expect: of 100 good parts about {100 * max_false_rejects:.3g} will be stopped"
-        f"{f'{found} ({painted.size} painted)' if painted.size else ''}"
-    )
-    if share < 0.5:
-        log.warning(
-            "WARNING: fewer than half of the made-up faint defects are found. Try a larger --size, "
-            "more good parts, light that shows defects better, or a larger --max-false-rejects; "
-            "lineside evaluate tells what real bad parts say"
-        )
-    return share
 
 
 @contextmanager

@@ -24,6 +24,7 @@ GROUP = "lineside.commands"
 ORDER = (
     "sample-data",
     "get-data",
+    "get-weights",
     "train",
     "plan",
     "pack",

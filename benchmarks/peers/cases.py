@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from export.anomalib_engine import to_batch
-from export.layers import DEFAULT_BACKBONE, default_layers
+from export.backbones.layers import DEFAULT_BACKBONE, default_layers
 from export.models.efficientad.fitting import make_efficientad
 from export.models.efficientad.recipe import EfficientAdRecipe
 from export.models.patchcore.model import LinesidePatchcore

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category
@@ -104,12 +103,6 @@ def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Pat
     chosen = {int(i) for i in np.random.default_rng(seed).permutation(len(paths))[:count]}
     train = tuple(path for i, path in enumerate(paths) if i not in chosen)
     return train, tuple(path for i, path in enumerate(paths) if i in chosen)
-
-
-def folds_of(count: int, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """At random, the fold of each of ``count`` pictures, (count,); leave-one-out with fewer."""
-    places = np.arange(count) % min(folds, count)
-    return np.random.default_rng(seed).permutation(places)
 
 
 def _usable(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.layers import DEFAULT_BACKBONE
+from export.backbones.layers import DEFAULT_BACKBONE
 from runtime.errors import TrainingError
 
 # Key of a setting's help in the metadata of its field.

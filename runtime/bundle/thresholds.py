@@ -33,11 +33,11 @@ class Threshold:
         pixel_threshold: raw anomaly-map value (after up-sampling and blur) above which a pixel is
             anomalous.
         median_good_score: raw score of a typical good part; anchors the normalised score.
-        method: how it was set, e.g. ``"conformal"``, ``"cross_conformal"``, ``"f1_max"``,
+        method: how it was set, e.g. ``"conformal"``, ``"leave_one_out"``, ``"f1_max"``,
             ``"manual"``.
         n_good: number of good images behind it.
         max_false_rejects: promised share of good parts rejected, or None if nothing is promised;
-            of ``"cross_conformal"`` what is expected, and twice that is proven.
+            of ``"leave_one_out"`` what is expected, and nothing is proven.
         confidence: probability that the promise holds over the draw of the good images, or None.
         note: one sentence for people.
         set_at: UTC time, ISO 8601.

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch.nn import functional as F  # noqa: N812
 
-from export.backbone import make_extractor, normalization_of
-from export.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
+from export.backbones.extractors import make_extractor, normalization_of
+from export.backbones.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
 from export.models.patchcore.coreset import covering_radius, select_coreset
 from runtime.images.preprocess import load_image
 from scripts.figures import style

@@ -173,7 +173,7 @@ def test_learned_pictures_count_with_the_scores_of_a_model_that_had_not_seen_the
     # Both variants are one graph, so a score means the same to both.
     assert exact["image_threshold"] == other["image_threshold"] == scores[15]
     assert (exact["n_good"], exact["n_learnt"], exact["n_left_out_scores"]) == (30, 0, 20)
-    assert exact["method"] == "cross_conformal"
+    assert exact["method"] == "leave_one_out"
     assert "20 learned ones, each scored by a model that had not seen it, and 10" in exact["note"]
     assert "matched" not in exact["note"]
     assert "matched from fp32's" in other["note"]

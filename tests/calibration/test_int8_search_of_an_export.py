@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calibration.int8.model import around_networks
-from export.backbone import make_extractor, normalization_of
+from export.backbones.extractors import make_extractor, normalization_of
 from export.inference_graph import to_onnx, to_openvino
 from export.models.patchcore.graph import PatchCoreGraph
 

@@ -233,7 +233,7 @@ def test_new_good_parts_are_rejected_no_more_often_than_promised():
         (18, False, "prediction_bound"),
         (19, False, "conformal"),
         (18, True, "prediction_bound"),
-        (19, True, "cross_conformal"),
+        (19, True, "leave_one_out"),
     ],
 )
 def test_a_first_threshold_promises_from_19_parts_on(count, left_out, method):
@@ -251,7 +251,7 @@ def test_a_first_threshold_promises_from_19_parts_on(count, left_out, method):
 def test_with_left_out_scores_nothing_is_promised_with_confidence():
     scores = np.arange(300.0)
     found = threshold_rules.promise(300, 0.05, 0.95).threshold(scores, scores, n_left_out=260)
-    assert (found.method, found.confidence) == ("cross_conformal", None)
+    assert (found.method, found.confidence) == ("leave_one_out", None)
     assert found.note == (
         "about 5% of good parts rejected (with the margin of 0.95 confidence), from 300 good "
         "parts: 260 learned ones, each scored by a model that had not seen it, and 40 new ones"

@@ -8,8 +8,14 @@ import torch
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
-from export.backbone import fill, load_state_dict, make_extractor, normalization_of, packaged_lite0
-from export.layers import default_layers
+from export.backbones.extractors import (
+    fill,
+    load_state_dict,
+    make_extractor,
+    normalization_of,
+    weights_of,
+)
+from export.backbones.layers import default_layers
 from runtime.errors import TrainingError
 from runtime.images.preprocess import resize
 
@@ -22,7 +28,7 @@ def test_normalization_belongs_to_the_backbone():
 def test_packaged_weights_make_a_working_classifier():
     """The mapping is by order; a wrong one would load (shapes repeat) and compute nonsense."""
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    model.load_state_dict(packaged_lite0())
+    model.load_state_dict(weights_of("tf_efficientnet_lite0", None))
     flower = resize(load_sample_image("flower.jpg"), (224, 224))
     batch = torch.from_numpy(flower).permute(2, 0, 1)[None].float() / 127.5 - 1.0
     with torch.no_grad():
@@ -32,7 +38,7 @@ def test_packaged_weights_make_a_working_classifier():
 
 
 def test_features_equal_the_whole_model_s():
-    weights = packaged_lite0()
+    weights = weights_of("tf_efficientnet_lite0", None)
     whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     whole.load_state_dict(weights)
     extractor = make_extractor("tf_efficientnet_lite0", ("blocks.2", "blocks.4"), None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from export.backbone import Normalization, make_extractor, normalization_of
+from export.backbones.extractors import Normalization, make_extractor, normalization_of
 from export.inference_graph import SeparableGaussian, defect_descriptor, good_scores_buffer
 from export.models.efficientad.graph import EfficientAdGraph
 from export.models.efficientad.model import SmoothedEfficientAdModel

@@ -73,7 +73,7 @@ def test_what_is_printed_into_the_bundle_makes_the_same_recipe(recipe, tmp_path:
         ('model = "patchcore"\nlayers = [1]', r"layers: \[0\]: expected text"),
         ('model = "patchcore"\nlayers = "blocks.2"', "layers: expected a list"),
         ('model = "patchcore"\nsize_hw = "256"', "size_hw: expected a list"),
-        ('model = "patchcore"\nfolds = "five"', "folds: expected a whole number"),
+        ('model = "patchcore"\nnum_neighbors = "five"', "num_neighbors: expected a whole number"),
         (
             'model = "patchcore"\ncoreset_ratio = 1' + "0" * 400,
             "coreset_ratio: Number out of range",
@@ -105,8 +105,8 @@ def test_a_missing_file_a_missing_model_and_a_foreign_flag(tmp_path: Path):
         recipe_from(None, None, {})
     with pytest.raises(TrainingError, match="--steps: expected settings of patchcore"):
         recipe_from("patchcore", None, {"steps": 3})
-    with pytest.raises(TrainingError, match="--folds: expected settings of efficientad"):
-        recipe_from("efficientad", None, {"folds": 3})
+    with pytest.raises(TrainingError, match="--tile: expected settings of efficientad"):
+        recipe_from("efficientad", None, {"tile": 64})
 
 
 def test_a_layer_twice_and_a_folder_that_is_not_there_are_named(tmp_path: Path):
@@ -151,12 +151,6 @@ def test_any_text_is_a_recipe_or_an_error(tmp_path_factory: pytest.TempPathFacto
     file.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(TrainingError):
         from_file(file)
-
-
-def test_parts_are_left_out_in_two_folds_at_least():
-    with pytest.raises(TrainingError, match="--folds: expected at least 2, found 1"):
-        PatchCoreRecipe(folds=1)
-    assert PatchCoreRecipe(score_share=0.0, folds=2).folds == 2
 
 
 def test_every_field_has_a_line_in_the_docs():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from export.backbone import make_extractor
+from export.backbones.extractors import make_extractor
 from export.models.patchcore.recipe import GRID, PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor, tile_starts
 from runtime.errors import TrainingError

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader
 
-from export.backbone import Normalization, make_extractor, normalization_of
+from export.backbones.extractors import Normalization, make_extractor, normalization_of
 from export.models.efficientad.model import LinesideEfficientAd, SmoothedEfficientAdModel
 from export.models.efficientad.reading import MapReading
 from export.models.efficientad.recipe import EfficientAdRecipe
@@ -58,7 +58,9 @@ class PatchTeacher(nn.Module):
     def __init__(self, recipe: EfficientAdRecipe) -> None:
         super().__init__()
         self.layers = recipe.resolved_layers()
-        self.extractor = make_extractor(recipe.backbone, self.layers, recipe.backbone_weights)
+        self.extractor = make_extractor(
+            recipe.backbone, self.layers, recipe.backbone_weights, recipe.size_hw
+        )
         normalization: Normalization = normalization_of(recipe.backbone)
         self.register_buffer("mean", torch.tensor(normalization.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(normalization.std).view(1, 3, 1, 1))

@@ -16,7 +16,12 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader
 
-from export.backbone import Normalization, load_state_dict, make_extractor, normalization_of
+from export.backbones.extractors import (
+    Normalization,
+    load_state_dict,
+    make_extractor,
+    normalization_of,
+)
 from export.models.efficientad.reading import STUDENT_SHARES, MapReading
 from export.models.efficientad.recipe import EfficientAdRecipe
 from runtime.errors import TrainingError
@@ -245,7 +250,7 @@ class LinesideEfficientAd(EfficientAd):  # type: ignore[misc]
 
 def _backbone_teacher(recipe: EfficientAdRecipe) -> BackboneTeacher:
     layers = recipe.resolved_layers()
-    extractor = make_extractor(recipe.backbone, layers, recipe.backbone_weights)
+    extractor = make_extractor(recipe.backbone, layers, recipe.backbone_weights, recipe.size_hw)
     return BackboneTeacher(extractor, layers, normalization_of(recipe.backbone)).eval()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from export.layers import default_layers
+from export.backbones.layers import default_layers
 from export.models.settings import BackboneRecipe, require, setting
 
 MIN_SIDE = 256

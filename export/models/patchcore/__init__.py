@@ -42,7 +42,7 @@ class PatchCore(ModelFamily):
         self, recipe: PatchCoreRecipe, model: Any, good_scores: tuple[float, float]
     ) -> InferenceGraph:
         """As of any family."""
-        from export.backbone import normalization_of
+        from export.backbones.extractors import normalization_of
         from export.models.patchcore.graph import PatchCoreGraph
 
         inner = model.model

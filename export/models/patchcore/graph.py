@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from export.backbone import Normalization
+from export.backbones.extractors import Normalization
 from export.inference_graph import (
     DESCRIPTOR_PATCHES,
     InferenceGraph,

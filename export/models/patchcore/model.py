@@ -16,19 +16,20 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
-from calibration.synthetic import FAINT_KINDS, synthetic_defects
 from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
-from export.backbone import make_extractor, normalization_of
-from export.certificate import PAINTED, Scored, load_images
-from export.data.photographs import Photographs, folds_of
+from export.backbones.extractors import make_extractor, normalization_of
+from export.certificate import Scored, load_images
+from export.data.photographs import Photographs
+from export.made_up import as_scores, score_made_up, share_of_part
 from export.models.patchcore.coreset import select_coreset
 from export.models.patchcore.graph import patches_scored
+from export.models.patchcore.leave_one_out import LeaveOneOut
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor
 from export.projection import Features, Projection, fit_projection
 from runtime.errors import TrainingError
 from runtime.progress import task, track
-from runtime.types import Float32Map
+from runtime.types import Float32Map, UInt8Image
 
 _PROJECT_IMAGES = 16
 
@@ -100,7 +101,8 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
     def __init__(self, recipe: PatchCoreRecipe, seed: int) -> None:
         normalization = normalization_of(recipe.backbone)
         layers = recipe.resolved_layers()
-        extractor = make_extractor(recipe.backbone, layers, recipe.backbone_weights)
+        seen = (recipe.tile, recipe.tile) if recipe.tile else recipe.size_hw
+        extractor = make_extractor(recipe.backbone, layers, recipe.backbone_weights, seen)
         super().__init__(
             backbone=recipe.backbone,
             layers=layers,
@@ -134,7 +136,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self.keep_patches = False
         self._seen: list[dict[str, torch.Tensor]] = []
         self._paths: list[str] = []
-        self._patches_seen = torch.empty(0)
+        self._learned: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def training_step(self, batch: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """Keep the pooled maps of a batch: a fraction of the memory of stacked patches."""
@@ -156,52 +158,49 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
                 pooled, layers, self.recipe.dimensions, self.recipe.whitening
             )
         patches = self._patches(pooled)
-        count = min(math.ceil(len(patches) * self.recipe.coreset_ratio), self.recipe.max_prototypes)
-        self.model.memory_bank = self._bank(patches, count)
+        count = math.ceil(len(patches) * self.recipe.coreset_ratio)
+        # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
+        count = max(min(count, self.recipe.max_prototypes), self.recipe.num_neighbors + 1)
+        chosen = select_coreset(
+            patches, min(count, len(patches)), self.seed, self.on_coreset_progress
+        )
+        self.model.memory_bank = patches[chosen].contiguous()
         if self.keep_patches:
-            self._patches_seen = patches.reshape(len(pooled[layers[0]]), -1, patches.shape[1])
+            self._learned = patches.reshape(len(pooled[layers[0]]), -1, patches.shape[1]), chosen
 
     def left_out(self, pictures: Sequence[Path]) -> Scored:
         """After fit(): what each picture scores with a bank that is built without it.
 
         What a patch is, principal components included, comes from all pictures; which patches are
-        prototypes comes from the other folds. A fold's bank has its share of the prototypes, so
-        that it covers its pictures as densely as the whole bank does.
+        prototypes comes from the others alone (``leave_one_out``).
 
         Args:
             pictures: those that were learned, at least two, in the order of the result.
         """
+        if self._learned is None:
+            raise ValueError("left_out: expected keep_patches before fit(), and one call")
         model, whole = self.model, self.model.memory_bank
-        seen = {path: place for place, path in enumerate(self._paths)}
-        patches = self._patches_seen.to(whole.device)[[seen[str(path)] for path in pictures]]
-        self._patches_seen = torch.empty(0)
-        fold_of = folds_of(len(pictures), self.recipe.folds, self.seed)
-        found: dict[int, tuple[float, Float32Map]] = {}
-        painted: list[float] = []
-        for fold in track(range(int(fold_of.max()) + 1), "patchcore: leaving parts out in turn"):
-            others = patches[torch.from_numpy(fold_of != fold)]
-            count = math.ceil(len(whole) * len(others) / len(pictures))
-            model.memory_bank = self._bank(others.flatten(0, 1), count)
-            for index in np.flatnonzero(fold_of == fold):
-                found[int(index)] = model.score(patches[index])
-            parts = [pictures[int(index)] for index in np.flatnonzero(fold_of == fold)]
-            painted += self._painted(parts, math.ceil(PAINTED * len(parts) / len(pictures)))
+        (patches, chosen), self._learned = self._learned, None
+        place_of = {path: place for place, path in enumerate(self._paths)}
+        banks = LeaveOneOut(patches.to(whole.device), chosen, self.recipe.num_neighbors + 1)
+        found: list[tuple[float, Float32Map]] = []
+        made_up: list[list[float]] = []
+        for index, picture in enumerate(track(pictures, "patchcore: leaving parts out")):
+            place = place_of[str(picture)]
+            model.memory_bank = banks.bank(place)
+            found.append(model.score(banks.patches[place]))
+            # A picture may have gone since it was learned.
+            for part in load_images([picture], self.recipe.size_hw):
+                defects = share_of_part(index, len(pictures))
+                made_up += score_made_up(self._score_picture, part, defects, self.seed)
         model.memory_bank = whole
-        scores, maps = zip(*(found[index] for index in range(len(pictures))), strict=True)
-        return Scored(np.array(scores), list(maps), np.array(painted))
+        scores, maps = zip(*found, strict=True)
+        return Scored(np.array(scores), list(maps), as_scores(made_up))
 
-    def _painted(self, paths: Sequence[Path], count: int) -> list[float]:
-        """Raw scores of so many faint, made-up defects on parts that the bank does not know."""
-        images = load_images(paths[:count], self.recipe.size_hw)
-        scores: list[float] = []
-        # Gone since they were learned.
-        if not images:
-            return scores
-        for defect in synthetic_defects(images, count, self.seed, FAINT_KINDS):
-            with torch.no_grad():
-                pooled = self.model.pooled(self.pre_processor(to_batch(defect)))
-            scores.append(self.model.score(self._patches(pooled))[0])
-        return scores
+    def _score_picture(self, image_rgb: UInt8Image) -> float:
+        """Raw score of a picture with the bank as it is now."""
+        pooled = self.model.pooled(self.pre_processor(to_batch(image_rgb)))
+        return self.model.score(self._patches(pooled))[0]
 
     def _collected(self) -> dict[str, torch.Tensor]:
         """Pooled maps of all pictures, ``{layer: float32 (n, C, h, w)}``."""
@@ -216,13 +215,6 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
                 "weights"
             )
         return pooled
-
-    def _bank(self, patches: torch.Tensor, count: int) -> torch.Tensor:
-        """A memory bank of some of the patches (N, D)."""
-        # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
-        count = min(max(count, self.recipe.num_neighbors + 1), len(patches))
-        chosen = select_coreset(patches, count, self.seed, self.on_coreset_progress)
-        return patches[chosen].contiguous()
 
     def _check_blur(self, shape: torch.Size) -> None:
         """The border is mirrored, so the map must be larger than the Gaussian reaches."""

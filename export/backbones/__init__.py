@@ -1,0 +1,1 @@
+"""Pretrained backbones: their names, layers, weights, and what reads them."""
