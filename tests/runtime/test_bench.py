@@ -114,11 +114,11 @@ class Hot:
     def __init__(self, inspector: Inspector, per_call_s: float) -> None:
         self.inner, self.step, self.calls = inspector, per_call_s, 0
 
-    def inspect(self, picture: Path) -> Prediction:
+    def inspect(self, picture: Path, *, strict: bool = False) -> Prediction:
         self.calls += 1
         pause = 0.002 + self.step * self.calls
         time.sleep(pause)
-        found = self.inner.inspect(picture)
+        found = self.inner.inspect(picture, strict=strict)
         return replace(found, times=replace(found.times, infer=found.times.infer + 1e3 * pause))
 
 
