@@ -30,10 +30,10 @@ $(STAMP): pyproject.toml
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
 
+# A file's tests stay in one process: they share the models that it trains.
 test: fast
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
-# In parallel; of the slow tests every process would train the models anew.
 fast: install
 	$(BIN)/python -m pytest -m "not slow" -n auto
 

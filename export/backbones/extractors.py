@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from export.backbones import weights
-from export.backbones.layers import DEFAULT_BACKBONE, require_known
-from export.backbones.transformer import TransformerExtractor, is_transformer
+from export.backbones.layers import DEFAULT_BACKBONE, is_transformer, require_known
+from export.backbones.transformer import TransformerExtractor
 from runtime.errors import TrainingError
 
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 from runtime.errors import TrainingError
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DINOV2_SMALL = "vit_small_patch14_dinov2.lvd142m"
 DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
     DEFAULT_BACKBONE: ("blocks.2", "blocks.4"),
     "resnet18": ("layer2", "layer3"),
     "wide_resnet50_2": ("layer2", "layer3"),
+    # Of the blocks that were tried (docs/recipes.md) these see best; the last ones see things.
+    DINOV2_SMALL: ("blocks.5", "blocks.7"),
 }
 # Projected patches can afford the deepest layer too, which finds faint defects.
 PROJECTED_LAYERS: dict[str, tuple[str, ...]] = {
-    DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6")
+    DEFAULT_BACKBONE: ("blocks.2", "blocks.4", "blocks.6"),
+    "tf_efficientnet_lite1": ("blocks.2", "blocks.4", "blocks.6"),
+    "tf_efficientnet_lite2": ("blocks.2", "blocks.4", "blocks.6"),
 }
+
+
+def is_transformer(backbone: str) -> bool:
+    """Whether timm's backbone of that name is a plain vision transformer."""
+    return backbone.startswith("vit_")
 
 
 def default_layers(backbone: str, *, projected: bool = False) -> tuple[str, ...]:
@@ -32,6 +42,9 @@ def default_layers(backbone: str, *, projected: bool = False) -> tuple[str, ...]
     import timm
 
     require_known(backbone)
+    if is_transformer(backbone):
+        depth = len(timm.create_model(backbone, pretrained=False).blocks)
+        return tuple(f"blocks.{round(depth * share) - 1}" for share in (1 / 2, 2 / 3))
     info = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
     names = [str(i["module"]) for i in info.get_dicts() if i["reduction"] in (8, 16)]
     if not names:

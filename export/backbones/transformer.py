@@ -17,11 +17,6 @@ from runtime.errors import TrainingError
 _PREFIX = "blocks."
 
 
-def is_transformer(backbone: str) -> bool:
-    """Whether timm's backbone of that name is a plain vision transformer."""
-    return backbone.startswith("vit_")
-
-
 def patch_side(backbone: str) -> int:
     """Side of a transformer's patch in pixels."""
     return int(timm.create_model(backbone, pretrained=False).patch_embed.patch_size[0])

@@ -24,10 +24,10 @@ import torch
 from safetensors.torch import load_file, save
 
 from export.backbones.dinov2 import read_dinov2
+from export.backbones.layers import DINOV2_SMALL
 from runtime import atomic
 from runtime.errors import TrainingError
 
-DINOV2_SMALL = "vit_small_patch14_dinov2.lvd142m"
 LITE = "tf_efficientnet_lite"
 # Where the weights lie that were fetched; a folder.
 FOLDER_VARIABLE = "LINESIDE_WEIGHTS_DIR"

@@ -13,7 +13,8 @@ from sklearn.datasets import load_sample_image
 
 from export.backbones import weights
 from export.backbones.extractors import fill, make_extractor, weights_of
-from export.backbones.weights import DINOV2_SMALL, PACKAGED, fetch, find, is_here
+from export.backbones.layers import DINOV2_SMALL, default_layers
+from export.backbones.weights import PACKAGED, fetch, find, is_here
 from export.commands.get_weights import NAMES
 from runtime.errors import TrainingError
 from runtime.images.preprocess import resize
@@ -118,6 +119,11 @@ def test_a_transformer_s_tokens_are_its_own_at_any_size(size: tuple[int, int]) -
     for layer, one in zip(("blocks.0", "blocks.2"), expected, strict=True):
         assert one.shape[-2:] == (size[0] // 14, size[1] // 14)
         torch.testing.assert_close(found[layer], one, rtol=1e-3, atol=1e-4)
+
+
+def test_a_transformer_is_read_in_its_middle() -> None:
+    assert default_layers(DINOV2_SMALL, projected=True) == ("blocks.5", "blocks.7")
+    assert default_layers("vit_tiny_patch16_224") == ("blocks.5", "blocks.7")
 
 
 def _filled(

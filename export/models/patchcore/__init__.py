@@ -56,6 +56,7 @@ class PatchCore(ModelFamily):
             inner.projection,
             recipe.score_share,
             recipe.score_blur,
+            pooling=recipe.resolved_pooling(),
         )
 
     def smoothing(self, model: Any) -> nn.Module:

@@ -44,6 +44,11 @@ def patches_scored(share: float, patches: int) -> int:
     return max(1, round(share * patches))
 
 
+def local_average(side: int) -> nn.AvgPool2d:
+    """The mean over a patch and its neighbors. With a side of 1 it marks where networks end."""
+    return nn.AvgPool2d(side, 1, side // 2)
+
+
 class PatchCoreGraph(InferenceGraph):
     """uint8 image to (pred_score, anomaly_map, embedding).
 
@@ -60,6 +65,7 @@ class PatchCoreGraph(InferenceGraph):
             means the re-weighted maximum.
         score_blur: deviation in patches of the Gaussian over the distances before that mean.
         chunk_rows: rows of the bank per product.
+        pooling: side in patches of the average over a patch's neighborhood; 1 is none.
     """
 
     memory_bank: torch.Tensor
@@ -77,12 +83,13 @@ class PatchCoreGraph(InferenceGraph):
         score_share: float = 0.0,
         score_blur: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
+        pooling: int = 3,
     ) -> None:
         super().__init__()
         self.input = Uint8Input(normalization)
         self.extractor = extractor
         self.layers = list(layers)
-        self.pool = nn.AvgPool2d(3, 1, 1)
+        self.pool = local_average(pooling)
         self.num_neighbors = num_neighbors
         self.projection = projection
         self.score_share = score_share

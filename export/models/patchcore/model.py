@@ -22,7 +22,7 @@ from export.certificate import Scored, load_images
 from export.data.photographs import Photographs
 from export.made_up import as_scores, score_made_up, share_of_part
 from export.models.patchcore.coreset import select_coreset
-from export.models.patchcore.graph import patches_scored
+from export.models.patchcore.graph import local_average, patches_scored
 from export.models.patchcore.leave_one_out import LeaveOneOut
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor
@@ -129,6 +129,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             if recipe.tile
             else extractor
         )
+        self.model.feature_pooler = local_average(recipe.resolved_pooling())
         self.recipe = recipe
         self.seed = seed
         self.on_coreset_progress: Any = None

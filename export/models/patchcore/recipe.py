@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from export.backbones.layers import default_layers
+from export.backbones.layers import default_layers, is_transformer
 from export.models.settings import BackboneRecipe, require, setting
 
 # Tiles start at multiples of this, the deepest stride of the usual backbones, so that all maps of
@@ -50,6 +50,14 @@ class PatchCoreRecipe(BackboneRecipe):
             in_file_only=True,
         ),
     )
+    pooling: int = field(
+        default=0,
+        metadata=setting(
+            "side in patches of the average over a patch's neighborhood; 1 is none, 0 is 3, and 1 "
+            "for transformers, whose patches are large and know their neighborhood",
+            in_file_only=True,
+        ),
+    )
     num_neighbors: int = field(default=9, metadata=setting("of the re-weighting"))
 
     def __post_init__(self) -> None:
@@ -59,6 +67,7 @@ class PatchCoreRecipe(BackboneRecipe):
         require(0.0 <= self.whitening <= 1.0, "whitening", "a number in [0, 1]", self.whitening)
         require(0.0 <= share <= 1.0, "--score-share", "a share in [0, 1]", share)
         require(0.0 <= self.score_blur <= 8.0, "score_blur", "a number in [0, 8]", self.score_blur)
+        require(self.pooling in (0, 1, 3, 5), "pooling", "0, 1, 3 or 5", self.pooling)
         require(self.num_neighbors >= 1, "--num-neighbors", "at least 1", self.num_neighbors)
         # With fewer the re-weighting would have nothing to compare; with one, every score is 0.
         require(
@@ -87,6 +96,14 @@ class PatchCoreRecipe(BackboneRecipe):
         )
         on_grid = not any(side % GRID for side in self.size_hw)
         require(on_grid, "--size", f"multiples of {GRID} with --tile", self.size_hw)
+
+    def resolved_pooling(self) -> int:
+        """The side named, or the backbone's default."""
+        return self.pooling or (1 if is_transformer(self.backbone) else 3)
+
+    def to_json(self) -> dict[str, Any]:
+        """As of any recipe, with the pooling that there is."""
+        return {**super().to_json(), "pooling": self.resolved_pooling()}
 
     def resolved_layers(self) -> tuple[str, ...]:
         """The layers named, or the backbone's default."""
