@@ -15,6 +15,7 @@ from torch import nn
 
 from calibration.health import write_first_health
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
+from export import made_up
 from export.certificate import (
     GOLDEN_IMAGES,
     CertificateSet,
@@ -29,7 +30,6 @@ from export.certificate import (
 from export.data.photographs import Photographs
 from export.inference_graph import InferenceGraph, to_onnx, to_openvino
 from export.made_up import (
-    MADE_UP,
     METRIC,
     PICTURE_FILE,
     draw_made_up,
@@ -174,7 +174,7 @@ def _made_up(work: Work, against: CertificateSet, root: Path) -> dict[str, Any]:
     if trained.left_out is None:
         smoothing = family_of(work.recipe.model).smoothing(trained.model)
         model = ReferenceModel(trained.model, smoothing)
-        parts = against.held_out[:MADE_UP]
+        parts = against.held_out[: made_up.MADE_UP]
         scores = score_made_up_on(lambda one: model.predict(one)[0], parts, work.seed)
     else:
         scores = trained.left_out.made_up

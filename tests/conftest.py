@@ -59,6 +59,14 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_made_up_defects() -> None:
+    """One of each kind, for what they say of the tests' small models is of no interest."""
+    from export import made_up
+
+    made_up.MADE_UP = 3
+
+
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small procedural data set: ROOT/tile/{train,test,ground_truth}."""

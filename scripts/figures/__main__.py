@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from scripts.figures import (
     conformal,
     coreset,
+    expecting,
     maps,
     materials,
     neighbors,
@@ -38,6 +39,7 @@ FIGURES: dict[str, Callable[[World], Figure]] = {
     "efficientad": pipelines.draw_efficientad,
     "resize": resizing.draw,
     "conformal": conformal.draw,
+    "expect": expecting.draw,
     "neighbours": neighbors.draw,
 }
 

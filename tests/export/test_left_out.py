@@ -15,11 +15,12 @@ from sklearn.model_selection import LeaveOneOut as Splits
 from sklearn.neighbors import NearestNeighbors
 
 from calibration.threshold_rules import first_threshold, peaks_of
+from export import made_up
 from export.bundling import Trained, Work, write_bundle
 from export.certificate import load_images
 from export.checkpoint import Checkpoint
 from export.data.photographs import Photographs, read_photographs
-from export.made_up import MADE_UP, METRIC, PICTURE_FILE
+from export.made_up import METRIC, PICTURE_FILE
 from export.models.patchcore.coreset import covering_radius, select_coreset
 from export.models.patchcore.leave_one_out import LeaveOneOut
 from export.models.patchcore.model import LinesidePatchcore
@@ -158,7 +159,9 @@ def photographs(category: Category) -> Photographs:
 
 @pytest.fixture(scope="module")
 def trained(photographs: Photographs) -> Trained:
-    return train(RECIPE, photographs, 0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(made_up, "MADE_UP", 30)
+        return train(RECIPE, photographs, 0)
 
 
 @pytest.mark.slow
@@ -256,7 +259,7 @@ def test_a_strong_defect_scores_higher_than_a_part_without_by_the_same_bank(
     trained: Trained,
 ) -> None:
     assert trained.left_out is not None
-    assert trained.left_out.made_up.shape == (MADE_UP, 3)
+    assert trained.left_out.made_up.shape == (30, 3)
     weak, medium, strong = np.median(trained.left_out.made_up, axis=0)
     assert np.median(trained.left_out.scores) < strong
     assert weak <= medium <= strong

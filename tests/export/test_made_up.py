@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from calibration.synthetic import STRENGTHS, graded_defect
+from export import made_up
 from export.made_up import (
-    MADE_UP,
     draw_made_up,
     found_rates,
     score_made_up_on,
@@ -15,6 +15,11 @@ from export.made_up import (
     tell_what_to_expect,
 )
 from runtime.types import UInt8Image
+
+
+@pytest.fixture(autouse=True)
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up, "MADE_UP", 45)
 
 
 def part(seed: int = 0) -> UInt8Image:
@@ -41,7 +46,7 @@ def test_a_defect_is_as_strong_as_it_says_and_lies_in_one_place(index: int) -> N
 @pytest.mark.parametrize("parts", [1, 7, 45, 320])
 def test_defects_are_shared_out_evenly_and_none_is_painted_twice(parts: int) -> None:
     shares = [share_of_part(place, parts) for place in range(parts)]
-    assert [one for share in shares for one in share] == list(range(MADE_UP))
+    assert [one for share in shares for one in share] == list(range(45))
     lengths = [len(share) for share in shares]
     assert max(lengths) - min(lengths) <= 1
 
@@ -57,7 +62,7 @@ def test_a_score_that_sees_brightness_alone_is_told_so() -> None:
         return float(np.abs(image.astype(float) - 120).mean())
 
     scores = score_made_up_on(darkest, [part(seed) for seed in range(4)], 0)
-    assert scores.shape == (MADE_UP, 3)
+    assert scores.shape == (45, 3)
     assert (np.diff(np.median(scores, axis=0)) > 0).all()
 
 
@@ -84,3 +89,8 @@ def test_the_sheet_shows_three_kinds_at_three_strengths() -> None:
     assert sheet.dtype == np.uint8
     assert sheet.shape[1] > sheet.shape[0] * 0.8
     assert not np.array_equal(sheet, draw_made_up(clean, {}, 0))
+
+
+def test_a_slow_model_judges_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up, "_PATIENCE_S", -1.0)
+    assert len(score_made_up_on(lambda _: 0.0, [part()], 0)) == 0
