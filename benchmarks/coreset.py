@@ -27,8 +27,9 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
-from export.models.patchcore.coreset import covering_radius, select_coreset
+from calibration.learning.coreset import covering_radius, select_coreset
 from runtime.console import emit_json, say
 from runtime.errors import DataError, LinesideError
 from runtime.progress import track
@@ -119,15 +120,20 @@ def timed(
     torch.set_num_threads(threads)
     patches = torch.from_numpy(np.load(path))
     before = peak_mib()
-    start = time.perf_counter()
-    chosen = choose(patches)
-    seconds = time.perf_counter() - start
+    with threadpool_limits(threads):
+        start = time.perf_counter()
+        chosen = choose(patches)
+        seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_mib": peak_mib() - before, "selected": chosen.tolist()}
 
 
 def run_ours(path: Path, threads: int, n_select: int, seed: int) -> dict[str, Any]:
     """Our selection."""
-    return timed(path, threads, lambda patches: select_coreset(patches, n_select, seed))
+    return timed(
+        path,
+        threads,
+        lambda patches: torch.from_numpy(select_coreset(patches.numpy(), n_select, seed)),
+    )
 
 
 def run_anomalib(path: Path, threads: int, n_select: int, seed: int) -> dict[str, Any]:
@@ -198,7 +204,7 @@ def compare(
     steps = min(steps, n_select - 1)
     say(f"ours: {n_select} of {len(patches)} patches, {repeat} times")
     runs = [apart(run_ours, path, threads, n_select, seed) for _ in range(repeat)]
-    ours = torch.tensor(runs[0]["selected"])
+    ours, rows = np.array(runs[0]["selected"]), patches.numpy()
     say(f"anomalib: {steps} of {n_select - 1} steps")
     theirs = apart(run_anomalib, path, threads, steps + 1, seed)
     a_step = (theirs["seconds"] - theirs["projection_seconds"]) / steps
@@ -217,15 +223,15 @@ def compare(
         "anomalib_extrapolated": steps < n_select - 1,
         "anomalib_peak_mib": theirs["peak_mib"],
         "times_faster": total / seconds,
-        "radius": covering_radius(patches, ours),
-        "radius_after_steps": covering_radius(patches, ours[: steps + 1]),
-        "anomalib_radius_after_steps": covering_radius(patches, torch.tensor(theirs["selected"])),
+        "radius": covering_radius(rows, ours),
+        "radius_after_steps": covering_radius(rows, ours[: steps + 1]),
+        "anomalib_radius_after_steps": covering_radius(rows, np.array(theirs["selected"])),
     }
     if exact:
         say("plain greedy, one matrix-vector product a step")
         reference = apart(run_exact, path, threads, n_select, int(ours[0]))
         result["exact_seconds"] = reference["seconds"]
-        result["exact_radius"] = covering_radius(patches, torch.tensor(reference["selected"]))
+        result["exact_radius"] = covering_radius(rows, np.array(reference["selected"]))
         result["same_patches"] = (
             len(set(reference["selected"]) & set(runs[0]["selected"])) / n_select
         )

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from calibration.learning.photographs import Photographs
 from calibration.metrics import image_auroc
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold
 from export.anomalib_engine import to_batch
-from export.data.photographs import Photographs
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import train as fit
 from runtime.images.dataset import load_category

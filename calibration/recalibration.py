@@ -14,7 +14,7 @@ import numpy as np
 
 from calibration.checks import check_good, refuse_another_part, refuse_good_as_bad, suspects
 from calibration.health import refresh_health
-from calibration.int8 import INT8, add_int8
+from calibration.int8.variant import INT8, add_int8
 from calibration.labeled import Costs, labeled_threshold
 from calibration.scoring import Pictures, Scored, learned_digests, left_out_scores, score_pictures
 from calibration.threshold_rules import Promise, promise

@@ -32,7 +32,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, binom, t
 
 from runtime.bundle.thresholds import Threshold
 from runtime.console import percent
@@ -174,6 +173,8 @@ def promise(n_good: int, max_false_rejects: float, confidence: float | None) -> 
 
 def tolerance_rank(n_good: int, max_false_rejects: float, confidence: float) -> int:
     """Smallest k with P(Binomial(n, 1 - alpha) <= k - 1) >= confidence; n + 1 when no k does."""
+    from scipy.stats import binom
+
     # scipy's quantile function can be off by one from rounding, so the definition has the last
     # word.
     start = max(int(binom.ppf(confidence, n_good, 1.0 - max_false_rejects)) - 1, 0)
@@ -210,6 +211,8 @@ def upper_bound(rejected: int, n_good: int, confidence: float) -> float:
     """
     if rejected >= n_good:
         return 1.0
+    from scipy.stats import beta
+
     return float(beta.ppf(confidence, rejected + 1, n_good - rejected))
 
 
@@ -276,7 +279,40 @@ def prediction_bound(scores: Floats, rate: float) -> float:
     freedom = count - 1 + missing
     squares = float(np.square(scores - mean).sum()) + missing * (TYPICAL_SPREAD * mean) ** 2
     spread = float(np.sqrt(squares / freedom * (1.0 + 1.0 / count)))
-    return max(mean + float(t.ppf(1.0 - rate, freedom)) * spread, float(np.max(scores)))
+    return max(mean + student_quantile(1.0 - rate, freedom) * spread, float(np.max(scores)))
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """Quantile of Student's t distribution; the box that learns a part has no SciPy.
+
+    The distribution function is a finite sum for whole degrees of freedom (Abramowitz and Stegun,
+    "Handbook of Mathematical Functions", 26.7.3 and 26.7.4).
+
+    Args:
+        probability: in [0.5, 1).
+        freedom: degrees of freedom, at least 1.
+    """
+
+    def share_within(angle: float) -> float:
+        """P(|T| <= t), where tan(angle) is t over the root of the degrees of freedom."""
+        odd = freedom % 2
+        square = math.cos(angle) ** 2
+        term = total = (math.cos(angle) if freedom > 1 else 0.0) if odd else 1.0
+        for step in range(2 + odd, freedom - 1, 2):
+            term *= square * (step - 1) / step
+            total += term
+        total *= math.sin(angle)
+        return (angle + total) * 2.0 / math.pi if odd else total
+
+    low, high = 0.0, math.pi / 2
+    # Halving a float's bits away.
+    for _ in range(60):
+        middle = (low + high) / 2
+        if share_within(middle) < 2.0 * probability - 1.0:
+            low = middle
+        else:
+            high = middle
+    return math.tan(low) * math.sqrt(freedom)
 
 
 def _check_rate(name: str, value: float, example: str) -> None:

@@ -15,7 +15,7 @@ from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from export.data.photographs import Photographs
+from calibration.learning.photographs import Photographs
 from runtime.images.preprocess import load_image
 from runtime.types import UInt8Image
 

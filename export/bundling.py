@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,37 +13,32 @@ import torch
 from torch import nn
 
 from calibration.health import write_first_health
-from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
-from export import made_up
-from export.certificate import (
+from calibration.learning import made_up
+from calibration.learning.evidence import (
     GOLDEN_IMAGES,
-    CertificateSet,
-    Certified,
-    ReferenceModel,
     Scored,
     certificate_pictures,
-    certify,
+    learned_parts,
     load_images,
-    score_reference,
 )
-from export.data.photographs import Photographs
-from export.inference_graph import InferenceGraph, to_onnx, to_openvino
-from export.made_up import (
+from calibration.learning.ir import to_openvino
+from calibration.learning.made_up import (
     METRIC,
     PICTURE_FILE,
     draw_made_up,
     found_rates,
     score_made_up_on,
 )
+from calibration.learning.photographs import Photographs
+from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
+from export.certificate import CertificateSet, Certified, ReferenceModel, certify, score_reference
+from export.inference_graph import InferenceGraph, to_onnx
 from export.models import family_of
 from export.models.settings import Recipe
 from runtime import atomic
 from runtime.bundle.folder import seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import (
-    DIGEST_LENGTH,
-    LEFT_OUT_SCORES,
-    TRAIN_DIGESTS,
     InputSpec,
     Manifest,
     MapSpec,
@@ -229,8 +223,7 @@ def _manifest(
 
 def _provenance(work: Work) -> dict[str, Any]:
     photographs = work.photographs
-    # Calibration leaves out what training has seen; 64 bits tell pictures apart.
-    learned = [digest[:DIGEST_LENGTH] for digest in photographs.train_digests]
+    blur = family_of(work.recipe.model).blur_sigma(work.trained.model)
     return {
         "packages": {package: version(package) for package in _PACKAGES},
         "python": platform.python_version(),
@@ -238,25 +231,11 @@ def _provenance(work: Work) -> dict[str, Any]:
         "data_fingerprint": photographs.fingerprint,
         "train_images": len(photographs.train),
         "held_out_images": len(photographs.held_out),
-        TRAIN_DIGESTS: learned,
-        **_left_out_scores(work, learned),
+        **learned_parts(
+            photographs.train_digests, work.trained.left_out, work.recipe.size_hw, blur
+        ),
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,
         "train_seconds": round(work.trained.seconds, 1),
         **family_of(work.recipe.model).provenance(work.trained.model),
-    }
-
-
-def _left_out_scores(work: Work, digests: Sequence[str]) -> dict[str, Any]:
-    """Score and peak of every learned part without having seen it: evidence for a threshold."""
-    found = work.trained.left_out
-    if found is None:
-        return {}
-    blur = family_of(work.recipe.model).blur_sigma(work.trained.model)
-    peaks = peaks_of(found.maps, work.recipe.size_hw, blur)
-    rows = zip(digests, found.scores, peaks, strict=True)
-    return {
-        LEFT_OUT_SCORES: {
-            digest: [round(float(score), 6), round(float(peak), 6)] for digest, score, peak in rows
-        }
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +12,16 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from calibration.learning.evidence import Scored, score_engine
 from calibration.metrics import image_auroc
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
 from runtime.bundle.golden import Compared, Parity, compare
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
-from runtime.engines.base import Engine, open_engine
-from runtime.errors import ImageError, ParityError
-from runtime.images.dataset import Category
-from runtime.images.preprocess import load_image
+from runtime.engines.base import open_engine
+from runtime.errors import ParityError
 from runtime.progress import track
-from runtime.types import Float32Map, Floats, UInt8Image
-
-CERTIFICATE_IMAGES = 24
-# Below this, scores may hardly have a range.
-FEW_IMAGES = 4
-GOLDEN_IMAGES = 5
-
-
-def certificate_pictures(
-    category: Category, unseen: Sequence[Path], learned: Sequence[Path], size_hw: tuple[int, int]
-) -> tuple[list[UInt8Image], list[bool]]:
-    """Real pictures: test parts of every kind in turn, then good ones, unseen ones first.
-
-    Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for
-    rounding, and how that comes out says nothing.
-
-    Where they are few, changed ones join them: differences are told as shares of the scores' range,
-    and a picture or two have none; that engines agree on any picture is what counts.
-
-    Returns:
-        The pictures at the model's size, and which of them show a defect; nothing of the latter
-        where changed ones joined.
-    """
-    by_kind: dict[str, list[Path]] = {}
-    for part in category.test:
-        by_kind.setdefault(part.defect_type, []).append(part.path)
-    turns = max((len(paths) for paths in by_kind.values()), default=0)
-    test = [paths[turn] for turn in range(turns) for paths in by_kind.values() if turn < len(paths)]
-    paths = [*test[:CERTIFICATE_IMAGES], *unseen, *learned][:CERTIFICATE_IMAGES]
-    bad = {part.path for part in category.test if part.is_anomalous}
-    mirrored = set(learned)
-    loaded = [
-        (np.ascontiguousarray(image[:, ::-1]) if path in mirrored else image, path in bad)
-        for path in paths
-        for image in load_images([path], size_hw)
-    ]
-    images = [image for image, _ in loaded]
-    if len(images) < FEW_IMAGES:
-        turned = [np.ascontiguousarray(image[::-1, ::-1]) for image in images]
-        return [*images, *turned, *(255 - image for image in images)], []
-    return images, [anomalous for _, anomalous in loaded]
+from runtime.types import Float32Map, UInt8Image
 
 
 @dataclass(frozen=True)
@@ -179,23 +138,6 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
     return Certified(variant, parity, threshold, good.scores, against.image_auroc(found.scores))
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores and maps of images in order.
-
-    Attributes:
-        scores: raw scores (n,).
-        maps: float32 (h, w) each, before smoothing: that is the runtime's work, done on demand.
-        made_up: raw scores of made-up defects on such images, (m, strengths), see
-            ``export.made_up``; where the images were left out in turn, each by the model that has
-            not seen its part. Empty if none was made.
-    """
-
-    scores: Floats
-    maps: list[Float32Map]
-    made_up: Floats = field(default_factory=lambda: np.empty((0, 0)))
-
-
 class ReferenceModel:
     """A fitted network, called as anomalib's Engine calls it to predict.
 
@@ -225,25 +167,7 @@ class ReferenceModel:
         return float(result.pred_score.reshape(-1)[0]), found
 
 
-def load_images(paths: Sequence[Path], size_hw: tuple[int, int]) -> list[UInt8Image]:
-    """Pictures at the model's size, without unreadable ones, which were reported before."""
-    images = []
-    for path in paths:
-        try:
-            images.append(load_image(path, size_hw))
-        except ImageError:
-            continue
-    return images
-
-
 def score_reference(model: ReferenceModel, images: Sequence[UInt8Image], what: str) -> Scored:
     """The network's results."""
     found = [model.predict(image) for image in track(images, f"reference: {what}")]
     return Scored(np.array([score for score, _ in found]), [one for _, one in found])
-
-
-def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Scored:
-    """An engine's results."""
-    outputs = [engine.run({"image": image[None]}) for image in track(images, what)]
-    scores = np.array([float(np.asarray(o["pred_score"]).reshape(-1)[0]) for o in outputs])
-    return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
+from calibration.learning.evidence import Scored
+from calibration.learning.photographs import Photographs
 from export.bundling import Trained
-from export.certificate import Scored
-from export.data.photographs import Photographs
 from export.models import family_of
 from export.models.settings import Recipe
 from runtime import atomic

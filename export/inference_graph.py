@@ -7,15 +7,17 @@ import logging
 import warnings
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
+from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from calibration.learning.patch_scores import bound_and_scale
 from export.backbones.extractors import Normalization
 from runtime.engines.base import FEATURES_PREFIX, OUTPUTS
-from runtime.engines.quiet import ov
 from runtime.errors import ParityError
 
 
@@ -29,9 +31,12 @@ class InferenceGraph(nn.Module):
     Attributes:
         marks_seams: whether :meth:`forward` returns the seams after the three outputs, so that an
             exporter names them.
+        replaceable: buffers that stay constants of the exported graph, however small, so that
+            another model's can take their place.
     """
 
     marks_seams = False
+    replaceable: tuple[str, ...] = ()
 
     @abstractmethod
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -58,7 +63,12 @@ class InferenceGraph(nn.Module):
         return (*outputs, *seams.values()) if self.marks_seams else outputs
 
     def _run(self, image: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
-        features = self.features(image)
+        return self._with_seams(self.features(image))
+
+    def _with_seams(
+        self, features: tuple[torch.Tensor, ...]
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+        """The contract's outputs and the seams, from what the networks say."""
         named = self.read(*features)
         outputs = tuple(named.pop(name) for name in OUTPUTS)
         return outputs, {
@@ -132,14 +142,13 @@ def good_scores_buffer(good_scores: tuple[float, float]) -> torch.Tensor:
     Returns:
         float32 (2,): the bound, and one over the span between the two.
     """
-    typical, bound = good_scores
-    # Good parts that all score the same leave no span; what exceeds them is then as far as the
-    # bounds allow.
-    return torch.tensor([bound, 1.0 / max(bound - typical, 1e-6 * max(abs(bound), 1.0))])
+    return torch.tensor(bound_and_scale(*good_scores))
 
 
 def defect_descriptor(
-    direction: torch.Tensor, score: torch.Tensor, good_scores: torch.Tensor
+    direction: torch.Tensor,
+    score: torch.Tensor,
+    good_scores: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
 ) -> torch.Tensor:
     """Which way a part differs from good ones, and whether it differs at all, as one unit vector.
 
@@ -186,7 +195,7 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
             output_names=[*OUTPUTS, *seams],
             opset_version=OPSET,
             dynamo=True,
-            optimize=True,
+            optimize=False,
             verbose=False,
         )
     if program is None:
@@ -194,6 +203,7 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
             "export: expected an ONNX program, found none; report this with the versions in "
             "bundle.json"
         )
+    optimize_ir(program.model, should_fold=lambda node: _folds(node, graph.replaceable))
     model = program.model_proto
     model.doc_string = ""
     # The names stay on the tensors inside; only the contract's outputs leave the graph.
@@ -207,12 +217,7 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
     onnx.save(model, path)
 
 
-def to_openvino(onnx_path: Path, path: Path) -> None:
-    """Convert an ONNX graph to OpenVINO IR, weights kept in fp32.
-
-    Args:
-        onnx_path: source.
-        path: target .xml; the .bin is written beside it.
-    """
-    model = ov.Core().read_model(str(onnx_path))
-    ov.serialize(model, str(path), str(path.with_suffix(".bin")))
+def _folds(node: Any, replaceable: tuple[str, ...]) -> bool | None:
+    """Whether a node may become a constant; None leaves it to the optimizer's own rules."""
+    of_those = any(value is not None and value.name in replaceable for value in node.inputs)
+    return False if of_those else None

@@ -1,14 +1,8 @@
-"""Patches in fewer dimensions: the principal components of good parts, one 1x1 convolution a layer.
-
-Stacking more layers tells more defects apart but makes every distance dearer, and a deep layer's
-many channels outweigh the fine ones. So every layer is first scaled to the same total variance,
-then the stack is turned onto its principal components, and the leading ones are kept, the strong
-ones damped: what varies much among good parts says little about a defect. Damping all to one
-variance is the Mahalanobis distance of PaDiM (Defard et al. 2021); half-way amplifies less noise.
+"""The principal components of good parts (:mod:`calibration.learning.components`) in torch.
 
 Pooling, up-sampling and projection are all linear: each layer is projected at
 its own resolution, where that is cheap, and only the few projected channels are up-sampled and
-added.
+added. So each is one 1x1 convolution.
 """
 
 from __future__ import annotations
@@ -19,10 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-# Pictures that the components are computed from, spread evenly over the training set.
-MAX_FIT_IMAGES = 256
-# Components weaker than this share of the strongest are rounding, and are not amplified.
-_WEAKEST = 1e-6
+from calibration.learning.components import find_components, spread
+
 Features = Mapping[str, torch.Tensor]
 
 
@@ -94,41 +86,13 @@ def fit_projection(
         whitening: 0 leaves every component its standard deviation s, 1 gives all the same; between,
             s ** (1 - whitening).
     """
-    channels = [int(pooled[layer].shape[1]) for layer in layers]
-    mean, covariance = _moments(pooled, layers)
-    scale = _layer_scales(covariance, channels)
-    values, vectors = torch.linalg.eigh(scale[:, None] * covariance * scale)
-    # eigh sorts upwards.
-    variances = values.flip(0)[:dimensions].clamp_min(max(float(values[-1]) * _WEAKEST, 1e-12))
-    components = vectors.flip(1)[:, :dimensions].T * scale * variances[:, None] ** (-whitening / 2)
-    weights = dict(zip(layers, torch.split(components, channels, dim=1), strict=True))
-    return Projection(weights, -(components @ mean))
-
-
-def _moments(pooled: Features, layers: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean (C,) and covariance (C, C) of the stacked patches, float64."""
-    count = len(pooled[layers[0]])
-    shift, rows = None, 0
-    for index in range(0, count, -(-count // MAX_FIT_IMAGES)):
-        image = {layer: maps[index : index + 1] for layer, maps in pooled.items()}
-        patches = stack(image, layers)[0].flatten(1).T.double()
-        if shift is None:
-            # Sums around a rough mean do not cancel.
-            shift = patches.mean(dim=0)
-            total, products = torch.zeros_like(shift), torch.zeros_like(patches.T @ patches)
-        patches -= shift
-        rows += len(patches)
-        total += patches.sum(dim=0)
-        products += patches.T @ patches
-    if shift is None:
-        raise ValueError("pooled: expected at least one picture's features, found none")
-    mean = total / rows
-    return mean + shift, products / rows - torch.outer(mean, mean)
-
-
-def _layer_scales(covariance: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
-    """One factor a channel that gives every layer a total variance of one."""
-    variances = torch.split(covariance.diagonal(), list(channels))
-    return torch.cat(
-        [layer.sum().clamp_min(1e-12).rsqrt().expand(len(layer)) for layer in variances]
+    pictures = (
+        [pooled[layer][place].float().cpu().numpy() for layer in layers]
+        for place in spread(len(pooled[layers[0]]))
+    )
+    found = find_components(pictures, dimensions, whitening)
+    device = pooled[layers[0]].device
+    weights = map(torch.from_numpy, found.weights)
+    return Projection(dict(zip(layers, weights, strict=True)), torch.from_numpy(found.bias)).to(
+        device
     )

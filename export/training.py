@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calibration.learning.made_up import METRIC, PICTURE_FILE, tell_what_to_expect
+from calibration.learning.photographs import Photographs, read_photographs
 from calibration.threshold_rules import MAX_FALSE_REJECTS
-from export.data.photographs import Photographs, read_photographs
-from export.made_up import METRIC, PICTURE_FILE, tell_what_to_expect
 from export.models import family_of
 from export.models.settings import Recipe
 from runtime.bundle.folder import MANIFEST_FILE

@@ -26,6 +26,7 @@ ORDER = (
     "get-data",
     "get-weights",
     "train",
+    "teach",
     "plan",
     "pack",
     "verify",

@@ -62,7 +62,7 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def few_made_up_defects() -> None:
     """One of each kind, for what they say of the tests' small models is of no interest."""
-    from export import made_up
+    from calibration.learning import made_up
 
     made_up.MADE_UP = 3
 
@@ -105,8 +105,8 @@ def feature_student_work(sample_root: Path) -> Work:
 
 def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
     """A fitted EfficientAD and few parts, for it takes its time on every one of them."""
+    from calibration.learning.photographs import read_photographs
     from export.bundling import Work
-    from export.data.photographs import read_photographs
     from export.training import train
     from runtime.images.dataset import load_category
 

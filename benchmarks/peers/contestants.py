@@ -18,8 +18,9 @@ from calibration.int8.graph import feature_model
 from calibration.int8.model import around_networks
 from calibration.int8.networks import quantized_networks, shallowest_first
 from calibration.int8.variant import SEARCH_ALONE
+from calibration.learning.ir import to_openvino
 from export.anomalib_engine import to_batch
-from export.inference_graph import to_onnx, to_openvino
+from export.inference_graph import to_onnx
 from export.models import family_of
 from runtime.bundle.manifest import EngineName
 from runtime.engines.base import open_engine

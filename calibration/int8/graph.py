@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.learning.ir import constant
 from runtime.engines.base import FEATURES_PREFIX
 from runtime.engines.quiet import opset13, ov
 from runtime.engines.winograd import replace_output
@@ -53,11 +54,6 @@ def _torch_says_nothing() -> Iterator[None]:
         logger.removeFilter(refuse)
 
 
-def compiled(model: ov.Model) -> ov.CompiledModel:
-    """A graph that runs on the CPU, in fp32 wherever nothing is quantized."""
-    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-
 def graft(model: ov.Model, features: ov.Model) -> ov.Model:
     """The distances of one graph behind the networks of another.
 
@@ -78,24 +74,6 @@ def graft(model: ov.Model, features: ov.Model) -> ov.Model:
 def memory_bank(model: ov.Model) -> ov.Node | None:
     """PatchCore's bank, a constant float32 (K, D); None in other models."""
     return constant(model, MEMORY_BANK)
-
-
-def constant(model: ov.Model, name: str) -> ov.Node | None:
-    """The constant of that name, if there is one."""
-    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return next((node for node in constants if node.get_friendly_name() == name), None)
-
-
-def replace_constant(old: ov.Node, new: ov.Node) -> None:
-    """Put another constant in the place of one, under its name."""
-    replace_output(old.output(0), new.output(0))
-    new.set_friendly_name(old.get_friendly_name())
-
-
-def tensor(model: ov.Model, name: str) -> ov.Output | None:
-    """The tensor of that name inside a graph, if there is one."""
-    outputs = (output for node in model.get_ops() for output in node.outputs())
-    return next((output for output in outputs if name in output.get_names()), None)
 
 
 def after(model: ov.Model, kind: str) -> set[str]:

@@ -15,16 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.int8.bank import rebuild_bank
-from calibration.int8.graph import (
-    compiled,
-    constant,
-    feature_model,
-    feature_outputs,
-    graft,
-    memory_bank,
-    replace_constant,
-)
+from calibration.int8.graph import feature_model, feature_outputs, graft, memory_bank
 from calibration.int8.search import quantize_search
+from calibration.learning.ir import compiled, constant, replace_constant
 from runtime.engines.quiet import opset13, ov
 from runtime.progress import track
 from runtime.types import Float32, UInt8Image

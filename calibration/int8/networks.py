@@ -14,11 +14,11 @@ import numpy as np
 from calibration.int8.graph import (
     POOLING,
     after,
-    compiled,
     feature_model,
     memory_bank,
     pooling_as_convolutions,
 )
+from calibration.learning.ir import compiled
 from runtime.engines.quiet import opset13, ov
 from runtime.errors import require_extra
 from runtime.types import UInt8Image

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.int8.bank import Reduction, nearest_prototypes, reduce_bank
-from calibration.int8.graph import memory_bank, tensor
+from calibration.int8.graph import memory_bank
+from calibration.learning.ir import tensor
 from runtime.engines.base import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 from runtime.engines.quiet import opset13, ov
 from runtime.engines.winograd import replace_output

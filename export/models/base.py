@@ -12,8 +12,8 @@ from export.models.settings import Recipe
 if TYPE_CHECKING:
     from torch import nn
 
-    from export.certificate import Scored
-    from export.data.photographs import Photographs
+    from calibration.learning.evidence import Scored
+    from calibration.learning.photographs import Photographs
     from export.inference_graph import InferenceGraph
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calibration import metrics
+from calibration.learning.evidence import load_images
 from calibration.synthetic import FAINT_KINDS, synthetic_defects
-from export.certificate import load_images
 from export.plan.choose import Measured
 from runtime.bench.stages import summarize, time_stages
 from runtime.bench.start import measure_cold_start

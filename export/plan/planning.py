@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from calibration.health import write_first_health
-from calibration.int8 import add_int8
+from calibration.int8.variant import add_int8
+from calibration.learning.evidence import load_images, score_engine
+from calibration.learning.photographs import read_photographs
 from calibration.threshold_rules import first_threshold, peaks_of
 from export.bundling import Work, write_bundle
-from export.certificate import load_images, score_engine
-from export.data.photographs import read_photographs
 from export.models import family_of
 from export.models.base import Grid
 from export.models.settings import Recipe

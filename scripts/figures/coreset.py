@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch.nn import functional as F  # noqa: N812
 
+from calibration.learning.coreset import covering_radius, select_coreset
+from calibration.learning.distances import Places
 from export.backbones.extractors import make_extractor, normalization_of
 from export.backbones.layers import DEFAULT_BACKBONE, DEFAULT_LAYERS
-from export.models.patchcore.coreset import covering_radius, select_coreset
 from runtime.images.preprocess import load_image
+from runtime.types import Float32
 from scripts.figures import style
 from scripts.figures.world import World
 
@@ -52,7 +53,7 @@ def draw(world: World) -> Figure:
     return drawn
 
 
-def patch_features(world: World) -> torch.Tensor:
+def patch_features(world: World) -> Float32:
     """Locally aware patch features of some good parts, float32 (n, D)."""
     layers = DEFAULT_LAYERS[DEFAULT_BACKBONE]
     extractor = make_extractor(DEFAULT_BACKBONE, layers, None)
@@ -71,18 +72,18 @@ def patch_features(world: World) -> torch.Tensor:
         together = torch.cat(
             [F.interpolate(one, size=size, mode="bilinear") for one in pooled], dim=1
         )
-    return together.permute(0, 2, 3, 1).reshape(-1, together.shape[1])
+    return together.permute(0, 2, 3, 1).reshape(-1, together.shape[1]).numpy()
 
 
-def _principal_plane(features: torch.Tensor) -> torch.Tensor:
-    centered = features - features.mean(dim=0)
-    axes = torch.linalg.svd(centered, full_matrices=False).Vh[:2]
-    return (centered @ axes.T).contiguous()
+def _principal_plane(features: Float32) -> Float32:
+    centered = features - features.mean(axis=0)
+    axes = np.linalg.svd(centered, full_matrices=False).Vh[:2]
+    return np.ascontiguousarray(centered @ axes.T)
 
 
-def _state(axes: Axes, plane: torch.Tensor, chosen: torch.Tensor) -> None:
-    points, centers = plane.numpy(), plane[chosen].numpy()
-    radius = covering_radius(plane, chosen)
+def _state(axes: Axes, points: Float32, chosen: Places) -> None:
+    centers = points[chosen]
+    radius = covering_radius(points, chosen)
     for center in centers:
         axes.add_patch(Circle((center[0], center[1]), radius, color=style.ACCENT, alpha=0.10, lw=0))
         axes.add_patch(
@@ -106,13 +107,11 @@ def _state(axes: Axes, plane: torch.Tensor, chosen: torch.Tensor) -> None:
     axes.set_title(f"k = {len(centers)}, radius {radius:.2g}", loc="center", fontsize=10)
 
 
-def _thinned(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _thinned(points: Float32) -> Float32:
     return points[np.random.default_rng(0).permutation(len(points))[:3000]]
 
 
-def _curve(
-    axes: Axes, features: torch.Tensor, chosen: torch.Tensor, color: str, label: str
-) -> None:
+def _curve(axes: Axes, features: Float32, chosen: Places, color: str, label: str) -> None:
     steps = sorted({int(k) for k in np.geomspace(1, len(chosen), 28)})
     radii = np.array([covering_radius(features, chosen[:k]) for k in steps])
     axes.plot(steps, radii / radii[0], color=color, lw=2, marker="o", ms=3.5, label=label)

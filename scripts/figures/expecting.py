@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from PIL import Image
 
-from export.made_up import PICTURE_FILE
+from calibration.learning.made_up import PICTURE_FILE
 from scripts.figures.world import World
 
 

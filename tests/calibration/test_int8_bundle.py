@@ -11,10 +11,11 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from calibration.int8 import add_int8, variant
+from calibration.int8 import variant
 from calibration.int8.gate import Bounds
 from calibration.int8.graph import feature_model, graft, memory_bank
 from calibration.int8.parts import SYNTHETIC_DEFECTS
+from calibration.int8.variant import add_int8
 from calibration.scoring import digest_of, learned_digests
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import replay_golden

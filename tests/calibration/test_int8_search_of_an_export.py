@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from calibration.int8.model import around_networks
+from calibration.learning.ir import to_openvino
 from export.backbones.extractors import make_extractor, normalization_of
-from export.inference_graph import to_onnx, to_openvino
+from export.inference_graph import to_onnx
 from export.models.patchcore.graph import PatchCoreGraph
 
 pytestmark = pytest.mark.slow

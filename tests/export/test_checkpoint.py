@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from calibration.learning.photographs import read_photographs
 from export import bundling, training
 from export.bundling import Trained, Work
 from export.checkpoint import Checkpoint
-from export.data.photographs import read_photographs
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import train, train_bundle
 from runtime.bundle.folder import Bundle

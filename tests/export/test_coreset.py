@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from export.models.patchcore.coreset import covering_radius, select_coreset
-from export.models.patchcore.distances import BLOCK_CENTERS
+from calibration.learning.coreset import covering_radius, select_coreset
+from calibration.learning.distances import BLOCK_CENTERS
 from runtime.errors import TrainingError
 
 TOLERANCE = 1.02
@@ -69,16 +69,14 @@ def test_radius_is_that_of_plain_greedy(distinct, copies, dimensions, share, sca
     points = np.repeat(clustered(distinct, dimensions, seed) * np.float32(scale), copies, axis=0)
     np.random.default_rng(seed).shuffle(points)
     n_select = 1 + round(share * (len(points) - 1))
-    chosen = select_coreset(torch.from_numpy(points), n_select, seed)
-    assert chosen.dtype == torch.int64
+    chosen = select_coreset(points, n_select, seed)
+    assert chosen.dtype == np.intp
     assert chosen.shape == (n_select,)
     assert len(set(chosen.tolist())) == n_select
     _, radius = brute_force(points, n_select, int(chosen[0]))
     ours = sklearn_radius(points, chosen.tolist())
     assert ours <= TOLERANCE * radius + 1e-9 * scale
-    assert covering_radius(torch.from_numpy(points), chosen) == pytest.approx(
-        ours, rel=1e-5, abs=1e-6 * scale
-    )
+    assert covering_radius(points, chosen) == pytest.approx(ours, rel=1e-5, abs=1e-6 * scale)
     assert_every_pick_is_farthest(points, chosen.tolist()[: len(np.unique(points, axis=0))])
 
 
@@ -96,7 +94,7 @@ def test_ties_on_a_grid(side, dimensions, seed, share):
         .astype(np.float32)
     )
     n_select = 1 + int(share * (len(grid) - 1))
-    chosen = select_coreset(torch.from_numpy(grid), n_select, seed).tolist()
+    chosen = select_coreset(grid, n_select, seed).tolist()
     assert len(set(chosen)) == n_select
     assert_every_pick_is_farthest(grid, chosen)
 
@@ -106,18 +104,18 @@ def test_same_picks_as_plain_greedy_over_many_rounds_and_blocks():
     n_select = (
         BLOCK_CENTERS + 300
     )  # several blocks of centers, and candidates left out of each round
-    chosen = select_coreset(torch.from_numpy(points), n_select, 3)
+    chosen = select_coreset(points, n_select, 3)
     expected, radius = brute_force(points, n_select, int(chosen[0]))
     # Rounding may swap two patches whose distances are equal to six digits, no more than that.
     assert_every_pick_is_farthest(points, chosen.tolist(), tolerance=1 + 1e-5)
     assert len(set(expected) & set(chosen.tolist())) >= n_select - 2
-    assert covering_radius(torch.from_numpy(points), chosen) == pytest.approx(radius, rel=1e-3)
+    assert covering_radius(points, chosen) == pytest.approx(radius, rel=1e-3)
 
 
 def test_radius_not_worse_than_anomalibs_selection():
-    points = torch.from_numpy(clustered(2_000, 152, 5))
+    points = clustered(2_000, 152, 5)
     torch.manual_seed(0)
-    theirs = torch.tensor(KCenterGreedy(points, 0.1).select_coreset_idxs())
+    theirs = np.array(KCenterGreedy(torch.from_numpy(points), 0.1).select_coreset_idxs())
     ours = select_coreset(points, len(theirs))
     assert covering_radius(points, ours) <= TOLERANCE * covering_radius(points, theirs)
 
@@ -129,27 +127,27 @@ def test_tight_clusters_far_apart_need_more_than_float32():
     points = (
         centers[generator.integers(3, size=300)] + generator.normal(size=(300, 8)) * 0.01
     ).astype(np.float32)
-    chosen = select_coreset(torch.from_numpy(points), 40)
+    chosen = select_coreset(points, 40)
     assert_every_pick_is_farthest(points, chosen.tolist())
     ours = sklearn_radius(points, chosen.tolist())
     assert ours <= TOLERANCE * brute_force(points, 40, int(chosen[0]))[1]
-    assert covering_radius(torch.from_numpy(points), chosen) == pytest.approx(ours, rel=1e-4)
+    assert covering_radius(points, chosen) == pytest.approx(ours, rel=1e-4)
 
 
 def test_a_shorter_selection_is_the_beginning_of_a_longer_one():
-    points = torch.from_numpy(clustered(3_000, 16, 1))
-    assert torch.equal(select_coreset(points, 50, 9), select_coreset(points, 700, 9)[:50])
+    points = clustered(3_000, 16, 1)
+    assert np.array_equal(select_coreset(points, 50, 9), select_coreset(points, 700, 9)[:50])
 
 
 def test_same_seed_same_indices_and_another_seed_another_start():
-    points = torch.from_numpy(clustered(2_000, 16, 1))
-    assert torch.equal(select_coreset(points, 200, 4), select_coreset(points, 200, 4))
+    points = clustered(2_000, 16, 1)
+    assert np.array_equal(select_coreset(points, 200, 4), select_coreset(points, 200, 4))
     starts = {int(select_coreset(points, 1, seed)[0]) for seed in range(8)}
     assert len(starts) > 4
 
 
 def test_all_patches_can_be_selected():
-    points = torch.from_numpy(clustered(1_500, 5, 2))
+    points = clustered(1_500, 5, 2)
     chosen = select_coreset(points, 1_500)
     assert sorted(chosen.tolist()) == list(range(1_500))
     assert covering_radius(points, chosen) == 0.0
@@ -157,70 +155,53 @@ def test_all_patches_can_be_selected():
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e8])
 def test_identical_patches_give_distinct_indices(value):
-    points = torch.full((2_500, 6), value)
+    points = np.full((2_500, 6), value, np.float32)
     chosen = select_coreset(points, 1_200)
     assert len(set(chosen.tolist())) == 1_200
     assert covering_radius(points, chosen) == 0.0
 
 
-def test_bfloat16_products_asked_for_elsewhere_do_not_reach_the_distances():
-    points = torch.from_numpy(clustered(3_000, 64, 8))
-    expected = select_coreset(points, 500)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            chosen = select_coreset(points, 500)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
-    assert torch.equal(chosen, expected)
-
-
 def test_features_are_left_alone_and_may_be_strided_or_of_another_float():
-    points = torch.from_numpy(clustered(500, 12, 6))
-    before = points.clone()
+    points = clustered(500, 12, 6)
+    before = points.copy()
     expected = select_coreset(points, 60)
-    assert torch.equal(points, before)
-    assert torch.equal(select_coreset(points.T.contiguous().T, 60), expected)
-    wider = points.double()
-    assert torch.equal(select_coreset(wider, 60), expected)
-    assert torch.equal(wider, before.double())
+    assert np.array_equal(points, before)
+    assert np.array_equal(select_coreset(np.asfortranarray(points), 60), expected)
+    wider = points.astype(np.float64)
+    assert np.array_equal(select_coreset(wider, 60), expected)
+    assert np.array_equal(wider, before)
 
 
 def test_progress_rises_to_the_end():
     calls: list[tuple[int, int]] = []
-    select_coreset(
-        torch.from_numpy(clustered(3_000, 8, 1)), 900, on_progress=lambda *call: calls.append(call)
-    )
+    select_coreset(clustered(3_000, 8, 1), 900, on_progress=lambda *call: calls.append(call))
     assert calls[-1] == (900, 900)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_features_that_are_not_finite_are_refused(bad):
-    points = torch.from_numpy(clustered(100, 8, 0))
+    points = clustered(100, 8, 0)
     points[57, 3] = bad
     with pytest.raises(TrainingError, match="NaN or infinity"):
         select_coreset(points, 10)
     with pytest.raises(TrainingError, match="NaN or infinity"):
-        covering_radius(points, torch.tensor([0]))
+        covering_radius(points, np.array([0]))
 
 
 @pytest.mark.parametrize("n_select", [0, -1, 101])
 def test_a_number_out_of_range_is_refused(n_select):
     with pytest.raises(TrainingError, match=f"between 1 and 100 .* found {n_select}"):
-        select_coreset(torch.from_numpy(clustered(100, 8, 0)), n_select)
+        select_coreset(clustered(100, 8, 0), n_select)
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (8, 0), (4, 4, 4), (5,)])
 def test_another_shape_is_refused(shape):
     with pytest.raises(TrainingError, match="shape"):
-        select_coreset(torch.zeros(shape), 1)
+        select_coreset(np.zeros(shape, np.float32), 1)
 
 
 @pytest.mark.parametrize("selected", [[], [[0]], [-1], [100]])
 def test_a_selection_of_other_features_is_refused(selected):
     with pytest.raises(TrainingError, match="between 0 and 99"):
-        covering_radius(
-            torch.from_numpy(clustered(100, 8, 0)), torch.tensor(selected, dtype=torch.int64)
-        )
+        covering_radius(clustered(100, 8, 0), np.array(selected, dtype=np.intp))

@@ -81,13 +81,15 @@ def test_patchcore_graph_equals_anomalib(extractor, images, bank_rows, neighbors
     )
 )
 def test_the_first_of_the_smallest_is_found_without_a_sort(rows):
-    found = first_smallest(torch.from_numpy(rows))
+    positions = torch.arange(rows.shape[1], dtype=torch.float32)
+    found = first_smallest(torch.from_numpy(rows), positions)
     assert found.dtype == torch.int64
     np.testing.assert_array_equal(found.numpy(), rows.argmin(axis=1))
 
 
 def test_a_row_of_nan_still_points_into_the_bank():
-    assert first_smallest(torch.full((1, 5), float("nan"))).tolist() == [4]
+    row = torch.full((1, 5), float("nan"))
+    assert first_smallest(row, torch.arange(5.0)).tolist() == [0]
 
 
 def projected_model(

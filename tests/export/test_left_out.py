@@ -14,15 +14,15 @@ import torch
 from sklearn.model_selection import LeaveOneOut as Splits
 from sklearn.neighbors import NearestNeighbors
 
+from calibration.learning import made_up
+from calibration.learning.coreset import covering_radius, select_coreset
+from calibration.learning.evidence import load_images
+from calibration.learning.leave_one_out import LeaveOneOut
+from calibration.learning.made_up import METRIC, PICTURE_FILE
+from calibration.learning.photographs import Photographs, read_photographs
 from calibration.threshold_rules import first_threshold, peaks_of
-from export import made_up
 from export.bundling import Trained, Work, write_bundle
-from export.certificate import load_images
 from export.checkpoint import Checkpoint
-from export.data.photographs import Photographs, read_photographs
-from export.made_up import METRIC, PICTURE_FILE
-from export.models.patchcore.coreset import covering_radius, select_coreset
-from export.models.patchcore.leave_one_out import LeaveOneOut
 from export.models.patchcore.model import LinesidePatchcore
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.training import train
@@ -50,10 +50,10 @@ def learned(
     """The model as if it had learned pictures with these patches (n, 16, D), in reversed order."""
     model.recipe, model.model.score_share = recipe, recipe.score_share
     model.model.grid_hw = (4, 4)
-    known = torch.from_numpy(patches[::-1].copy()).float()
-    flat = known.flatten(0, 1)
+    known = patches[::-1].astype(np.float32)
+    flat = known.reshape(-1, known.shape[2])
     chosen = select_coreset(flat, int(np.ceil(len(flat) * recipe.coreset_ratio)))
-    model.model.memory_bank = flat[chosen]
+    model.model.memory_bank = torch.from_numpy(flat[chosen])
     model._learned = known, chosen
     model._paths = [str(path) for path in names(len(known))[::-1]]
     return model
@@ -101,17 +101,17 @@ def parts_with_traits(rng: np.random.Generator, count: int) -> npt.NDArray[np.fl
 
 
 def test_a_mended_bank_covers_the_others_as_closely_as_the_whole_one_covers_all():
-    patches = torch.from_numpy(parts_with_traits(np.random.default_rng(3), 30))
-    flat = patches.flatten(0, 1)
+    patches = parts_with_traits(np.random.default_rng(3), 30)
+    flat = patches.reshape(-1, 5)
     chosen = select_coreset(flat, 200)
     banks, radius = LeaveOneOut(patches, chosen), covering_radius(flat, chosen)
     for part in range(30):
-        others = patches[torch.arange(30) != part].flatten(0, 1)
+        others = patches[np.arange(30) != part].reshape(-1, 5)
         bank = banks.bank(part)
         assert 180 <= len(bank) <= 210
         # Nothing of the part itself is left in it.
-        assert not torch.isin(bank[:, 0], patches[part, :, 0]).any()
-        places = (others[:, None] == bank).all(dim=2).int().argmax(dim=0)
+        assert not np.isin(bank[:, 0], patches[part, :, 0]).any()
+        places = (others[:, None] == bank).all(axis=2).argmax(axis=0)
         assert covering_radius(others, places) <= radius * (1 + 1e-5)
 
 
@@ -119,15 +119,18 @@ def test_good_parts_are_rejected_about_as_often_as_promised():
     """With the fast banks, and against banks that are selected anew without each part."""
     rng, alpha, rates, anew = np.random.default_rng(2), 0.1, [], []
 
-    def scores(parts: torch.Tensor, bank: torch.Tensor) -> npt.NDArray[np.float64]:
-        return np.asarray(torch.cdist(parts, bank).amin(dim=2).amax(dim=1).numpy(), np.float64)
+    def scores(
+        parts: npt.NDArray[np.float32], bank: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float64]:
+        distances = torch.cdist(torch.from_numpy(parts), torch.from_numpy(bank))
+        return np.asarray(distances.amin(dim=2).amax(dim=1).numpy(), np.float64)
 
     for turn in range(40):
-        known = torch.from_numpy(parts_with_traits(rng, 40))
-        flat = known.flatten(0, 1)
+        known = parts_with_traits(rng, 40)
+        flat = known.reshape(-1, 5)
         chosen = select_coreset(flat, 100, turn)
         banks = LeaveOneOut(known, chosen)
-        new = scores(torch.from_numpy(parts_with_traits(rng, 400)), flat[chosen])
+        new = scores(parts_with_traits(rng, 400), flat[chosen])
         fast = np.concatenate([scores(known[[one]], banks.bank(one)) for one in range(40)])
         threshold = first_threshold(fast, fast, alpha, left_out=True)
         assert threshold.method == "leave_one_out"
@@ -135,7 +138,7 @@ def test_good_parts_are_rejected_about_as_often_as_promised():
         if turn < 10:
             slow = []
             for one in range(40):
-                others = known[torch.arange(40) != one].flatten(0, 1)
+                others = known[np.arange(40) != one].reshape(-1, 5)
                 slow.append(scores(known[[one]], others[select_coreset(others, 100, turn)])[0])
             reference = first_threshold(np.array(slow), np.array(slow), alpha, left_out=True)
             anew.append(threshold.image_threshold / reference.image_threshold)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.synthetic import STRENGTHS, graded_defect
-from export import made_up
-from export.made_up import (
+from calibration.learning import made_up
+from calibration.learning.made_up import (
     draw_made_up,
     found_rates,
     score_made_up_on,
     share_of_part,
     tell_what_to_expect,
 )
+from calibration.synthetic import STRENGTHS, graded_defect
 from runtime.types import UInt8Image
 
 

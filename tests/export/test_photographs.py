@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.data.photographs import read_photographs
+from calibration.learning.photographs import read_photographs
 from runtime.images.dataset import load_category
 
 

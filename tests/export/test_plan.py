@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from calibration.learning.photographs import read_photographs
 from export.commands.plan import numbers
-from export.data.photographs import read_photographs
 from export.models import family_of
 from export.models.base import Grid
 from export.models.efficientad.recipe import EfficientAdRecipe

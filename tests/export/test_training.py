@@ -17,11 +17,11 @@ import torch
 from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
 
+from calibration.learning.evidence import CERTIFICATE_IMAGES
+from calibration.learning.photographs import Photographs, read_photographs
 from calibration.metrics import image_auroc
 from export.anomalib_engine import GoodPartsModule
 from export.bundling import Work, write_bundle
-from export.certificate import CERTIFICATE_IMAGES
-from export.data.photographs import Photographs, read_photographs
 from export.inference_graph import InferenceGraph
 from export.models import family_of
 from export.models.patchcore.recipe import PatchCoreRecipe

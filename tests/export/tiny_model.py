@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from calibration.learning.evidence import Scored, load_images
+from calibration.learning.photographs import Photographs
 from export.anomalib_engine import to_batch
-from export.certificate import Scored, load_images
-from export.data.photographs import Photographs
 from export.inference_graph import InferenceGraph, Uint8Input
 from export.models.base import Grid, ModelFamily
 from export.models.settings import Recipe, require, setting

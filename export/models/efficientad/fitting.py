@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from calibration.learning.photographs import Photographs
 from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
-from export.data.photographs import Photographs
 from export.models.efficientad.feature_student import FeatureEfficientAd
 from export.models.efficientad.model import LinesideEfficientAd
 from export.models.efficientad.reading import MapReading, choose_reading

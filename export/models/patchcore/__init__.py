@@ -15,8 +15,8 @@ from runtime.errors import TrainingError
 if TYPE_CHECKING:
     from torch import nn
 
-    from export.certificate import Scored
-    from export.data.photographs import Photographs
+    from calibration.learning.evidence import Scored
+    from calibration.learning.photographs import Photographs
     from export.inference_graph import InferenceGraph
 
 

@@ -15,6 +15,20 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from calibration.learning.patch_scores import patches_scored
+from calibration.teaching.names import (
+    BANK_CENTER,
+    BANK_NORMS,
+    CENTERED_BANK,
+    CHUNK_ROWS,
+    EXTENDED_PATCHES,
+    GOOD_BOUND,
+    GOOD_SCALE,
+    MEMORY_BANK,
+    NEAREST_PARTIALS,
+    POOLED_PREFIX,
+    ROW_NUMBERS,
+)
 from export.backbones.extractors import Normalization
 from export.inference_graph import (
     DESCRIPTOR_PATCHES,
@@ -35,13 +49,7 @@ from runtime.engines.base import (
     TOP_PROTOTYPES,
 )
 
-# Rows of the bank per product: with the patches' products they stay in a core's cache.
-CHUNK_ROWS = 512
-
-
-def patches_scored(share: float, patches: int) -> int:
-    """How many of the patches make the score: at least one."""
-    return max(1, round(share * patches))
+_NOWHERE = float(2**24)
 
 
 def local_average(side: int) -> nn.AvgPool2d:
@@ -68,8 +76,11 @@ class PatchCoreGraph(InferenceGraph):
         pooling: side in patches of the average over a patch's neighborhood; 1 is none.
     """
 
+    replaceable = (MEMORY_BANK, GOOD_BOUND, GOOD_SCALE, ROW_NUMBERS)
     memory_bank: torch.Tensor
-    good_scores: torch.Tensor
+    good_bound: torch.Tensor
+    good_scale: torch.Tensor
+    row_numbers: torch.Tensor
 
     def __init__(
         self,
@@ -95,11 +106,19 @@ class PatchCoreGraph(InferenceGraph):
         self.score_share = score_share
         self.smoothing = SeparableGaussian(score_blur)
         self.chunk_rows = chunk_rows
-        self.register_buffer("memory_bank", memory_bank.float().contiguous())
-        self.register_buffer("good_scores", good_scores_buffer(good_scores))
+        self.register_buffer(MEMORY_BANK, memory_bank.float().contiguous())
+        # Apart, so that each keeps its name in the exported graph: teaching replaces them.
+        bound, scale = good_scores_buffer(good_scores)
+        self.register_buffer(GOOD_BOUND, bound)
+        self.register_buffer(GOOD_SCALE, scale)
+        self.register_buffer(ROW_NUMBERS, torch.arange(len(memory_bank), dtype=torch.float32))
 
     def read(self, *features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The outputs from patch features, float32 (1, D, h, w), and what needed the whole bank."""
+        """The outputs from patch features, float32 (1, D, h, w), and what needed the whole bank.
+
+        What follows the features depends on the number of prototypes through the named tensors
+        alone, so that another bank can take this one's place (:mod:`calibration.teaching.graph`).
+        """
         (stacked,) = features
         height, width = stacked.shape[-2:]
         patches = stacked.permute(0, 2, 3, 1).reshape(height * width, -1)
@@ -109,7 +128,9 @@ class PatchCoreGraph(InferenceGraph):
         bank = self.memory_bank - center
         bank_norms = bank.square().sum(dim=1)
         centered = patches - center
-        squared = centered.square().sum(dim=1) + self._nearest_partial(centered, bank, bank_norms)
+        extended = torch.cat([centered, torch.ones_like(centered[:, :1])], dim=1)
+        nearest = self._nearest_partial(extended, bank, bank_norms)
+        squared = centered.square().sum(dim=1) + nearest
         # All that follows reads the map and what is named: another search for the nearest can take
         # the place of this one.
         anomaly_map = squared.reshape(1, 1, height, width).clamp_min(0.0).sqrt()
@@ -117,8 +138,17 @@ class PatchCoreGraph(InferenceGraph):
         top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, height * width)).indices
         top_patches = centered[top]
         partials = bank_norms - 2.0 * (top_patches @ bank.T)
-        prototypes = first_smallest(partials)
-        seams = {TOP_PATCHES: top_patches, TOP_PARTIALS: partials, TOP_PROTOTYPES: prototypes}
+        prototypes = first_smallest(partials, self.row_numbers)
+        seams = {
+            BANK_CENTER: center,
+            CENTERED_BANK: bank,
+            BANK_NORMS: bank_norms,
+            EXTENDED_PATCHES: extended,
+            NEAREST_PARTIALS: nearest,
+            TOP_PATCHES: top_patches,
+            TOP_PARTIALS: partials,
+            TOP_PROTOTYPES: prototypes,
+        }
         if self.score_share:
             smooth = self.smoothing(anomaly_map).flatten()
             score = torch.topk(
@@ -134,7 +164,7 @@ class PatchCoreGraph(InferenceGraph):
                 score = score * reweighting(partials[0, support] + top_patches[0].square().sum())
                 seams[SUPPORT] = support
         direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
-        embedding = defect_descriptor(direction, score, self.good_scores)
+        embedding = defect_descriptor(direction, score, (self.good_bound, self.good_scale))
         return {
             PRED_SCORE: score.reshape(1),
             ANOMALY_MAP: anomaly_map,
@@ -144,16 +174,27 @@ class PatchCoreGraph(InferenceGraph):
 
     def features(self, image: torch.Tensor) -> tuple[torch.Tensor]:
         """The patch features, float32 (1, D, h, w)."""
+        return (self._patches(self._pooled(image)),)
+
+    def _pooled(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         maps = self.extractor(self.input(image))
-        pooled = {layer: self.pool(maps[layer]) for layer in self.layers}
-        return (stack(pooled, self.layers) if self.projection is None else self.projection(pooled),)
+        return {layer: self.pool(maps[layer]) for layer in self.layers}
+
+    def _patches(self, pooled: dict[str, torch.Tensor]) -> torch.Tensor:
+        return stack(pooled, self.layers) if self.projection is None else self.projection(pooled)
+
+    def _run(self, image: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+        """As of any graph, with names for what the projection reads."""
+        pooled = self._pooled(image)
+        outputs, seams = self._with_seams((self._patches(pooled),))
+        before = {f"{POOLED_PREFIX}{index}": one for index, one in enumerate(pooled.values())}
+        return outputs, {**before, **seams}
 
     def _nearest_partial(
-        self, patches: torch.Tensor, bank: torch.Tensor, norms: torch.Tensor
+        self, extended: torch.Tensor, bank: torch.Tensor, norms: torch.Tensor
     ) -> torch.Tensor:
         """Minimum over the bank of |y|^2 - 2xy; a chunk's product never leaves the cache."""
         smallest: torch.Tensor | None = None
-        extended = torch.cat([patches, torch.ones_like(patches[:, :1])], dim=1)
         for start in range(0, bank.shape[0], self.chunk_rows):
             rows, row_norms = (
                 bank[start : start + self.chunk_rows],
@@ -176,15 +217,18 @@ def reweighting(squared: torch.Tensor) -> torch.Tensor:
     return 1.0 - torch.softmax(squared.clamp_min(0.0).sqrt(), dim=0)[0]
 
 
-def first_smallest(rows: torch.Tensor) -> torch.Tensor:
+def first_smallest(rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """Arg-min of every row of (N, K), the first one of equals, int64 (N,).
 
     Engines make a sort of the whole row of ``argmin``, which takes as long as the product with a
     large bank.
+
+    Args:
+        rows: float32 (N, K).
+        positions: 0 to K - 1, float32 (K,), which counts to 2**24 exactly, more rows than a bank
+            has.
     """
     smallest = rows.amin(dim=1, keepdim=True)
-    last = rows.shape[1] - 1
-    # float32 counts to 2**24 exactly, more rows than a bank has. NaN, which equals nothing, ends up
-    # at the last one.
-    positions = torch.arange(rows.shape[1], dtype=rows.dtype)
-    return torch.where(rows <= smallest, positions, float(last)).amin(dim=1).long()
+    found = torch.where(rows <= smallest, positions, _NOWHERE).amin(dim=1)
+    # NaN equals nothing.
+    return torch.where(found < _NOWHERE, found, 0.0).long()

@@ -16,20 +16,22 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
+from calibration.learning.coreset import select_coreset
+from calibration.learning.distances import Places
+from calibration.learning.evidence import Scored, load_images
+from calibration.learning.leave_one_out import LeaveOneOut
+from calibration.learning.made_up import as_scores, score_made_up, share_of_part
+from calibration.learning.patch_scores import blur_reach, patches_scored
+from calibration.learning.photographs import Photographs
 from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
 from export.backbones.extractors import make_extractor, normalization_of
-from export.certificate import Scored, load_images
-from export.data.photographs import Photographs
-from export.made_up import as_scores, score_made_up, share_of_part
-from export.models.patchcore.coreset import select_coreset
-from export.models.patchcore.graph import local_average, patches_scored
-from export.models.patchcore.leave_one_out import LeaveOneOut
+from export.models.patchcore.graph import local_average
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor
 from export.projection import Features, Projection, fit_projection
 from runtime.errors import TrainingError
 from runtime.progress import task, track
-from runtime.types import Float32Map, UInt8Image
+from runtime.types import Float32, Float32Map, UInt8Image
 
 _PROJECT_IMAGES = 16
 
@@ -137,7 +139,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self.keep_patches = False
         self._seen: list[dict[str, torch.Tensor]] = []
         self._paths: list[str] = []
-        self._learned: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._learned: tuple[Float32, Places] | None = None
 
     def training_step(self, batch: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """Keep the pooled maps of a batch: a fraction of the memory of stacked patches."""
@@ -162,12 +164,11 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         count = math.ceil(len(patches) * self.recipe.coreset_ratio)
         # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
         count = max(min(count, self.recipe.max_prototypes), self.recipe.num_neighbors + 1)
-        chosen = select_coreset(
-            patches, min(count, len(patches)), self.seed, self.on_coreset_progress
-        )
-        self.model.memory_bank = patches[chosen].contiguous()
+        rows = patches.cpu().numpy()
+        chosen = select_coreset(rows, min(count, len(rows)), self.seed, self.on_coreset_progress)
+        self.model.memory_bank = torch.from_numpy(rows[chosen]).to(patches.device)
         if self.keep_patches:
-            self._learned = patches.reshape(len(pooled[layers[0]]), -1, patches.shape[1]), chosen
+            self._learned = rows.reshape(len(pooled[layers[0]]), -1, rows.shape[1]), chosen
 
     def left_out(self, pictures: Sequence[Path]) -> Scored:
         """After fit(): what each picture scores with a bank that is built without it.
@@ -183,13 +184,13 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         model, whole = self.model, self.model.memory_bank
         (patches, chosen), self._learned = self._learned, None
         place_of = {path: place for place, path in enumerate(self._paths)}
-        banks = LeaveOneOut(patches.to(whole.device), chosen, self.recipe.num_neighbors + 1)
+        banks = LeaveOneOut(patches, chosen, self.recipe.num_neighbors + 1)
         found: list[tuple[float, Float32Map]] = []
         made_up: list[list[float]] = []
         for index, picture in enumerate(track(pictures, "patchcore: leaving parts out")):
             place = place_of[str(picture)]
-            model.memory_bank = banks.bank(place)
-            found.append(model.score(banks.patches[place]))
+            model.memory_bank = torch.from_numpy(banks.bank(place)).to(whole.device)
+            found.append(model.score(torch.from_numpy(banks.patches[place]).to(whole.device)))
             # A picture may have gone since it was learned.
             for part in load_images([picture], self.recipe.size_hw):
                 defects = share_of_part(index, len(pictures))
@@ -219,7 +220,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
 
     def _check_blur(self, shape: torch.Size) -> None:
         """The border is mirrored, so the map must be larger than the Gaussian reaches."""
-        reach = int(4.0 * self.recipe.score_blur + 0.5)
+        reach = blur_reach(self.recipe.score_blur)
         if self.recipe.score_share and reach >= min(shape[-2:]):
             raise TrainingError(
                 f"score_blur: expected a map of more than {reach} patches a side, found "

@@ -2,9 +2,8 @@
 
 Plain greedy updates the distance of every patch after every pick. Distances only shrink, so a value
 computed against fewer centers is an upper bound, and a patch whose bound is below the current
-radius cannot be the next
-pick: it is left alone until the radius has come down to it. What is stale is then caught up in one
-    matrix product.
+radius cannot be the next pick: it is left alone until the radius has come down to it. What is stale
+is then caught up in one matrix product.
 """
 
 from __future__ import annotations
@@ -13,14 +12,15 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
-from export.models.patchcore.distances import (
+from calibration.learning.distances import (
     BLOCK_CENTERS,
     BLOCK_ROWS,
     Patches,
+    Places,
+    Real,
+    blocks,
     check_features,
-    full_precision,
 )
 from runtime.errors import TrainingError
 
@@ -35,11 +35,11 @@ _SELECTED = -1.0
 
 
 def select_coreset(
-    features: torch.Tensor,
+    features: Real,
     n_select: int,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-) -> torch.Tensor:
+) -> Places:
     """Choose patches so that the farthest of the others is near a chosen one.
 
     The first patch is drawn at random; each further one is the patch farthest from all chosen
@@ -47,14 +47,14 @@ def select_coreset(
     among identical patches.
 
     Args:
-        features: (N, D), float32, any device; one row a patch.
+        features: (N, D), float32 or float64; one row a patch.
         n_select: number of patches to choose, 1 to N.
         seed: of the first patch; the same seed and features give the same indices on the same
             machine.
         on_progress: called now and then with (chosen so far, ``n_select``).
 
     Returns:
-        (n_select,) int64 indices into ``features``, in the order of choice, on its device.
+        (n_select,) indices into ``features``, in the order of choice.
 
     Raises:
         TrainingError: features that are no finite matrix, or ``n_select`` out of range.
@@ -67,48 +67,42 @@ def select_coreset(
             f"found {n_select}; "
             "change the coreset ratio"
         )
-    first = torch.randint(count, (1,), generator=torch.Generator().manual_seed(seed))
-    selected = first.to(features.device)
-    with full_precision(features.device):
-        for dtype in (torch.float32, torch.float64):
-            if len(selected) < n_select:
-                selected = _Selection(Patches(features, dtype), selected, n_select).run(on_progress)
+    selected: Places = np.random.default_rng(seed).integers(count, size=1)
+    selected = _Selection(Patches(features), selected, n_select).run(on_progress)
+    if len(selected) < n_select:
+        exact = Patches(features, np.float64)
+        selected = _Selection(exact, selected, n_select).run(on_progress)
     return selected
 
 
 class _Selection:
     """For every patch an upper bound of its squared distance to the chosen centers."""
 
-    def __init__(self, patches: Patches, selected: torch.Tensor, n_select: int) -> None:
-        device = patches.rows.device
+    def __init__(self, patches: Patches, selected: Places, n_select: int) -> None:
         self.patches = patches
         self.count = len(selected)
-        self.selected = torch.empty(n_select, dtype=torch.int64, device=device)
-        self.centers = torch.empty(
-            n_select, patches.rows.shape[1], dtype=patches.rows.dtype, device=device
-        )
+        self.selected: Places = np.empty(n_select, dtype=np.intp)
+        self.centers: Real = np.empty((n_select, patches.rows.shape[1]), patches.rows.dtype)
         self.selected[: self.count] = selected
         self.centers[: self.count] = patches.as_centers(selected)
-        self.bounds = torch.full_like(patches.norms, torch.inf)
+        self.bounds: Real = np.full_like(patches.norms, np.inf)
         # A patch's bound accounts for the first `seen` centers.
-        self.seen = torch.zeros(len(patches), dtype=torch.int64, device=device)
+        self.seen = np.zeros(len(patches), dtype=np.intp)
         self.pool = 4 * _MIN_POOL
-        everything = torch.arange(len(patches), device=device)
-        self._catch_up(everything, floor=0.0)
+        self._catch_up(np.arange(len(patches)), floor=0.0)
         self.bounds[selected] = _SELECTED
-        self.floor = _TRUST * patches.rounding if patches.rows.dtype == torch.float32 else 0.0
+        self.floor = _TRUST * patches.rounding if patches.rows.dtype == np.float32 else 0.0
 
-    def run(self, on_progress: Callable[[int, int], None] | None) -> torch.Tensor:
+    def run(self, on_progress: Callable[[int, int], None] | None) -> Places:
         """Select until there are enough, or until the radius is too small for this precision.
 
         Returns:
-            (K,) int64 indices, all that are chosen so far.
+            (K,) indices, all that are chosen so far.
         """
         total = len(self.selected)
         while self.count < total:
-            values, candidates = torch.topk(
-                self.bounds, min(self.pool, len(self.bounds)), sorted=False
-            )
+            candidates = _largest(self.bounds, self.pool)
+            values = self.bounds[candidates]
             if float(values.max()) < self.floor:
                 break
             # Every patch outside the candidates is nearer than this, and can only come nearer
@@ -120,48 +114,47 @@ class _Selection:
                 on_progress(self.count, total)
         return self.selected[: self.count]
 
-    def _catch_up(self, indices: torch.Tensor, floor: float) -> None:
+    def _catch_up(self, places: Places, floor: float) -> None:
         """Bring bounds up to date, giving up on a patch as soon as it falls below ``floor``.
 
         Args:
-            indices: (K,) int64 patches.
+            places: (K,) of patches.
             floor: squared distance below which a patch is of no interest for now.
         """
-        bounds, seen = self.bounds[indices], self.seen[indices]
+        bounds, seen = self.bounds[places], self.seen[places]
         oldest = int(seen.min()) // BLOCK_CENTERS * BLOCK_CENTERS
         for start in range(oldest, self.count, BLOCK_CENTERS):
             end = min(start + BLOCK_CENTERS, self.count)
-            stale = ((seen < end) & (bounds >= floor)).nonzero()[:, 0]
+            stale = np.flatnonzero((seen < end) & (bounds >= floor))
             # Patches that have seen the same centers share a block, so that little is computed
             # twice.
-            stale = stale[seen[stale].argsort(stable=True)]
-            for block in torch.split(stale, BLOCK_ROWS) if len(stale) else ():
+            stale = stale[np.argsort(seen[stale], kind="stable")]
+            for some in blocks(len(stale), BLOCK_ROWS):
+                block = stale[some]
                 unseen = self.centers[max(start, int(seen[block[0]])) : end]
-                nearest = self.patches.nearest(indices[block], unseen)
-                bounds[block] = torch.minimum(bounds[block], nearest)
+                nearest = self.patches.nearest(places[block], unseen)
+                bounds[block] = np.minimum(bounds[block], nearest)
             seen[stale] = end
-        self.bounds[indices], self.seen[indices] = bounds, seen
+        self.bounds[places], self.seen[places] = bounds, seen
 
-    def _select_among(self, candidates: torch.Tensor, floor: float) -> None:
+    def _select_among(self, candidates: Places, floor: float) -> None:
         """Plain greedy among the candidates while the farthest of them is the farthest of all.
 
         Args:
-            candidates: (K,) int64, every patch that is farther than ``floor``; up to date if still
+            candidates: (K,) every patch that is farther than ``floor``; up to date if still
                 above it.
             floor: squared distance that bounds all other patches.
         """
         bounds = self.bounds[candidates]
-        far = (bounds >= floor).nonzero()[:, 0]
+        far = np.flatnonzero(bounds >= floor)
         self._resize_pool(len(far))
         if len(far) > _MAX_CANDIDATES:
-            values, far = torch.topk(bounds, _MAX_CANDIDATES, sorted=False)
-            floor = float(values.min())
+            far = _largest(bounds, _MAX_CANDIDATES)
+            floor = float(bounds[far].min())
         if not len(far):
             return
-        indices = candidates[far]
-        # These are tiny vectors: numpy's call overhead is a fraction of torch's.
-        distances = bounds[far].cpu().numpy()
-        mutual = self.patches.pairwise(indices).cpu().numpy()
+        places, distances = candidates[far], bounds[far]
+        mutual = self.patches.pairwise(places)
         picks: list[int] = []
         for _ in range(len(self.selected) - self.count):
             pick = int(distances.argmax())
@@ -170,11 +163,11 @@ class _Selection:
             picks.append(pick)
             np.minimum(distances, mutual[pick], out=distances)
             distances[pick] = _SELECTED
-        self._append(indices[torch.tensor(picks, device=indices.device)])
-        self.bounds[indices] = torch.from_numpy(distances).to(indices.device)
-        self.seen[indices] = self.count
+        self._append(places[picks])
+        self.bounds[places] = distances
+        self.seen[places] = self.count
 
-    def _append(self, picks: torch.Tensor) -> None:
+    def _append(self, picks: Places) -> None:
         end = self.count + len(picks)
         self.selected[self.count : end] = picks
         self.centers[self.count : end] = self.patches.as_centers(picks)
@@ -188,15 +181,22 @@ class _Selection:
             self.pool = max(self.pool // 2, _MIN_POOL)
 
 
-def covering_radius(features: torch.Tensor, selected: torch.Tensor) -> float:
+def _largest(values: Real, count: int) -> Places:
+    """Places of the ``count`` largest values, in any order; all of fewer."""
+    if count >= len(values):
+        return np.arange(len(values))
+    return np.argpartition(values, len(values) - count)[len(values) - count :]
+
+
+def covering_radius(features: Real, selected: Places) -> float:
     """Distance of the patch that is farthest from its nearest selected patch.
 
     Computed in float32; the patches that rounding could have put first are computed again in
     float64.
 
     Args:
-        features: (N, D), float32, any device; one row a patch.
-        selected: (K,) int64 indices into ``features``, on the same device.
+        features: (N, D), float32 or float64; one row a patch.
+        selected: (K,) indices into ``features``.
 
     Returns:
         The radius, in the features' own unit; 0.0 if every patch is selected or equals a selected
@@ -219,27 +219,22 @@ def covering_radius(features: torch.Tensor, selected: torch.Tensor) -> float:
             f"{tuple(selected.shape)} "
             "or an index out of range; take them from select_coreset on the same features"
         )
-    with full_precision(features.device):
-        everything = torch.arange(count, device=features.device)
-        rough = Patches(features)
-        squared = _nearest(rough, everything, selected)
-        farthest = (squared >= squared.max() - 2 * rough.rounding).nonzero()[:, 0]
-        del rough
-        exact = Patches(features, torch.float64)
-        return exact.scale * math.sqrt(float(_nearest(exact, farthest, selected).max()))
+    rough = Patches(features)
+    squared = _nearest(rough, np.arange(count), selected)
+    farthest = np.flatnonzero(squared >= squared.max() - 2 * rough.rounding)
+    del rough
+    exact = Patches(features, np.float64)
+    return exact.scale * math.sqrt(float(_nearest(exact, farthest, selected).max()))
 
 
-def _nearest(patches: Patches, indices: torch.Tensor, selected: torch.Tensor) -> torch.Tensor:
+def _nearest(patches: Patches, places: Places, selected: Places) -> Real:
     """Squared distance of each patch to the nearest selected one, in blocks: (K,)."""
-    nearest = torch.full(
-        (len(indices),), torch.inf, dtype=patches.rows.dtype, device=indices.device
-    )
-    for some in torch.split(selected, BLOCK_CENTERS):
-        centers = patches.as_centers(some)
-        for block, rows in zip(
-            torch.split(nearest, BLOCK_ROWS), torch.split(indices, BLOCK_ROWS), strict=True
-        ):
-            torch.minimum(block, patches.nearest(rows, centers), out=block)
+    nearest: Real = np.full(len(places), np.inf, dtype=patches.rows.dtype)
+    for some in blocks(len(selected), BLOCK_CENTERS):
+        centers = patches.as_centers(selected[some])
+        for block in blocks(len(places), BLOCK_ROWS):
+            found = patches.nearest(places[block], centers)
+            nearest[block] = np.minimum(nearest[block], found)
     # A selected patch is at distance zero from itself, whatever the rounding says.
-    nearest[torch.isin(indices, selected)] = 0
+    nearest[np.isin(places, selected)] = 0
     return nearest

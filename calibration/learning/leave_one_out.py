@@ -9,7 +9,10 @@ what a new part would score (the jackknife; Quenouille 1956, Barber et al. 2021)
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+
+from calibration.learning.distances import Places, blocks, squared_distances
+from runtime.types import Float32
 
 # Patches whose distances to the whole bank are held at once: 40 MiB with 10,000 prototypes.
 _ROWS = 1024
@@ -20,36 +23,37 @@ class LeaveOneOut:
 
     Args:
         patches: float32 (n, P, D), at least two parts.
-        chosen: int64 (M,), the whole bank: places among the n * P patches.
+        chosen: (M,), the whole bank: places among the n * P patches.
         least: rows that a bank must have.
 
     Attributes:
         patches: as given.
     """
 
-    def __init__(self, patches: torch.Tensor, chosen: torch.Tensor, least: int = 1) -> None:
-        count, each, _ = patches.shape
+    def __init__(self, patches: Float32, chosen: Places, least: int = 1) -> None:
+        count, each, width = patches.shape
         self.patches = patches
-        self._flat = patches.flatten(0, 1)
+        self._flat = patches.reshape(-1, width)
         self._bank = self._flat[chosen]
         self._bank_part = chosen // each
-        self._part = torch.arange(count, device=chosen.device).repeat_interleave(each)
+        self._part = np.repeat(np.arange(count), each)
         self._least = least
         # Of every patch: the part that its nearest prototype is of, and how far the nearest one of
         # any other part is.
-        found = [self._stand_in(rows) for rows in torch.split(self._flat, _ROWS)]
-        self._covered_by = torch.cat([part for part, *_ in found])
-        self._without = torch.cat([distance for _, distance, _ in found])
+        found = [self._stand_in(self._flat[block]) for block in blocks(count * each, _ROWS)]
+        self._covered_by = np.concatenate([part for part, *_ in found])
+        self._without = np.concatenate([distance for _, distance, _ in found])
         self._radius = max(radius for *_, radius in found)
 
-    def _stand_in(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
-        distances = torch.cdist(rows, self._bank)
-        nearest, prototype = distances.min(dim=1)
-        part = self._bank_part[prototype]
-        distances[part[:, None] == self._bank_part] = torch.inf
-        return part, distances.amin(dim=1), float(nearest.max())
+    def _stand_in(self, rows: Float32) -> tuple[Places, Float32, float]:
+        squared = squared_distances(rows, self._bank)
+        prototype = squared.argmin(axis=1)
+        radius = float(np.sqrt(squared[np.arange(len(rows)), prototype].max()))
+        part: Places = self._bank_part[prototype]
+        squared[part[:, None] == self._bank_part] = np.inf
+        return part, np.sqrt(squared.min(axis=1)), radius
 
-    def bank(self, part: int) -> torch.Tensor:
+    def bank(self, part: int) -> Float32:
         """The bank without a part, float32 (m, D), m about M.
 
         Args:
@@ -61,7 +65,7 @@ class LeaveOneOut:
         picks: list[int] = []
         while len(patches) and float(distances.max()) > self._radius:
             picks.append(int(distances.argmax()))
-            nearer = torch.linalg.vector_norm(patches - patches[picks[-1]], dim=1)
-            distances = torch.minimum(distances, nearer)
-        bank = torch.cat([kept, patches[picks]])
+            nearer = np.linalg.norm(patches - patches[picks[-1]], axis=1)
+            distances = np.minimum(distances, nearer)
+        bank = np.concatenate([kept, patches[picks]])
         return bank if len(bank) >= self._least else self._flat[self._part != part]
