@@ -182,7 +182,8 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
         path: target .onnx file; weights are inside.
     """
     example = torch.zeros((1, *size_hw, 3), dtype=torch.uint8)
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    for name in ("onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         marked = copy.deepcopy(graph).eval()
@@ -203,6 +204,9 @@ def to_onnx(graph: InferenceGraph, size_hw: tuple[int, int], path: Path) -> None
             "export: expected an ONNX program, found none; report this with the versions in "
             "bundle.json"
         )
+    within = program.model.graph
+    # As an output a constant is not shared with others that happen to be equal.
+    within.outputs.extend(within.initializers[name] for name in graph.replaceable)
     optimize_ir(program.model, should_fold=lambda node: _folds(node, graph.replaceable))
     model = program.model_proto
     model.doc_string = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from msgspec import Meta
 from calibration.learning.components import Components, find_components, spread
 from calibration.learning.coreset import select_coreset
 from calibration.learning.distances import Places
-from calibration.learning.evidence import Scored, load_images
+from calibration.learning.evidence import Scored
 from calibration.learning.leave_one_out import LeaveOneOut
 from calibration.learning.made_up import as_scores, score_made_up, share_of_part
 from calibration.learning.patch_scores import PatchScorer, blur_reach
@@ -32,6 +33,8 @@ log = logging.getLogger("lineside")
 # Of all parts' patches in memory: 2,000 parts with 1,024 patches of 64 numbers. Selection needs as
 # much again.
 MAX_PATCH_BYTES = 1 << 29
+# Of decoded pictures kept for the next look at them: 1,300 with 256 pixels a side.
+_MAX_PICTURE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,36 @@ class Settings:
         return PatchScorer(self.score_share, self.score_blur, self.num_neighbors)
 
 
+class Pictures:
+    """Readable pictures at a model's size, the first ones kept in memory.
+
+    Args:
+        paths: of them.
+        size_hw: the model's input height and width.
+    """
+
+    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
+        self.paths = paths
+        self._size_hw = size_hw
+        self._kept: dict[int, UInt8Image] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> UInt8Image:
+        """A picture, uint8 (H, W, 3) RGB.
+
+        Raises:
+            ImageError: it has gone since it was first read.
+        """
+        if place in self._kept:
+            return self._kept[place]
+        image = load_image(self.paths[place], self._size_hw)
+        if (len(self._kept) + 1) * image.nbytes <= _MAX_PICTURE_BYTES:
+            self._kept[place] = image
+        return image
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What was learned of a part.
@@ -97,12 +130,11 @@ class Lesson:
         """Raw score and map (h, w) of a picture, uint8 (H, W, 3), with a bank."""
         return self.scorer.score(flat(self.network(picture)[0]), bank, self.grid_hw)
 
-    def left_out(self, parts: Sequence[Path], size_hw: tuple[int, int], seed: int) -> Scored:
+    def left_out(self, parts: Pictures, seed: int) -> Scored:
         """What each learned part scores with a bank that is built without it.
 
         Args:
-            parts: those that were learned, in their order.
-            size_hw: model input size.
+            parts: those that were learned.
             seed: of made-up defects.
         """
         if len(parts) == 1:
@@ -114,60 +146,47 @@ class Lesson:
         scores: list[float] = []
         maps: list[Float32Map] = []
         made_up: list[list[float]] = []
-        for place, path in enumerate(track(parts, "leaving parts out")):
+        for place in track(range(len(parts)), "leaving parts out"):
             bank = banks.bank(place)
             score, found = self.scorer.score(self.patches[place], bank, self.grid_hw)
             scores.append(score)
             maps.append(found)
-            defects = share_of_part(place, len(parts))
-            # A picture may have gone since it was learned.
-            for part in load_images([path], size_hw) if defects else ():
-                made_up += score_made_up(
-                    lambda one, bank=bank: self.score(one, bank)[0],  # type: ignore[misc]
-                    part,
-                    defects,
-                    seed,
-                )
+            if defects := share_of_part(place, len(parts)):
+                judge = partial(self._score_of, bank=bank)
+                made_up += score_made_up(judge, parts[place], defects, seed)
         return Scored(np.array(scores), maps, as_scores(made_up))
 
+    def _score_of(self, picture: UInt8Image, bank: Float32) -> float:
+        return self.score(picture, bank)[0]
 
-def learn(
-    graph: TeachableGraph,
-    settings: Settings,
-    parts: Sequence[Path],
-    size_hw: tuple[int, int],
-    seed: int,
-) -> Lesson:
+
+def learn(graph: TeachableGraph, settings: Settings, parts: Pictures, seed: int) -> Lesson:
     """Learn good parts.
 
     Args:
         graph: whose networks describe them.
         settings: of the recipe.
-        parts: readable pictures.
-        size_hw: model input size.
+        parts: at least one.
         seed: of the first prototype.
 
     Raises:
+        ImageError: a picture has gone since it was first read.
         TrainingError: features that are not finite, or a map too small for the blur.
     """
     components = None
     if graph.has_projection:
         pooled = graph.pooled()
-        chosen = [parts[place] for place in spread(len(parts))]
-        pictures = (pooled(image) for image in _loaded(chosen, size_hw, "principal components"))
-        components = find_components(pictures, settings.dimensions, settings.whitening)
+        described = (
+            pooled(parts[place]) for place in track(spread(len(parts)), "principal components")
+        )
+        components = find_components(described, settings.dimensions, settings.whitening)
     network = graph.patches(components)
-    found: Float32 | None = None
-    grid_hw = (0, 0)
-    for place, image in enumerate(_loaded(parts, size_hw, "describing patches")):
-        (patches,) = network(image)
-        if found is None:
-            grid_hw = (patches.shape[1], patches.shape[2])
-            found = np.empty((len(parts), patches[0].size, len(patches)), np.float32)
-        found[place] = flat(patches)
-    if found is None:
-        raise ValueError("parts: expected at least one")
+    first = network(parts[0])[0]
+    grid_hw = (first.shape[1], first.shape[2])
     _check_blur(settings, grid_hw)
+    found = np.empty((len(parts), first[0].size, len(first)), np.float32)
+    for place in track(range(len(parts)), "describing patches"):
+        found[place] = flat(network(parts[place])[0])
     with task("coreset") as advance:
         places = select_coreset(
             found.reshape(-1, found.shape[2]), _prototypes(settings, found), seed, advance
@@ -182,12 +201,13 @@ def flat(patches: Float32) -> Float32:
 
 def most_parts(patches: Float32) -> int:
     """How many parts can be learned at once, by the patches of one, (D, h, w)."""
-    return max(1, MAX_PATCH_BYTES // int(patches.nbytes))
+    size: int = patches.nbytes
+    return max(1, MAX_PATCH_BYTES // size)
 
 
 def _prototypes(settings: Settings, patches: Float32) -> int:
     """The recipe's number of them, as training counts."""
-    rows = patches.shape[0] * patches.shape[1]
+    rows: int = patches.shape[0] * patches.shape[1]
     count = min(math.ceil(rows * settings.coreset_ratio), settings.max_prototypes)
     # Of few pictures a small share would be fewer than the re-weighting compares.
     return min(max(count, settings.num_neighbors + 1), rows)
@@ -200,9 +220,3 @@ def _check_blur(settings: Settings, grid_hw: tuple[int, int]) -> None:
             f"score_blur: expected a map of more than {reach} patches a side, found {grid_hw[0]} x "
             f"{grid_hw[1]}; teach from a bundle with larger pictures"
         )
-
-
-def _loaded(parts: Sequence[Path], size_hw: tuple[int, int], what: str) -> Iterator[UInt8Image]:
-    """The pictures one after the other; one that has gone since it was first read stops it all."""
-    for path in track(parts, what):
-        yield load_image(path, size_hw)

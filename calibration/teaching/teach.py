@@ -33,7 +33,7 @@ from calibration.learning.ir import to_openvino
 from calibration.learning.made_up import METRIC, PICTURE_FILE, draw_made_up, found_rates
 from calibration.learning.photographs import Photographs, read_photographs
 from calibration.teaching.graph import TeachableGraph
-from calibration.teaching.lesson import Lesson, Settings, learn, most_parts
+from calibration.teaching.lesson import Lesson, Pictures, Settings, learn, most_parts
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of, promise
 from runtime import atomic
 from runtime.bundle.folder import Bundle, seal
@@ -143,13 +143,15 @@ def teach(
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
         graph, settings = _teachable(base), Settings.of(base)
+        _tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         category = dataclasses.replace(load_category(good), name=name)
         found = read_photographs(category, size_hw, seed, hold_out=False)
         on_base = _verified(base)
         photographs, left_aside = _within_memory(found, graph, size_hw)
-        lesson = learn(graph, settings, photographs.train, size_hw, seed)
-        left_out = lesson.left_out(photographs.train, size_hw, seed)
+        parts = Pictures(photographs.train, size_hw)
+        lesson = learn(graph, settings, parts, seed)
+        left_out = lesson.left_out(parts, seed)
         peaks = peaks_of(left_out.maps, size_hw, base.manifest.anomaly_map.blur_sigma)
         threshold = first_threshold(
             left_out.scores, peaks, max_false_rejects, left_out=len(photographs.train) > 1
@@ -177,6 +179,17 @@ def _require_new(out: Path) -> None:
         raise TrainingError(
             f"{out}: expected a new folder, found something there, which is never overwritten; "
             "choose another --out"
+        )
+
+
+def _tell_left_behind(base: Bundle) -> None:
+    """Say which variants the new bundle will not have."""
+    made = (OPENVINO.key, ONNX.key)
+    others = [one.key for one in base.manifest.variants if one.key not in made]
+    if others:
+        log.info(
+            f"{', '.join(others)}: not taught, the new bundle is fp32; add it where the extra "
+            "'calibrate' is, with: lineside calibrate BUNDLE --good DIR --int8"
         )
 
 

@@ -1,0 +1,125 @@
+"""A bundle that can be taught, of a toy network: made in seconds, taught in less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from calibration.learning.evidence import score_engine
+from calibration.learning.ir import to_openvino
+from export.backbones.extractors import Normalization
+from export.inference_graph import to_onnx
+from export.models.patchcore.graph import PatchCoreGraph
+from export.models.patchcore.recipe import PatchCoreRecipe
+from export.projection import Projection
+from runtime.bundle.folder import seal
+from runtime.bundle.golden import Compared, write_golden
+from runtime.bundle.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
+from runtime.engines.base import open_engine
+
+SIDE, LAYERS, WIDTH = 64, ("fine", "coarse"), 6
+VARIANTS = (
+    Variant("openvino", "fp32", "openvino/fp32/model.xml"),
+    Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx"),
+)
+
+
+class ToyExtractor(nn.Module):
+    """Two layers of random convolutions: 16 x 16 places of 8 channels, 8 x 8 of 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fine = nn.Conv2d(3, 8, 4, 4)
+        self.coarse = nn.Conv2d(8, 12, 2, 2)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        fine = self.fine(images).relu()
+        return {"fine": fine, "coarse": self.coarse(fine).relu()}
+
+
+def toy_graph(rows: int, share: float = 0.05, *, projected: bool = True) -> PatchCoreGraph:
+    """An inference graph around a random bank."""
+    generator = torch.Generator().manual_seed(1)
+    projection = None
+    if projected:
+        weights = {
+            name: torch.randn(WIDTH, channels, generator=generator)
+            for name, channels in zip(LAYERS, (8, 12), strict=True)
+        }
+        projection = Projection(weights, torch.randn(WIDTH, generator=generator))
+    bank = torch.randn(rows, WIDTH if projected else 20, generator=generator)
+    normalization = Normalization((0.5,) * 3, (0.5,) * 3)
+    return PatchCoreGraph(
+        ToyExtractor(), LAYERS, bank, normalization, 3, (1.0, 2.7), projection, share, 0.5
+    ).eval()
+
+
+def toy_recipe(share: float = 0.05, *, projected: bool = True) -> dict[str, object]:
+    """The settings that go with it."""
+    recipe = PatchCoreRecipe(
+        size_hw=(SIDE, SIDE),
+        layers=LAYERS,
+        dimensions=WIDTH if projected else 0,
+        score_share=share,
+        score_blur=0.5,
+        num_neighbors=3,
+        max_prototypes=700,
+        coreset_ratio=0.2,
+    )
+    return recipe.to_json()
+
+
+def write_toy_bundle(root: Path, share: float = 0.05, *, projected: bool = True) -> Path:
+    """A whole bundle of it, which says of its golden pictures what it says."""
+    onnx, openvino = root / VARIANTS[1].path, root / VARIANTS[0].path
+    for path in (onnx, openvino):
+        path.parent.mkdir(parents=True)
+    to_onnx(toy_graph(60, share, projected=projected), (SIDE, SIDE), onnx)
+    to_openvino(onnx, openvino)
+    images = list(pictures(4, seed=9))
+    engine = open_engine("openvino", openvino)
+    found = score_engine(engine, images, "golden")
+    engine.close()
+    said = Compared(found.scores, found.maps, 5.0)
+    write_golden(root, images, said, float(np.ptp(found.scores)))
+    threshold = Threshold(5.0, 5.0, 1.0, "manual", 0)
+    write_thresholds(root / THRESHOLDS_FILE, Thresholds({one.key: threshold for one in VARIANTS}))
+    width = (WIDTH if projected else 20) + 1
+    manifest = Manifest(
+        "toy-patchcore",
+        "patchcore",
+        "toy",
+        InputSpec(SIDE, SIDE),
+        OutputSpec(SIDE // 4, SIDE // 4, width),
+        MapSpec(4.0),
+        VARIANTS,
+        {},
+        recipe=toy_recipe(share, projected=projected),
+    )
+    seal(root, manifest)
+    return root
+
+
+def pictures(count: int, seed: int = 0) -> np.ndarray:
+    """Good parts: stripes at an angle, with a little noise, uint8 (n, SIDE, SIDE, 3)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    shifts = rng.uniform(0, 6.0, (count, 1, 1))
+    waves = 128 + 60 * np.sin((x + 0.5 * y) / 3.0 + shifts)
+    noisy = waves[..., None] + rng.normal(0, 6.0, (count, SIDE, SIDE, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def write_pictures(folder: Path, images: Sequence[np.ndarray] | np.ndarray) -> Path:
+    """PNG files of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index:03}.png"), image)
+    return folder

@@ -1,0 +1,382 @@
+"""A new part on the box: taught from another part's bundle, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from calibration.learning import photographs
+from calibration.scoring import learned_digests, left_out_scores
+from calibration.teaching import lesson
+from calibration.teaching import teach as teaching
+from calibration.teaching.graph import TeachableGraph
+from calibration.teaching.teach import TAUGHT_FROM, Taught, teach
+from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
+from runtime.bundle.golden import verify
+from runtime.bundle.manifest import Variant
+from runtime.engines.base import open_engine
+from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
+from runtime.inspector import Inspector
+from tests.calibration.teachable import SIDE, VARIANTS, pictures, write_pictures, write_toy_bundle
+from tests.cli import lineside
+
+pytestmark = pytest.mark.slow
+
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_bundle(tmp_path_factory.mktemp("toy") / "toy")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("stripes") / "good", pictures(COUNT))
+
+
+@pytest.fixture(scope="module")
+def taught(base: Path, good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("taught") / "stripes"
+    teach(base, good, out, "stripes")
+    return out
+
+
+def folder(path: Path) -> dict[str, bytes]:
+    """Every file below it."""
+    return {
+        str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()
+    }
+
+
+def test_the_new_bundle_is_whole_and_says_where_it_comes_from(base: Path, taught: Path):
+    with Bundle.open(taught) as bundle, Bundle.open(base) as before:
+        manifest = bundle.manifest
+        assert (manifest.name, manifest.category) == ("stripes-patchcore", "stripes")
+        assert manifest.input == before.manifest.input
+        assert manifest.recipe == before.manifest.recipe
+        assert manifest.provenance[TAUGHT_FROM] == {
+            "bundle": "toy-patchcore",
+            "model": before.manifest.model_fingerprint(),
+        }
+        assert manifest.provenance["sealed"] == ["thresholds.json", "health.json"]
+        assert len(learned_digests(bundle)) == len(left_out_scores(bundle)) == COUNT
+        assert set(manifest.metrics["made_up_defects"]) == {"weak", "medium", "strong"}
+        assert manifest.certificate["reference"].startswith("NumPy")
+        threshold = bundle.thresholds().of("openvino/fp32")
+        assert (threshold.method, threshold.n_good) == ("leave_one_out", COUNT)
+        assert bundle.health() is not None
+    found = verify(taught)
+    assert [one.variant for one in found] == ["openvino/fp32", "onnxruntime/fp32"]
+    assert all(one.holds for one in found)
+
+
+def test_it_knows_the_new_part_and_finds_what_is_no_such_part(taught: Path):
+    new = pictures(12, seed=5)
+    bad = new.copy()
+    bad[:, 20:36, 30:46] = 255
+    with Inspector(taught) as inspector:
+        assert sum(inspector.inspect(one).verdict == "anomalous" for one in new) <= 2
+        assert all(inspector.inspect(one).verdict == "anomalous" for one in bad)
+
+
+@pytest.mark.parametrize(("share", "projected"), [(0.05, False), (0.0, True)])
+@pytest.mark.parametrize("rows", [5, 512, 513, 1400])
+def test_another_bank_of_any_size_is_searched_as_numpy_searches_it(
+    tmp_path: Path, good: Path, share: float, projected: bool, rows: int
+):
+    with Bundle.open(write_toy_bundle(tmp_path / "toy", share, projected=projected)) as bundle:
+        settings = dataclasses.replace(
+            lesson.Settings.of(bundle), max_prototypes=rows, coreset_ratio=1.0
+        )
+        graph = TeachableGraph(bundle.model_path(VARIANTS[1]), tmp_path, "patchcore")
+        parts = lesson.Pictures(sorted(good.iterdir()), (SIDE, SIDE))
+        learned = lesson.learn(graph, settings, parts, 0)
+        assert len(learned.bank) == rows
+        content = graph.with_bank(learned.bank, learned.components, (2.0, 7.0))
+    (tmp_path / "model.onnx").write_bytes(content)
+    onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
+    for name in ("openvino", "onnxruntime"):
+        engine = open_engine(name, tmp_path / "model.onnx")
+        for image in pictures(3, seed=8):
+            outputs = engine.run({"image": image[None]})
+            score, found = learned.score(image, learned.bank)
+            np.testing.assert_allclose(outputs["anomaly_map"][0, 0], found, atol=2e-4)
+            assert outputs["pred_score"][0] == pytest.approx(score, rel=1e-3, abs=1e-4)
+            # The last number of a descriptor is how far the score is from those of good parts.
+            excess = 0.7 * np.clip((score - 7.0) / 5.0, -1.0, 2.0)
+            embedding = outputs["embedding"][0]
+            expected = excess / np.hypot(1.0, excess)
+            assert embedding[-1] == pytest.approx(expected, abs=1e-3)
+            assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
+        engine.close()
+
+
+def test_it_can_be_taught_again_and_is_the_same(taught: Path, base: Path, good: Path, tmp_path):
+    again = teach(taught, good, tmp_path / "again", "stripes")
+    assert again.prototypes == 700
+    banks = [
+        next(
+            numpy_helper.to_array(one)
+            for one in onnx.load(path / "onnx/fp32/model.onnx").graph.initializer
+            if one.name == "memory_bank"
+        )
+        for path in (taught, tmp_path / "again")
+    ]
+    np.testing.assert_array_equal(*banks)
+
+
+def test_a_bundle_taught_the_pictures_of_another_is_like_it(
+    patchcore_bundle: Path, sample_root: Path, tmp_path: Path
+):
+    """Against training with torch on the same pictures."""
+    out, root = tmp_path / "tile", sample_root / "tile"
+    done = lineside(
+        "teach",
+        patchcore_bundle,
+        "--good",
+        root / "train",
+        "--out",
+        out,
+        "--name",
+        "tile",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n_good"] == 24
+    test = sorted((root / "test").rglob("*.png"))
+    with Inspector(patchcore_bundle) as trained, Inspector(out) as new:
+        scores = np.array(
+            [[one.inspect(path).pred_score for path in test] for one in (trained, new)]
+        )
+        assert np.abs(scores[0] - scores[1]).max() < 0.02 * np.ptp(scores[0])
+        assert new.threshold.image_threshold == pytest.approx(
+            trained.threshold.image_threshold, rel=0.01
+        )
+        assert new.threshold.note == trained.threshold.note
+    for command in (
+        ("evaluate", out, "--data", root),
+        ("calibrate", out, "--good", root / "test" / "good", "--force"),
+        ("bench", out, "--seconds", 1),
+        ("index", out, "--images", root / "test", "--store", tmp_path / "store"),
+        ("search", out, test[0], "--store", tmp_path / "store"),
+    ):
+        done = lineside(*command)
+        assert done.returncode == 0, done.stderr
+
+
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv = ["lineside", *{arguments}]
+from runtime.cli import main
+main()
+"""
+EXTRAS = {
+    *("torch", "torchvision", "anomalib", "timm", "lightning", "sklearn", "scipy", "nncf"),
+    *("onnx", "onnxscript", "onnxruntime", "jinja2", "gradio", "pandas", "matplotlib"),
+}
+
+
+def run_on_the_box(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command in an interpreter that has the base installation's packages alone."""
+    words = [str(one) for one in arguments]
+    code = WITHOUT.format(blocked=sorted(EXTRAS), arguments=words)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_the_base_installation_is_enough(base: Path, good: Path, tmp_path: Path):
+    few = write_pictures(tmp_path / "few", pictures(6))
+    for place in (good, few):
+        out = tmp_path / f"taught-{place.name}"
+        done = run_on_the_box("teach", base, "--good", place, "--out", out, "--name", "x")
+        assert done.returncode == 0, done.stderr
+        assert "its engine is not installed" in done.stderr
+        for command in (("verify", out), ("inspect", out, good / "000.png")):
+            done = run_on_the_box(*command)
+            assert done.returncode == 0, done.stderr
+    # Where the other engine is, it is proven there.
+    assert all(one.holds for one in verify(tmp_path / "taught-good", engine="onnxruntime"))
+
+
+def test_one_picture_works_and_is_warned_of(base: Path, tmp_path: Path, caplog):
+    one = write_pictures(tmp_path / "one", pictures(1))
+    caplog.set_level("INFO", "lineside")
+    found = teach(base, one, tmp_path / "out", "lonely")
+    assert "warning: only 1 good part" in caplog.text
+    assert found.threshold.method == "prediction_bound"
+    with Bundle.open(tmp_path / "out") as bundle:
+        # What it scores with its own bank is no evidence for a calibration.
+        assert left_out_scores(bundle) == {}
+        assert len(learned_digests(bundle)) == 1
+
+
+def test_a_hundred_times_the_same_picture_is_one(base: Path, tmp_path: Path, caplog):
+    same = write_pictures(tmp_path / "same", [pictures(1)[0]] * 100)
+    caplog.set_level("INFO", "lineside")
+    found = teach(base, same, tmp_path / "out", "same")
+    assert len(found.photographs.train) == 1
+    assert "99 of 100 good pictures are exact repeats" in caplog.text
+
+
+def test_pictures_of_different_sizes_are_learned(base: Path, tmp_path: Path):
+    mixed = write_pictures(
+        tmp_path / "mixed",
+        [
+            np.repeat(np.repeat(one, 1 + at % 3, 0), 1 + at % 2, 1)
+            for at, one in enumerate(pictures(12))
+        ],
+    )
+    found = teach(base, mixed, tmp_path / "out", "mixed")
+    assert len(found.photographs.train) == 12
+    assert all(one.holds for one in verify(tmp_path / "out"))
+
+
+def test_unreadable_pictures_are_skipped_and_recorded(base: Path, tmp_path: Path):
+    folder = write_pictures(tmp_path / "good", pictures(5))
+    (folder / "003.png").write_bytes(b"no picture")
+    done = lineside("teach", base, "--good", folder, "--out", tmp_path / "out", "--name", "x")
+    assert done.returncode == 0
+    assert "1 pictures could not be read" in done.stderr
+    with Bundle.open(tmp_path / "out") as bundle:
+        assert bundle.manifest.provenance["skipped_images"] == ["003.png"]
+        assert bundle.manifest.provenance["train_images"] == 4
+
+
+def test_more_pictures_than_memory_holds_are_left_aside(
+    base: Path, good: Path, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lesson, "MAX_PATCH_BYTES", 10 * 256 * 6 * 4)
+    found = teach(base, good, tmp_path / "out", "many")
+    assert (len(found.photographs.train), len(found.left_aside)) == (10, 14)
+    with Bundle.open(tmp_path / "out") as bundle:
+        assert len(learned_digests(bundle)) == len(left_out_scores(bundle)) == 10
+
+
+def test_what_cannot_be_taught_says_so_and_what_to_do(base: Path, good: Path, tmp_path: Path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for place in (empty, tmp_path / "nowhere"):
+        with pytest.raises(DataError, match="expected"):
+            teach(base, place, tmp_path / "out", "x")
+    with pytest.raises(TrainingError, match="expected the name of the part"):
+        teach(base, good, tmp_path / "out", "  ")
+    with pytest.raises(ThresholdError, match="max_false_rejects"):
+        teach(base, good, tmp_path / "out", "x", max_false_rejects=1.0)
+    with pytest.raises(BundleError, match="expected a bundle"):
+        teach(good, good, tmp_path / "out", "x")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_taken_stays_as_it_is(base: Path, good: Path, taught: Path):
+    before = folder(taught)
+    for out in (taught, base):
+        done = lineside("teach", base, "--good", good, "--out", out, "--name", "x")
+        assert "never overwritten" in done.line()
+    assert folder(taught) == before
+
+
+def test_an_efficientad_bundle_is_refused_with_what_to_do(efficientad_bundle: Path, good, tmp_path):
+    with pytest.raises(BundleError, match="found efficientad, whose networks have to be trained"):
+        teach(efficientad_bundle, good, tmp_path / "out", "x")
+
+
+def renamed(base: Path, target: Path, old: bytes, new: bytes) -> Path:
+    """A bundle whose graph has another name for something."""
+    shutil.copytree(base, target)
+    model = target / VARIANTS[1].path
+    model.write_bytes(model.read_bytes().replace(old, new))
+    with Bundle.open(base) as bundle:
+        manifest = bundle.manifest
+    (target / MANIFEST_FILE).unlink()
+    seal(target, manifest)
+    return target
+
+
+def test_an_older_export_is_refused(base: Path, good: Path, tmp_path: Path):
+    old = renamed(base, tmp_path / "old", b"nearest_partials", b"nearest_whatever")
+    with pytest.raises(BundleError, match="older export, whose graph has no 'nearest_partials'"):
+        teach(old, good, tmp_path / "out", "x")
+
+
+def test_a_box_that_computes_something_else_learns_nothing(base: Path, good, tmp_path, monkeypatch):
+    real = teaching.replay_golden
+
+    def wrong(*arguments: object) -> object:
+        found = real(*arguments)  # type: ignore[arg-type]
+        return dataclasses.replace(found, max_score_difference=0.5)
+
+    monkeypatch.setattr(teaching, "replay_golden", wrong)
+    with pytest.raises(ParityError, match="lineside verify BUNDLE"):
+        teach(base, good, tmp_path / "out", "x")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stopped", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", ["to_openvino", "write_first_health", "seal"])
+def test_a_full_disk_or_ctrl_c_leaves_nothing_half_written(
+    base: Path, good: Path, tmp_path: Path, monkeypatch, stopped: BaseException, at: str
+):
+    def stop(*_arguments: object, **_more: object) -> None:
+        raise stopped
+
+    before = folder(base)
+    monkeypatch.setattr(teaching, at, stop)
+    with pytest.raises(type(stopped)):
+        teach(base, good, tmp_path / "new" / "out", "x")
+    assert list((tmp_path / "new").iterdir()) == []
+    assert folder(base) == before
+
+
+def test_who_comes_second_to_the_same_place_is_told(
+    base: Path, good, taught, tmp_path, monkeypatch
+):
+    real = teaching.write_first_health
+
+    def meanwhile(*arguments: object, **more: object) -> None:
+        shutil.copytree(taught, tmp_path / "out")
+        real(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(teaching, "write_first_health", meanwhile)
+    with pytest.raises(TrainingError, match="never overwritten"):
+        teach(base, good, tmp_path / "out", "x")
+    assert folder(tmp_path / "out") == folder(taught)
+
+
+def test_an_int8_variant_stays_behind_and_that_is_said(base: Path, good, tmp_path, caplog):
+    more = shutil.copytree(base, tmp_path / "more")
+    shutil.copytree(base / "openvino" / "fp32", more / "openvino" / "int8")
+    with Bundle.open(base) as bundle:
+        manifest = bundle.manifest
+    int8 = Variant("openvino", "int8", "openvino/int8/model.xml")
+    seal(more, dataclasses.replace(manifest, variants=(*manifest.variants, int8)))
+    caplog.set_level("INFO", "lineside")
+    found = teach(more, good, tmp_path / "out", "x")
+    assert "openvino/int8: not taught" in caplog.text
+    assert {one.key for one in found.manifest.variants} == {one.key for one in VARIANTS}
+    assert not (tmp_path / "out" / "openvino" / "int8").exists()
+
+
+def test_taught_says_it_in_json(base: Path, good: Path, tmp_path: Path):
+    found: Taught = teach(base, good, tmp_path / "out", "stripes", max_false_rejects=0.1)
+    said = json.loads(json.dumps(found.to_json()))
+    assert said["n_good"] == COUNT
+    assert said["method"] == "leave_one_out"
+    assert said["image_threshold"] == found.threshold.image_threshold
+    assert photographs.COMFORTABLE_GOOD <= COUNT
