@@ -87,9 +87,10 @@ def write_toy_bundle(root: Path, share: float = 0.05, *, projected: bool = True)
     engine = open_engine("openvino", openvino)
     found = score_engine(engine, images, "golden")
     engine.close()
-    said = Compared(found.scores, found.maps, 5.0)
+    highest, middle = float(found.scores.max()), float(np.median(found.scores))
+    said = Compared(found.scores, found.maps, highest)
     write_golden(root, images, said, float(np.ptp(found.scores)))
-    threshold = Threshold(5.0, 5.0, 1.0, "manual", 0)
+    threshold = Threshold(highest, highest, middle, "manual", 0)
     write_thresholds(root / THRESHOLDS_FILE, Thresholds({one.key: threshold for one in VARIANTS}))
     width = (WIDTH if projected else 20) + 1
     manifest = Manifest(
