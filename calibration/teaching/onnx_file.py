@@ -129,7 +129,13 @@ class OnnxFile:
             nodes: in their order.
         """
         place = next(at for at, node in enumerate(self.nodes) if name in node.outputs)
-        self.nodes[place : place + 1] = nodes
+        # An earlier call may have given others the same names.
+        named = {one for node in nodes for one in node.outputs}
+        before, behind = (
+            [node for node in some if named.isdisjoint(node.outputs)]
+            for some in (self.nodes[:place], self.nodes[place:])
+        )
+        self.nodes = [*before, *nodes, *behind]
         needed = set(self.outputs)
         kept = []
         for node in reversed(self.nodes):

@@ -112,6 +112,22 @@ def test_what_computed_a_tensor_goes_with_what_it_alone_needed(path: Path):
     np.testing.assert_allclose(found, [[18.0, 27.0, 36.0]])
 
 
+def test_the_same_change_twice_is_one(path: Path):
+    file = OnnxFile(path)
+    for factor in (2.0, 5.0):
+        file.set_constant("factor", np.array(factor, np.float32))
+        nodes = [
+            make_node("Mul", ["x", "factor"], "scaled"),
+            make_node("MatMul", ["scaled", "w"], "sum"),
+        ]
+        file.compute("sum", nodes)
+    model = parsed(file)
+    assert [node.op_type for node in model.graph.node] == ["Mul", "MatMul", "Relu", "ReduceSum"]
+    session = pytest.importorskip("onnxruntime").InferenceSession(file.to_bytes())
+    (found, _) = session.run(None, {"x": np.array([[1.0, 2.0]], np.float32)})
+    np.testing.assert_allclose(found, [[30.0, 45.0, 60.0]])
+
+
 @pytest.mark.parametrize("cut", [1, 40, -1])
 def test_half_a_file_is_refused(path: Path, cut: int):
     path.write_bytes(path.read_bytes()[:cut])
