@@ -139,6 +139,11 @@ def teach(
     start = time.perf_counter()
     name = _checked(name)
     _require_new(out)
+    if out.resolve().is_relative_to(bundle.resolve()):
+        raise TrainingError(
+            f"{out}: expected a folder outside of the bundle {bundle}, which stays as it is; "
+            "choose another --out"
+        )
     # A rate that makes no sense should not wait until everything is learned.
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:

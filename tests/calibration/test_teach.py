@@ -90,12 +90,19 @@ def test_it_knows_the_new_part_and_finds_what_is_no_such_part(taught: Path):
         assert all(inspector.inspect(one).verdict == "anomalous" for one in bad)
 
 
-@pytest.mark.parametrize(("share", "projected"), [(0.05, False), (0.0, True)])
+@pytest.fixture(scope="module", params=[(0.05, False), (0.0, True)], ids=["stacked", "maximum"])
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of layers as they are, and with the paper's score."""
+    share, projected = request.param
+    place = tmp_path_factory.mktemp("other") / "toy"
+    return write_toy_bundle(place, share, projected=projected)
+
+
 @pytest.mark.parametrize("rows", [5, 512, 513, 1400])
 def test_another_bank_of_any_size_is_searched_as_numpy_searches_it(
-    tmp_path: Path, good: Path, share: float, projected: bool, rows: int
+    tmp_path: Path, good: Path, other: Path, rows: int
 ):
-    with Bundle.open(write_toy_bundle(tmp_path / "toy", share, projected=projected)) as bundle:
+    with Bundle.open(other) as bundle:
         settings = dataclasses.replace(
             lesson.Settings.of(bundle), max_prototypes=rows, coreset_ratio=1.0
         )
@@ -294,6 +301,9 @@ def test_a_place_that_is_taken_stays_as_it_is(base: Path, good: Path, taught: Pa
         done = lineside("teach", base, "--good", good, "--out", out, "--name", "x")
         assert "never overwritten" in done.line()
     assert folder(taught) == before
+    with pytest.raises(TrainingError, match="outside of the bundle"):
+        teach(taught, good, taught / "new", "x")
+    assert folder(taught) == before
 
 
 def test_an_efficientad_bundle_is_refused_with_what_to_do(efficientad_bundle: Path, good, tmp_path):
@@ -332,8 +342,14 @@ def test_a_box_that_computes_something_else_learns_nothing(base: Path, good, tmp
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("stopped", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
-@pytest.mark.parametrize("at", ["to_openvino", "write_first_health", "seal"])
+@pytest.mark.parametrize(
+    ("at", "stopped"),
+    [
+        ("to_openvino", OSError(errno.ENOSPC, "No space left")),
+        ("write_first_health", KeyboardInterrupt()),
+        ("seal", OSError(errno.ENOSPC, "No space left")),
+    ],
+)
 def test_a_full_disk_or_ctrl_c_leaves_nothing_half_written(
     base: Path, good: Path, tmp_path: Path, monkeypatch, stopped: BaseException, at: str
 ):

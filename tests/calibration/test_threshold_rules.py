@@ -18,6 +18,7 @@ from calibration.threshold_rules import (
     first_threshold,
     peaks_of,
     prediction_bound,
+    student_quantile,
 )
 from runtime.errors import ThresholdError
 
@@ -183,6 +184,15 @@ SCORES = st.lists(st.floats(-10, 100), min_size=1, max_size=30)
 @given(SCORES)
 def test_never_below_the_largest_score(scores):
     assert prediction_bound(np.array(scores), 0.05) >= max(scores)
+
+
+@given(
+    probability=st.floats(0.5, 1 - 1e-9) | st.sampled_from([0.5, 0.95, 0.99, 0.999]),
+    freedom=st.integers(1, 60) | st.just(998),
+)
+def test_students_quantile_is_scipys(probability, freedom):
+    expected = stats.t.ppf(probability, freedom)
+    assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("count", [LEAST_FREEDOM + 1, 10, 18])
