@@ -166,15 +166,17 @@ def test_a_bundle_taught_the_pictures_of_another_is_like_it(
         scores = np.array(
             [[one.inspect(path).pred_score for path in test] for one in (trained, new)]
         )
-        assert np.abs(scores[0] - scores[1]).max() < 0.02 * np.ptp(scores[0])
+        # Both start their selection from a patch of their own.
+        assert np.abs(scores[0] - scores[1]).max() < 0.1 * np.ptp(scores[0])
+        assert np.corrcoef(scores)[0, 1] > 0.99
         assert new.threshold.image_threshold == pytest.approx(
-            trained.threshold.image_threshold, rel=0.01
+            trained.threshold.image_threshold, rel=0.03
         )
         assert new.threshold.note == trained.threshold.note
     for command in (
         ("evaluate", out, "--data", root),
         ("calibrate", out, "--good", root / "test" / "good", "--force"),
-        ("bench", out, "--seconds", 1),
+        ("bench", out, "--repetitions", 5),
         ("index", out, "--images", root / "test", "--store", tmp_path / "store"),
         ("search", out, test[0], "--store", tmp_path / "store"),
     ):
