@@ -51,11 +51,9 @@ def taught(base: Path, good: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def folder(path: Path) -> dict[str, bytes]:
+def folder(path: Path) -> dict[Path, bytes]:
     """Every file below it."""
-    return {
-        str(one.relative_to(path)): one.read_bytes() for one in path.rglob("*") if one.is_file()
-    }
+    return {one.relative_to(path): one.read_bytes() for one in path.rglob("*") if one.is_file()}
 
 
 def test_the_new_bundle_is_whole_and_says_where_it_comes_from(base: Path, taught: Path):
