@@ -40,7 +40,7 @@ RECIPES = {
     "20000-prototypes": 'model = "patchcore"\nmax_prototypes = 20000',
     "320-pixels": 'model = "patchcore"\nsize_hw = [320, 320]',
     "efficientad": 'model = "efficientad"',
-    "feature-student": 'model = "efficientad"\nstudent = "features"',
+    "paper-efficientad": 'model = "efficientad"\nstudent = "pixels"',
 }
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 

@@ -82,7 +82,7 @@ def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path
     """A PatchCore bundle trained on ``sample_root``."""
     out = tmp_path_factory.mktemp("bundles") / "tile-patchcore"
     data = ("--data", sample_root, "--category", CATEGORY)
-    options = ("--model", "patchcore", "--max-prototypes", 500)
+    options = ("--model", "patchcore", "--max-prototypes", 500, "--size", 128)
     _done(lineside("train", *options, *data, "--out", out))
     return out
 
@@ -92,19 +92,19 @@ def efficientad_work(sample_root: Path) -> Work:
     """An EfficientAD trained briefly: its figures say nothing, its graph is whole."""
     from export.models.efficientad.recipe import EfficientAdRecipe
 
-    return _few_parts(sample_root, EfficientAdRecipe(steps=10))
+    return _few_parts(sample_root, EfficientAdRecipe(steps=60))
 
 
 @pytest.fixture(scope="session")
-def feature_student_work(sample_root: Path) -> Work:
-    """The same with a student that reads the teacher's features."""
+def paper_efficientad_work(sample_root: Path) -> Work:
+    """The same with the paper's student, which takes its time on every part."""
     from export.models.efficientad.recipe import EfficientAdRecipe
 
-    return _few_parts(sample_root, EfficientAdRecipe(student="features", steps=60))
+    return _few_parts(sample_root, EfficientAdRecipe(student="pixels", steps=5), 6)
 
 
-def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
-    """A fitted EfficientAD and few parts, for it takes its time on every one of them."""
+def _few_parts(root: Path, recipe: EfficientAdRecipe, good: int = FEW_GOOD) -> Work:
+    """A fitted EfficientAD and few parts."""
     from export.bundling import Work
     from export.data.photographs import read_photographs
     from export.training import train
@@ -113,7 +113,7 @@ def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
     whole = load_category(root, CATEGORY)
     one_of_each = {part.defect_type: part for part in whole.test}
     category = replace(
-        whole, train_good=whole.train_good[:FEW_GOOD], test=tuple(one_of_each.values())
+        whole, train_good=whole.train_good[:good], test=tuple(one_of_each.values())
     )
     photographs = read_photographs(category, recipe.size_hw, 0)
     return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)

@@ -160,6 +160,7 @@ def test_on_this_machine_alone_no_token_is_asked_but_another_name_is_refused(bun
             assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_forwarded_address_counts_from_a_trusted_proxy_alone(bundle: Path) -> None:
     """Wrong passwords of one address wait for one another; a client must not choose its own."""
 

@@ -17,7 +17,7 @@ from edge_app.serving import serving
 from tests.edge_app.served import client_of, picture
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
-EXAMPLES = 20
+EXAMPLES = 8
 KINDS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
