@@ -112,9 +112,7 @@ def _few_parts(root: Path, recipe: EfficientAdRecipe, good: int = FEW_GOOD) -> W
 
     whole = load_category(root, CATEGORY)
     one_of_each = {part.defect_type: part for part in whole.test}
-    category = replace(
-        whole, train_good=whole.train_good[:good], test=tuple(one_of_each.values())
-    )
+    category = replace(whole, train_good=whole.train_good[:good], test=tuple(one_of_each.values()))
     photographs = read_photographs(category, recipe.size_hw, 0)
     return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)
 
