@@ -30,9 +30,10 @@ $(STAMP): pyproject.toml
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
 
-# A file's tests stay in one process: they share the models that it trains.
-test: fast
-	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
+# A file's tests stay in one process, for they share the models that it trains. In the order of
+# their names the long ones do not come last.
+test: install
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 fast: install
 	$(BIN)/python -m pytest -m "not slow" -n auto

@@ -15,10 +15,14 @@ from hypothesis import settings
 
 from tests.cli import Done, lineside
 
-# Two processes share the cores; threads of their own would only get in each other's way.
-if "PYTEST_XDIST_WORKER" in os.environ:
+# A worker has a core of its own: the threads of torch and of both engines wait in loops, and those
+# of two workers on the same cores would wait for one another.
+if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 if TYPE_CHECKING:
     from export.bundling import Work
