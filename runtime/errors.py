@@ -55,6 +55,10 @@ class PageError(LinesideError):
     """The operator's page cannot be served: the port is taken, or everyone could open it."""
 
 
+class ConfigError(LinesideError):
+    """A station's configuration that cannot be used."""
+
+
 class MissingExtraError(LinesideError):
     """A subcommand whose optional packages are not installed.
 

@@ -25,6 +25,7 @@ from edge_app.api import inspecting, parts, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
+from edge_app.live.board import Board
 from edge_app.page.station import Station
 
 DESCRIPTION = (
@@ -83,6 +84,7 @@ def build_application(
     service: Service,
     access: Access,
     *,
+    board: Board | None = None,
     page: gr.Blocks | None = None,
     root_path: str = "",
     **looks: Any,
@@ -92,6 +94,7 @@ def build_application(
     Args:
         service: from :func:`build_service`.
         access: who may come in.
+        board: of a station, or None where no source is watched.
         page: the operator's page, or None for the API alone.
         root_path: path below which a proxy shows it all, e.g. ``/line3``.
         **looks: of the page, as :func:`gradio.mount_gradio_app` takes them.

@@ -1,0 +1,1 @@
+"""The station as it runs: sources that are judged, the operator's screens, what leaves the box."""

@@ -1,0 +1,109 @@
+"""What the operator's screen shows just now: the sources, their newest parts, what went wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from edge_app.live.config import Source
+from edge_app.live.looks import Look, Looks
+from edge_app.records import Arrival, Journal
+
+State = Literal["waiting", "running", "away", "ended"]
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """One source as it is now.
+
+    Attributes:
+        name: its name.
+        bundle: name of the bundle that judges.
+        state: ``waiting`` until it is there the first time, ``running``, ``away``, or ``ended``.
+        trouble: why it is not running.
+        in_work: parts that are being judged.
+        newest: the part judged last, or None.
+        drift: the alarm in force, in a sentence; empty if there is none.
+        warning: what is wrong beside the verdicts, e.g. a store that cannot be written.
+    """
+
+    name: str
+    bundle: str
+    state: State = "waiting"
+    trouble: str = ""
+    in_work: int = 0
+    newest: Arrival | None = None
+    drift: str = ""
+    warning: str = ""
+
+
+@dataclass
+class Board:
+    """The state of a station, for its screens. Safe in threads.
+
+    Args:
+        sources: of the configuration.
+        journal: what they have brought.
+
+    Attributes:
+        looks: pictures of the newest parts.
+    """
+
+    sources: Sequence[Source]
+    journal: Journal
+    looks: Looks = field(default_factory=Looks)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._version = 0
+        self._states = {one.name: SourceState(one.name, one.bundle) for one in self.sources}
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change."""
+        return self._version
+
+    def states(self) -> list[SourceState]:
+        """Every source as it is now."""
+        with self._lock:
+            return list(self._states.values())
+
+    def is_(self, source: str, state: State, trouble: str = "") -> None:
+        """A source has come, gone or ended."""
+        self._change(source, state=state, trouble=trouble)
+
+    def begun(self, source: str) -> None:
+        """A part of a source is being judged."""
+        with self._lock:
+            found = self._states[source]
+            self._put(replace(found, in_work=found.in_work + 1))
+
+    def judged(
+        self, part: Arrival, look: Look | None, *, drift: str = "", warning: str = ""
+    ) -> None:
+        """A part has its verdict."""
+        if look is not None and part.id:
+            self.looks.add(part.id, look)
+        with self._lock:
+            found = self._states[part.source]
+            left = max(0, found.in_work - 1)
+            self._put(replace(found, in_work=left, newest=part, drift=drift, warning=warning))
+
+    def changed(self, source: str, *, warning: str) -> None:
+        """What is wrong beside the verdicts of a source."""
+        self._change(source, warning=warning)
+
+    def recorded(self) -> None:
+        """The journal has something new."""
+        with self._lock:
+            self._version += 1
+
+    def _change(self, source: str, **changes: object) -> None:
+        with self._lock:
+            self._put(replace(self._states[source], **changes))  # type: ignore[arg-type]
+
+    def _put(self, state: SourceState) -> None:
+        self._states[state.name] = state
+        self._version += 1

@@ -1,0 +1,60 @@
+"""A station as a whole, while a block runs: sources, bundles, records, screens and API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_app.live.board import Board
+from edge_app.live.config import Config
+from edge_app.live.feeding import feeding
+from edge_app.page.station import Station
+from edge_app.records import Database, Journal
+from edge_app.serving import serving
+
+
+@contextmanager
+def running_station(config: Config, password: str | None = None) -> Iterator[str]:
+    """Run a station; at the end what is in work is judged and recorded, then all is closed.
+
+    Args:
+        config: from :func:`edge_app.live.config.read_config`.
+        password: asked of the user ``operator``, or None for nobody.
+
+    Yields:
+        its URL on this machine.
+
+    Raises:
+        PageError: the page cannot be served.
+        BundleError: a bundle is unusable.
+        StoreError: the records cannot be opened.
+        DataError: the folder of samples is missing or empty.
+    """
+
+    @contextmanager
+    def watching(station: Station) -> Iterator[Board]:
+        database = Database(config.store)
+        try:
+            board = Board(config.sources, Journal(database))
+            with feeding(station, board, config.store):
+                yield board
+        finally:
+            database.close()
+
+    page = config.page
+    with serving(
+        config.bundles,
+        str(config.store),
+        samples=config.samples,
+        host=page.host,
+        port=page.port,
+        root_path=page.root_path,
+        password=password,
+        open_to_all=page.no_password,
+        api_token_file=Path(page.api_token_file) if page.api_token_file else None,
+        trusted_proxies=page.trusted_proxies,
+        watching=watching,
+        **config.engine,
+    ) as url:
+        yield url
