@@ -166,6 +166,24 @@ class Line:
             self.observer.judged(self.name, part)
         return part
 
+    def look_again(self, content: bytes) -> tuple[UInt8Image, Prediction]:
+        """Judge a part that was judged before, to show it: nothing is counted, nothing recorded.
+
+        Args:
+            content: the picture file's bytes.
+
+        Returns:
+            the picture, uint8 (H, W, 3), RGB, and what is said of it now.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            EngineError: the line has ended.
+        """
+        image_rgb = decode_rgb(content)
+        with self._lock:
+            self._check_running()
+            return image_rgb, self.inspector.inspect(image_rgb)
+
     def end(self) -> None:
         """Wait for the part that is being judged, and take on no other: its engine will close."""
         with self._lock:

@@ -92,9 +92,8 @@ def serving(
             add_endpoints(service)
         access = Access(password, tokens, loopback_only)
         board = None if watching is None else stack.enter_context(watching(station))
-        application = build_application(
-            service, access, board=board, page=page, root_path=below, **LOOKS
-        )
+        service.watches(board, samples)
+        application = build_application(service, access, page=page, root_path=below, **LOOKS)
         stack.enter_context(running(application, taken, trusted_proxies))
         shown = "127.0.0.1" if host == "0.0.0.0" else host
         yield f"http://{shown}:{taken.getsockname()[1]}/"

@@ -25,7 +25,7 @@ from edge_app.api import inspecting, parts, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
-from edge_app.live.board import Board
+from edge_app.live import pictures, routes, screens
 from edge_app.page.station import Station
 
 DESCRIPTION = (
@@ -84,7 +84,6 @@ def build_application(
     service: Service,
     access: Access,
     *,
-    board: Board | None = None,
     page: gr.Blocks | None = None,
     root_path: str = "",
     **looks: Any,
@@ -94,7 +93,6 @@ def build_application(
     Args:
         service: from :func:`build_service`.
         access: who may come in.
-        board: of a station, or None where no source is watched.
         page: the operator's page, or None for the API alone.
         root_path: path below which a proxy shows it all, e.g. ``/line3``.
         **looks: of the page, as :func:`gradio.mount_gradio_app` takes them.
@@ -114,6 +112,7 @@ def build_application(
         one.state.service, one.state.door = service, door
         problems.install(one)
     app.include_router(status.outside)
+    app.include_router(screens.router)
     app.mount("/v1", api)
     if page is not None:
         gr.mount_gradio_app(
@@ -138,7 +137,13 @@ def build_api(service: Service) -> FastAPI:
         openapi_url=None,
         middleware=[Middleware(Timed, metrics=service.metrics), Middleware(SmallBodies)],
     )
-    for router in (inspecting.router, parts.router, status.router):
+    for router in (
+        inspecting.router,
+        parts.router,
+        pictures.router,
+        routes.router,
+        status.router,
+    ):
         api.include_router(
             router,
             dependencies=[Depends(known_query)],

@@ -111,12 +111,17 @@ def picture(request: Request, who: Who, part_id: UUID) -> Response:
 
 @router.get("/parts/{part_id}/neighbours", responses=_NAMED)
 def neighbours(
-    request: Request, who: Who, part_id: UUID, k: Annotated[int, Query(ge=1, le=MOST_NEIGHBORS)] = 5
+    request: Request,
+    who: Who,
+    part_id: UUID,
+    k: Annotated[int, Query(ge=1, le=MOST_NEIGHBORS)] = 5,
+    verdict: Annotated[Verdict | None, Query(description="of those that are looked for")] = None,
 ) -> Neighbours:
     """The recorded parts that are most like a part, itself left out."""
     service = service_of(request)
     line, point = service.find(str(part_id))
-    found = line.store.search(point.embedding, k, SearchFilter(exclude_ids=(point.point_id,)))
+    where = SearchFilter(exclude_ids=(point.point_id,), verdict=verdict)
+    found = line.store.search(point.embedding, k, where)
     return Neighbours(
         [
             LikePart(round(one.similarity, 6), part_of(one.point, line.name, service.below))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from edge_app.live.config import Source
 from edge_app.live.looks import Look, Looks
 from edge_app.records import Arrival, Journal
+from edge_app.records.arrivals import MOST_WAITING
 
 State = Literal["waiting", "running", "away", "ended"]
 
@@ -58,12 +60,17 @@ class Board:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._version = 0
+        self._unwritten: list[Arrival] = []
         self._states = {one.name: SourceState(one.name, one.bundle) for one in self.sources}
 
     @property
     def version(self) -> int:
         """A number that grows with every change."""
         return self._version
+
+    def folders(self) -> list[Path]:
+        """Those that are watched."""
+        return [Path(one.watch) for one in self.sources if "://" not in one.watch]
 
     def states(self) -> list[SourceState]:
         """Every source as it is now."""
@@ -91,9 +98,27 @@ class Board:
             left = max(0, found.in_work - 1)
             self._put(replace(found, in_work=left, newest=part, drift=drift, warning=warning))
 
-    def changed(self, source: str, *, warning: str) -> None:
-        """What is wrong beside the verdicts of a source."""
-        self._change(source, warning=warning)
+    def failed(self, part: Arrival | None, source: str, warning: str) -> None:
+        """What is wrong beside the verdicts; a flagged part that is not written down is kept."""
+        with self._lock:
+            if part is not None and part.verdict != "good":
+                number = min((one.number for one in self._unwritten), default=0) - 1
+                self._unwritten = [*self._unwritten, replace(part, number=number)][-MOST_WAITING:]
+            self._put(replace(self._states[source], warning=warning))
+
+    def unwritten(self) -> list[Arrival]:
+        """Flagged parts that the journal could not take, and nobody has looked at."""
+        with self._lock:
+            return list(self._unwritten)
+
+    def look_at(self, number: int) -> bool:
+        """Somebody has looked at one of them; whether there is such a part."""
+        with self._lock:
+            left = [one for one in self._unwritten if one.number != number]
+            found = len(left) < len(self._unwritten)
+            self._unwritten = left
+            self._version += 1
+        return found
 
     def recorded(self) -> None:
         """The journal has something new."""

@@ -92,7 +92,7 @@ class _Feeder:
                 except Exception as error:
                     # A fault of ours costs a part, never the line.
                     log.exception(f"{part.source.name}: {readable(part.coming.name)}")
-                    self._board.changed(part.source.name, warning=sentence(error))
+                    self._board.failed(None, part.source.name, sentence(error))
         for drift in self._drifts.values():
             drift.save()
 
@@ -170,7 +170,9 @@ class _Feeder:
         )
         if isinstance(judged, LinesideError):
             log.warning(f"warning: {name}: {readable(part.coming.name)}: {judged}")
-            arrival = replace(arrival, reason=str(judged))
+            said = str(judged).removeprefix("picture: ")
+            unread = isinstance(judged, ImageError)
+            arrival = replace(arrival, reason=f"cannot be read: {said}" if unread else said)
             self._board.judged(arrival, None)
             self._write(line, arrival, None)
             return
@@ -205,7 +207,7 @@ class _Feeder:
             # A full disk must not keep the operator from verdicts; the file is judged again after
             # a restart.
             log.warning(f"warning: {arrival.name}: not recorded: {error}")
-            self._board.changed(arrival.source, warning=f"not recorded: {error}")
+            self._board.failed(arrival, arrival.source, f"not recorded: {error}")
             return
         self._board.recorded()
         self._kept += 1
