@@ -1,4 +1,4 @@
-"""Draw page.png, line.png and report.png of docs/images in headless Chromium.
+"""Draw page.png, line.png, history.png and report.png of docs/images in headless Chromium.
 
 They show what ``make demo CATEGORY=all`` has made.
 
@@ -47,7 +47,7 @@ def draw_page(demo: Path, out: Path) -> None:
 
 
 def draw_line(demo: Path, out: Path) -> None:
-    """The operator's screen at 1280 x 720 with a flagged part, in the light and in the dark."""
+    """The operator's screen with a flagged part, in the light and in the dark; the history."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         write_first(place / "station.toml", sorted((demo / "bundles").glob("tile-patchcore")))
@@ -66,9 +66,11 @@ def draw_line(demo: Path, out: Path) -> None:
             window.get(f"{url}line")
             for number, kind in enumerate(("good", "good", "crack", "good", "oil", "good", "good")):
                 part = sorted((tests / kind).glob("*.png"))[number]
-                shutil.copy(part, place / "incoming" / f"{number:03d}.png")
+                # Whole at once, as a careful camera writes it.
+                shutil.copy(part, place / "next.png")
+                (place / "next.png").replace(place / "incoming" / f"{number:03d}.png")
                 wait_until(
-                    window, lambda wanted=number + 1: len(find(window, "#strip li")) == wanted
+                    window, lambda wanted=number + 1: len(find(window, "#strip li")) >= wanted
                 )
             wait_until(window, lambda: len(find(window, "#cards > *")) == 6)
             for name, scheme in (("line.png", "light"), ("line-dark.png", "dark")):
@@ -76,6 +78,11 @@ def draw_line(demo: Path, out: Path) -> None:
                 window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
                 time.sleep(1)
                 window.save_screenshot(str(out / name))
+            window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+            window.get(f"{url}history")
+            wait_until(window, lambda: find(window, "#parts li"))
+            time.sleep(1)
+            window.save_screenshot(str(out / "history.png"))
 
 
 def draw_report(demo: Path, out: Path) -> None:

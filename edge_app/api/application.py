@@ -25,8 +25,8 @@ from edge_app.api import inspecting, parts, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
-from edge_app.live import pictures, routes, screens
 from edge_app.page.station import Station
+from edge_app.screens import exporting, line, pages, pictures
 
 DESCRIPTION = (
     "Verdicts on pictures of parts, and the records of earlier parts. Errors are "
@@ -112,7 +112,7 @@ def build_application(
         one.state.service, one.state.door = service, door
         problems.install(one)
     app.include_router(status.outside)
-    app.include_router(screens.router)
+    app.include_router(pages.router)
     app.mount("/v1", api)
     if page is not None:
         gr.mount_gradio_app(
@@ -141,7 +141,8 @@ def build_api(service: Service) -> FastAPI:
         inspecting.router,
         parts.router,
         pictures.router,
-        routes.router,
+        exporting.router,
+        line.router,
         status.router,
     ):
         api.include_router(

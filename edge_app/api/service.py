@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 
 from edge_app.api.problems import RETRY_S, ProblemError
 from edge_app.line import Line
@@ -185,8 +186,15 @@ async def known_query(request: Request) -> None:
         ProblemError: there is one.
     """
     dependant = getattr(request.scope.get("route"), "dependant", None)
-    known = [one.alias for one in dependant.query_params] if dependant is not None else []
+    known = [] if dependant is None else list(_queries(dependant))
     for name in request.query_params:
         if name not in known:
             wanted = f"one of {', '.join(known)}" if known else "no parameter"
             raise ProblemError(422, f"query: expected {wanted}, found {name[:40]!r}; leave it out")
+
+
+def _queries(dependant: Dependant) -> Iterator[str]:
+    """Names of a route's parameters, those of what it depends on included."""
+    for inner in dependant.dependencies:
+        yield from _queries(inner)
+    yield from (one.alias for one in dependant.query_params)

@@ -1,6 +1,6 @@
 // The operator's screen. What is shown: a part that was opened, else the flagged part that nobody has looked at for
 // longest, else the newest one. A flagged part stays until somebody has looked; a verdict on a later one never hides it.
-import { $, PATHS, ask, element, links, plain, say, shape, t, truthOf } from "./screen.js";
+import { $, PATHS, address, ask, element, lay, links, plain, say, shape, t, truthOf } from "./screen.js";
 
 const HOLD_MS = 2000;  // The box answers at the latest after this; after twice as long it is gone.
 let state = null, live = false, opened = null, held = null, drawn = "", last = null, likes = [];
@@ -71,35 +71,16 @@ const banner = (verdict, word, part, said = "") => {
   meter.firstElementChild.style.left = `${place}%`;
 };
 
-/** The picture, and around it what belongs to this part alone: whatever answers late for another is dropped. */
+/** The picture, and around it what belongs to this part alone. */
 const stage = async (part) => {
   if (keyOf(part) === drawn) return;
   drawn = keyOf(part);
   likes = [];
-  for (const image of [$("#picture"), $("#heat")]) image.removeAttribute("src");
-  $("#outline").replaceChildren();
   $("#cards").replaceChildren();
   $("#like h2").textContent = "";
-  $("#hint").textContent = part?.id ? t("hint") : "";
-  if (!part?.id) return;
   const still = () => keyOf(part) === drawn;
-  $("#picture").src = address(part.id, "image");
-  $("#picture").alt = part.name;
-  $("#picture").onload = ({ target }) =>
-    $("#layers").style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
-  if (part.verdict === "cannot_judge") return;
-  const outline = await ask(`parts/${part.id}/outline`).catch(() => null);
-  if (!still() || !outline) return;
-  if (!outline.whole) $("#hint").textContent = t("thumbnail_only");
-  if (outline.has_heat) $("#heat").src = address(part.id, "heat");
-  for (const kind of ["halo", "edge"]) {
-    for (const contour of outline.contours) {
-      const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
-      line.setAttribute("class", kind);
-      line.setAttribute("points", contour.map((point) => point.join(",")).join(" "));
-      $("#outline").append(line);
-    }
-  }
+  await lay(part, still);
+  if (!part?.id || part.verdict === "cannot_judge") return;
   for (let tries = 0; tries < 5 && still(); tries += 1) {
     // It may be judged and not yet recorded.
     const asked = ["k=5", "k=20&verdict=good"].map((what) => ask(`parts/${part.id}/neighbours?${what}`));
@@ -108,8 +89,6 @@ const stage = async (part) => {
     await new Promise((done) => setTimeout(done, 300));
   }
 };
-
-const address = (id, what) => `${document.documentElement.dataset.root}/v1/parts/${id}/${what}`;
 
 /** Five parts, the most alike of them large, and the nearest good one large beside it. */
 const like = (found, good) => {
@@ -261,7 +240,6 @@ const step = (by) => {
 const keys = {
   j: () => agree(), k: () => overrule(), z: undo, Enter: look, Escape: () => open(null),
   ArrowLeft: () => step(-1), ArrowRight: () => step(1), h: () => document.body.classList.toggle("no-heat"),
-  " ": () => document.body.classList.add("bare"),
 };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, dialog") || event.ctrlKey || event.metaKey || event.altKey;
@@ -270,7 +248,6 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (!event.repeat || key.startsWith("Arrow")) keys[key]();
 });
-document.addEventListener("keyup", (event) => { if (event.key === " ") document.body.classList.remove("bare"); });
 $("#agree").onclick = () => agree();
 $("#overrule").onclick = () => overrule();
 $("#look").onclick = look;

@@ -62,6 +62,41 @@ export const ask = async (path, options = {}) => {
 export const say = (path, body) =>
   ask(path, { method: "POST", body: JSON.stringify(body ?? {}), headers: { "Content-Type": "application/json" } });
 
+export const address = (id, what) => `${root}/v1/parts/${id}/${what}`;
+
+/** Lay out a part's picture with its heat map and outline; what answers after it is no longer wanted is dropped. */
+export const lay = async (part, still = () => true) => {
+  for (const image of [$("#picture"), $("#heat")]) image.removeAttribute("src");
+  $("#outline").replaceChildren();
+  $("#hint").textContent = part?.id ? t("hint") : "";
+  if (!part?.id) return;
+  $("#picture").src = address(part.id, "image");
+  $("#picture").alt = part.name;
+  $("#picture").onload = ({ target }) =>
+    $("#layers").style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+  if (part.verdict === "cannot_judge") return;
+  const outline = await ask(`parts/${part.id}/outline`).catch(() => null);
+  if (!outline || !still()) return;
+  if (!outline.whole) $("#hint").textContent = t("thumbnail_only");
+  if (outline.has_heat) $("#heat").src = address(part.id, "heat");
+  for (const kind of ["halo", "edge"]) {
+    for (const contour of outline.contours) {
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+      line.setAttribute("class", kind);
+      line.setAttribute("points", contour.map((point) => point.join(",")).join(" "));
+      $("#outline").append(line);
+    }
+  }
+};
+
+/** Hold Space for the bare part. */
+document.addEventListener("keydown", (event) => {
+  if (event.key !== " " || event.target.closest("input, select, dialog")) return;
+  event.preventDefault();
+  document.body.classList.add("bare");
+});
+document.addEventListener("keyup", (event) => { if (event.key === " ") document.body.classList.remove("bare"); });
+
 const logIn = () => {
   const dialog = $("#login");
   if (dialog.open) return;

@@ -1,1 +1,1 @@
-"""The station as it runs: sources that are judged, the operator's screens, what leaves the box."""
+"""The station as it runs: its configuration, and the sources that are watched and judged."""

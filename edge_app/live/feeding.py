@@ -35,6 +35,8 @@ log = logging.getLogger("lineside")
 # How long a source that is not there yet is left alone before the next look.
 _PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 _PATIENCE_S = 30.0
+_SECOND_CHANCE_S = 1.0
+_LOOK_S = 0.02
 _FORGET_EVERY = 10_000
 
 
@@ -75,6 +77,7 @@ class _Feeder:
         self._journal = board.journal
         self._lines = {line.name: line for line in station.lines.values()}
         self._drifts = {one.name: DriftWatch(_drift_file(state, one)) for one in board.sources}
+        self._in_work: set[tuple[str, str]] = set()
         self._kept = 0
         self.stop = threading.Event()
         self._journal.forget()
@@ -86,22 +89,29 @@ class _Feeder:
             for one in self._board.sources
         ]
         with closing(run_feeds(feeds, self._judged, len(feeds) + 1, self.stop)) as found:
-            for part, judged in found:
+            for part, judged in (result for _, result in found):
                 try:
                     self._keep(part, judged)
                 except Exception as error:
                     # A fault of ours costs a part, never the line.
                     log.exception(f"{part.source.name}: {readable(part.coming.name)}")
                     self._board.failed(None, part.source.name, sentence(error))
+                finally:
+                    self._in_work.discard((part.source.name, part.coming.name))
         for drift in self._drifts.values():
             drift.save()
 
     def _coming(self, source: Source) -> Iterator[_Part]:
         """Parts of a source that were not judged yet."""
         for coming in self._arriving(source):
+            name = (source.name, coming.name)
+            # Written over while it is judged: what comes of that is waited for.
+            while name in self._in_work and not self.stop.wait(_LOOK_S):
+                pass
             stamp = _stamp(source, coming)
             if self._is_known(source, coming, stamp):
                 continue
+            self._in_work.add(name)
             self._board.begun(source.name)
             yield _Part(source, coming, stamp)
         if not self.stop.is_set():
@@ -140,8 +150,19 @@ class _Feeder:
             else:
                 return
 
-    def _judged(self, part: _Part) -> Inspected | LinesideError:
-        """In a worker thread: the verdict, or why there is none."""
+    def _judged(self, part: _Part) -> tuple[_Part, Inspected | LinesideError]:
+        """In a worker thread: the verdict, or why there is none.
+
+        A file that cannot be read may still be on its way; it has a second chance.
+        """
+        found = self._inspected(part)
+        if not isinstance(found, ImageError) or not part.stamp[1]:
+            return part, found
+        self.stop.wait(_SECOND_CHANCE_S)
+        again = replace(part, stamp=_stamp(part.source, part.coming))
+        return again, self._inspected(again)
+
+    def _inspected(self, part: _Part) -> Inspected | LinesideError:
         picture = part.coming.source
         try:
             if isinstance(picture, str | Path):

@@ -35,6 +35,8 @@ GUARDED = (
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/image"),
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/heat"),
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/outline"),
+    ("GET", "v1/export/parts.csv"),
+    ("GET", "v1/export/parts.zip"),
     ("GET", "v1/line"),
     ("POST", "v1/line/7/seen"),
     ("POST", "v1/inspect"),

@@ -70,6 +70,8 @@ OPERATIONS = (
     "GET /parts/{part_id}/image",
     "GET /parts/{part_id}/heat",
     "GET /parts/{part_id}/outline",
+    "GET /export/parts.csv",
+    "GET /export/parts.zip",
     "GET /line",
     "POST /line/{number}/seen",
     "GET /bundles",

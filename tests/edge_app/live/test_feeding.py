@@ -99,6 +99,28 @@ def test_a_picture_that_cannot_be_read_is_flagged_and_the_next_is_judged(
         assert [one.number for one in station.board.journal.waiting()] == [first.number]
 
 
+def test_a_picture_that_is_written_slowly_is_judged_once_when_it_is_whole(
+    bundle: Path, tmp_path: Path
+) -> None:
+    source = folder_of(tmp_path / "in")
+    write_part(tmp_path / "whole.png", 1, "dark")
+    whole = (tmp_path / "whole.png").read_bytes()
+    with fed(bundle, tmp_path / "store", source) as station:
+        with (tmp_path / "in" / "0.png").open("wb") as file:
+            file.write(whole[:2000])
+            file.flush()
+            # It looks finished from one look to the next.
+            until(lambda: station.board.states()[0].in_work)
+            file.write(whole[2000:])
+        until(station.arrived)
+        (part,) = station.arrived()
+        assert (part.verdict, part.size) == ("anomalous", len(whole))
+    with fed(bundle, tmp_path / "store", source) as station:
+        write_part(tmp_path / "in" / "1.png", 2, "good")
+        until(lambda: len(station.arrived()) == 2)
+        assert names(station) == ["0.png", "1.png"]
+
+
 def test_every_frame_of_a_video_is_judged_once(bundle: Path, tmp_path: Path) -> None:
     video, store = tmp_path / "parts.avi", tmp_path / "store"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from edge_app.live.routes import HOLD_S
+from edge_app.screens.line import HOLD_S
 from runtime.errors import StoreError
 from tests.edge_app.live.fed import until
 from tests.edge_app.live.served import Place, place_at, station_at

@@ -15,8 +15,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
-from edge_app.live.screens import ASSETS
 from edge_app.records import RECORDS_FILE
+from edge_app.screens.pages import ASSETS
 from runtime.health.statistics import STATISTICS
 from tests.cli import COMMAND
 from tests.edge_app.browser import chromium, find, wait_until

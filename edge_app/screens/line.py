@@ -12,15 +12,15 @@ from fastapi import APIRouter, Query, Request
 from edge_app.access.door import Who
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import service_of
-from edge_app.live.answers import (
+from edge_app.live.board import Board
+from edge_app.records import Arrival, Counts
+from edge_app.screens.answers import (
     LineState,
     LookedAt,
     line_counts,
     line_part,
     line_source,
 )
-from edge_app.live.board import Board
-from edge_app.records import Arrival, Counts
 from runtime.errors import StoreError
 
 router = APIRouter()

@@ -17,8 +17,8 @@ from edge_app.access.door import Who
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line
-from edge_app.live.answers import Outline
 from edge_app.live.looks import Look, contours, heat_png, look_of
+from edge_app.screens.answers import Outline
 from edge_app.store import PartPoint
 from edge_app.store.schema import point_id
 from runtime.errors import LinesideError

@@ -21,6 +21,7 @@ _KINDS = {
     "screen.css": "text/css",
     "screen.js": "text/javascript",
     "line.js": "text/javascript",
+    "history.js": "text/javascript",
     "strings.json": "application/json",
 }
 _FRESH = {"Cache-Control": "no-cache"}
@@ -33,6 +34,13 @@ def line(request: Request) -> Response:
     if service.board is None:
         return RedirectResponse(f"{service.below.removesuffix('/v1')}/")
     return _page(request, "line.html")
+
+
+@router.get("/history")
+@router.get("/parts/{part_id}")
+def history(request: Request) -> Response:
+    """Every recorded part, and each at an address of its own."""
+    return _page(request, "history.html")
 
 
 @router.get("/screen/{name}")
