@@ -59,6 +59,10 @@ class ConfigError(LinesideError):
     """A station's configuration that cannot be used."""
 
 
+class OutputError(LinesideError):
+    """Whoever takes a station's verdicts does not answer, or refuses them."""
+
+
 class MissingExtraError(LinesideError):
     """A subcommand whose optional packages are not installed.
 

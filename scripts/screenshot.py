@@ -14,8 +14,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from edge_app.live.config import Page, Source, read_config, write_first
+from edge_app.live.config import read_config
+from edge_app.live.first import write_first
 from edge_app.live.running import running_station
+from edge_app.live.settings import Page, Source
 from edge_app.serving import serving
 from tests.cli import lineside
 from tests.edge_app.browser import chromium, find, wait_until

@@ -167,6 +167,12 @@ const sources = () => {
       element("b", {}, one.name), element("span", {}, t(`state_${one.state}`)));
     tile.dataset.state = one.state;
     return tile;
+  }), ...state.outputs.map((one) => {
+    // Who takes the verdicts: said while it does not.
+    const away = one.state === "away";
+    const tile = element("li", { className: away ? "cannot_judge" : "output", title: one.trouble }, element("b", {}, `→ ${one.name}`));
+    if (away) tile.append(element("span", {}, t("output_away", { number: one.waiting })));
+    return tile;
   }));
 };
 

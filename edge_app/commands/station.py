@@ -38,7 +38,8 @@ def command(config: Path, init: bool, check: bool) -> None:
       lineside station station.toml --check
       lineside station station.toml
     """
-    from edge_app.live.config import read_config, write_first
+    from edge_app.live.config import read_config
+    from edge_app.live.first import write_first
     from runtime.console import say
 
     if init:

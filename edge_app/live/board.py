@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from edge_app.live.config import Source
 from edge_app.live.looks import Look, Looks
+from edge_app.live.settings import Source
+from edge_app.outputs.delivery import OutputState
 from edge_app.records import Arrival, Journal
 from edge_app.records.arrivals import MOST_WAITING
 
@@ -61,6 +62,7 @@ class Board:
         self._lock = threading.Lock()
         self._version = 0
         self._unwritten: list[Arrival] = []
+        self._outputs: dict[str, OutputState] = {}
         self._states = {one.name: SourceState(one.name, one.bundle) for one in self.sources}
 
     @property
@@ -119,6 +121,17 @@ class Board:
             self._unwritten = left
             self._version += 1
         return found
+
+    def output_is(self, state: OutputState) -> None:
+        """An output has got further, or has gone."""
+        with self._lock:
+            self._outputs[state.name] = state
+            self._version += 1
+
+    def outputs(self) -> list[OutputState]:
+        """Every output as it is now."""
+        with self._lock:
+            return list(self._outputs.values())
 
     def recorded(self) -> None:
         """The journal has something new."""

@@ -3,123 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
+from urllib.parse import urlsplit
 
-import msgspec
-
-from edge_app.live.tables import TomlFile, explained
+from edge_app.live.settings import EngineTable, OutputTable, Page, Source, Top
+from edge_app.live.tables import TomlFile
+from edge_app.outputs.base import schemes
 from edge_app.store.location import is_server
-from runtime import atomic
-from runtime.errors import ConfigError
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
-_TABLES = ("page", "engine", "sources")
-
-
-@dataclass(frozen=True)
-class Top:
-    """The keys before any table."""
-
-    bundles: Annotated[list[str], msgspec.Meta(min_length=1)] = field(
-        metadata=explained("Bundles that judge.", 'bundles = ["tile-patchcore"]')
-    )
-    store: str = field(
-        default="neighbours",
-        metadata=explained(
-            "Folder of the records and of the index over them.", 'store = "neighbours"'
-        ),
-    )
-    samples: str = field(
-        default="",
-        metadata=explained("Folder of pictures to click on, on the page.", 'samples = "parts"'),
-    )
-
-
-@dataclass(frozen=True)
-class Page:
-    """Who sees the screens and the API, and where."""
-
-    host: str = field(
-        default="127.0.0.1",
-        metadata=explained(
-            "Address to listen on; 0.0.0.0 for the network, with a password in LINESIDE_PASSWORD.",
-            'host = "127.0.0.1"',
-        ),
-    )
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = field(
-        default=7860, metadata=explained("0 for any free port.", "port = 7860")
-    )
-    root_path: str = field(
-        default="",
-        metadata=explained("Path below which a proxy shows it all.", 'root_path = "/line3"'),
-    )
-    no_password: bool = field(
-        default=False,
-        metadata=explained("Serve a network without asking for a password.", "no_password = true"),
-    )
-    api_token_file: str = field(
-        default="",
-        metadata=explained(
-            "Programs need a token of this file, see lineside token.",
-            'api_token_file = "api-tokens.json"',
-        ),
-    )
-    trusted_proxies: list[str] = field(
-        default_factory=list,
-        metadata=explained(
-            "Proxies whose X-Forwarded-For is believed.", 'trusted_proxies = ["10.0.0.5"]'
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class EngineTable:
-    """What the bundles run on."""
-
-    engine: Literal["openvino", "onnxruntime"] = field(
-        default="openvino", metadata=explained("openvino or onnxruntime.", 'engine = "openvino"')
-    )
-    precision: str = field(
-        default="fp32",
-        metadata=explained("Precision variant of the bundles.", 'precision = "fp32"'),
-    )
-    device: str = field(
-        default="CPU", metadata=explained("CPU, GPU, NPU or AUTO.", 'device = "CPU"')
-    )
-    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = field(
-        default=None,
-        metadata=explained(
-            "CPU threads; the engine's own choice where it is left out.", "threads = 2"
-        ),
-    )
-    deadline_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = field(
-        default=10.0,
-        metadata=explained("An inference that takes longer is given up.", "deadline_s = 10.0"),
-    )
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where parts come from."""
-
-    name: Name = field(
-        metadata=explained("Name on the screen and in the records.", 'name = "press 3"')
-    )
-    watch: str = field(
-        metadata=explained(
-            "A folder that fills up, a video, the number of a camera, or an RTSP or HTTP URL.",
-            'watch = "incoming"',
-        )
-    )
-    bundle: str = field(
-        default="",
-        metadata=explained(
-            "Which bundle judges; may be left out where there is one.", 'bundle = "tile-patchcore"'
-        ),
-    )
+_TABLES = ("page", "engine", "sources", "outputs")
 
 
 @dataclass(frozen=True)
@@ -133,6 +27,7 @@ class Config:
         page: see :class:`Page`.
         engine: options of :class:`runtime.inspector.Inspector`.
         sources: at least one; each names its bundle.
+        outputs: who is told of every verdict.
     """
 
     bundles: tuple[Path, ...]
@@ -141,6 +36,7 @@ class Config:
     page: Page
     engine: dict[str, Any]
     sources: tuple[Source, ...]
+    outputs: tuple[OutputTable, ...] = ()
 
 
 def read_config(path: Path) -> Config:
@@ -157,7 +53,7 @@ def read_config(path: Path) -> Config:
             'type: store = "neighbours", and bring them to a server with lineside sync',
             name="store",
         )
-    names = [_bundle_name(one) for one in top.bundles]
+    names = [bundle_name(one) for one in top.bundles]
     if len(set(names)) < len(names):
         file.refuse(
             f"expected bundles of different names, found {', '.join(names)}; rename a folder",
@@ -207,68 +103,43 @@ def read_config(path: Path) -> Config:
             replace(one, watch=_place(one.watch, folder), bundle=one.bundle or names[0])
             for one in sources
         ),
+        outputs=_outputs(file),
     )
 
 
-def write_first(path: Path, bundles: Sequence[Path] = ()) -> Path:
-    """Begin a configuration with every key explained, for what ``make demo`` has made.
-
-    Args:
-        path: the file; one that is there stays.
-        bundles: to name in it; the demo's if empty.
-
-    Returns:
-        the folder to put pictures into, which is made.
-
-    Raises:
-        ConfigError: the file is there already.
-    """
-    if path.exists():
-        raise ConfigError(
-            f"{path}: expected no file, found one; choose another name, or edit it as it is"
-        )
-    folder = path.absolute().parent
-    incoming = Path("demo/incoming").absolute()
-    found = sorted(bundles) or sorted(Path("demo/bundles").glob("*-patchcore"))[:1]
-    chosen = [_from(one, folder) for one in found] or [_from("demo/bundles/tile-patchcore", folder)]
-    given = {
-        "bundles": chosen,
-        "store": _from("demo/neighbours", folder),
-        "name": "line",
-        "watch": _from(incoming, folder),
-        "bundle": _bundle_name(chosen[0]),
-    }
-    if Path("demo/parts").is_dir():
-        given["samples"] = _from("demo/parts", folder)
-    lines = [
-        f"# A station of Lineside. Start it: lineside station {path.name}",
-        "# Relative paths are those below this file's folder. What is commented out may stay so.",
-        "",
-        *_explained(Top, given),
-        "# Each source has a table; add as many as there are cameras.",
-        "[[sources]]",
-        *_explained(Source, given),
-        "[page]",
-        *_explained(Page, {}),
-        "[engine]",
-        *_explained(EngineTable, {}),
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    incoming.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, "\n".join(lines).encode())
-    return incoming
+def _outputs(file: TomlFile) -> tuple[OutputTable, ...]:
+    tables = file.raw.get("outputs", [])
+    if not isinstance(tables, list):
+        file.refuse("expected tables [[outputs]], found another; double the brackets", "outputs")
+    found = [file.table(raw, OutputTable, "outputs", at) for at, raw in enumerate(tables)]
+    for at, one in enumerate(found):
+        place = ("outputs", at)
+        if one.name in [other.name for other in found[:at]]:
+            file.refuse(f"expected another name, found {one.name!r} again", *place, "name")
+        if _scheme(one.url) not in schemes():
+            told = f"expected an address of {', '.join(schemes())}, found {one.url!r}"
+            file.refuse(
+                f'{told}; type for example: url = "http://mes:8080/verdicts"', *place, "url"
+            )
+        if "@" in one.url and ":" in one.url.partition("://")[2].partition("@")[0]:
+            file.refuse(
+                "expected no password in an address, found one; put it into an environment "
+                'variable: secret_variable = "MES_PASSWORD"',
+                *place,
+                "url",
+            )
+        if set(one.topic) & set("#+") or not one.topic:
+            file.refuse("expected a topic without # and +, found another", *place, "topic")
+    return tuple(found)
 
 
-def _explained(kind: Any, given: dict[str, Any]) -> list[str]:
-    """Lines of a table: what a key means, and the key, commented out where nothing is given."""
-    lines = []
-    for one in fields(kind):
-        lines.append(f"# {one.metadata['say']}")
-        if one.name in given:
-            lines.append(f"{one.name} = {msgspec.json.encode(given[one.name]).decode()}")
-        else:
-            lines.append(f"# {one.metadata['example']}")
-    return [*lines, ""]
+def _scheme(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return ""
+    return parts.scheme if has_place else ""
 
 
 def _below(folder: Path, path: str) -> Path:
@@ -276,11 +147,8 @@ def _below(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder / path))
 
 
-def _from(path: Path | str, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _bundle_name(path: str) -> str:
+def bundle_name(path: str) -> str:
+    """What a bundle is called that lies at a path."""
     return Path(path).name.removesuffix(".lineside")
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edge_app.line import Inspected, Line
 from edge_app.live.board import Board
-from edge_app.live.config import Source
 from edge_app.live.looks import look_of
+from edge_app.live.settings import Source
 from edge_app.page.station import Station
 from edge_app.records import Arrival
 from edge_app.store import PartPoint

@@ -9,8 +9,11 @@ from pathlib import Path
 from edge_app.live.board import Board
 from edge_app.live.config import Config
 from edge_app.live.feeding import feeding
+from edge_app.live.settings import OutputTable
+from edge_app.outputs.base import Address, secret_of
+from edge_app.outputs.delivery import Output, OutputState, delivering
 from edge_app.page.station import Station
-from edge_app.records import Database, Journal
+from edge_app.records import Database, Journal, Outbox
 from edge_app.serving import serving
 
 
@@ -26,18 +29,27 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
         its URL on this machine.
 
     Raises:
+        ConfigError: the secret of an output is not in the environment.
         PageError: the page cannot be served.
         BundleError: a bundle is unusable.
         StoreError: the records cannot be opened.
         DataError: the folder of samples is missing or empty.
     """
+    outputs = [_output(one) for one in config.outputs]
 
     @contextmanager
     def watching(station: Station) -> Iterator[Board]:
         database = Database(config.store)
         try:
-            board = Board(config.sources, Journal(database))
-            with feeding(station, board, config.store):
+            journal = Journal(database)
+            board = Board(config.sources, journal)
+            outbox = Outbox(database, [one.address.name for one in outputs])
+            for one in outputs:
+                board.output_is(OutputState(one.address.name))
+            with (
+                feeding(station, board, config.store),
+                delivering(outputs, journal, outbox, board.output_is),
+            ):
                 yield board
         finally:
             database.close()
@@ -58,3 +70,9 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
         **config.engine,
     ) as url:
         yield url
+
+
+def _output(table: OutputTable) -> Output:
+    secret = secret_of(table.secret_variable, table.url)
+    address = Address(table.name, table.url, table.topic, secret)
+    return Output(address, tuple(table.verdicts), table.most_waiting)

@@ -14,6 +14,7 @@ from edge_app.records.database import Database
 MOST_WAITING = 100
 # How long an arrival is remembered whose file has gone: a share may be away for long.
 KEEP_DAYS = 30
+_HIGHEST = 2**63 - 1
 _COLUMNS = (
     "source",
     "name",
@@ -189,17 +190,24 @@ class Journal:
     def forget(self, days: float = KEEP_DAYS) -> int:
         """Drop old frames, and old files that are no longer there; their number.
 
-        A file that is still there stays known, however old, or it would be judged once more.
+        A file that is still there stays known, however old, or it would be judged once more. What
+        an output has yet to deliver stays, too.
         """
         before = (datetime.now(UTC) - timedelta(days=days)).isoformat()
         with self._database.reading() as connection:
             old = connection.execute(
-                "SELECT arrival, name, written_ns FROM arrivals WHERE time < ?", (before,)
+                "SELECT arrival, name, written_ns FROM arrivals WHERE time < ? "
+                "AND arrival <= (SELECT coalesce(min(delivered), ?) FROM outputs)",
+                (before, _HIGHEST),
             ).fetchall()
         gone = [(number,) for number, name, ns in old if not ns or not _is_there(name)]
         with self._database.writing() as connection:
             connection.executemany("DELETE FROM arrivals WHERE arrival = ?", gone)
         return len(gone)
+
+    def after(self, number: int, most: int) -> list[Arrival]:
+        """The first arrivals after one, in order."""
+        return self._arrivals("WHERE a.arrival > ? ORDER BY a.arrival LIMIT ?", number, most)
 
     def _arrivals(self, query: str, *values: Any) -> list[Arrival]:
         with self._database.reading() as connection:

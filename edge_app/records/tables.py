@@ -102,5 +102,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What nobody has looked at.
         """CREATE INDEX arrivals_waiting ON arrivals (arrival)
             WHERE seen_at = '' AND verdict <> 'good'""",
+        # Up to which arrival an output has taken everything; lost: what was given up for room.
+        """CREATE TABLE outputs (
+            name TEXT PRIMARY KEY,
+            delivered INTEGER NOT NULL,
+            lost INTEGER NOT NULL DEFAULT 0
+        ) STRICT""",
     ),
 )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edge_app.api.answers import Number, Verdict, file_name
 from edge_app.live.board import SourceState, State
+from edge_app.outputs.delivery import State as DeliveryState
 from edge_app.records import Arrival, Counts
 from edge_app.store.words import truth
 
@@ -75,6 +76,24 @@ class LineSource:
 
 
 @dataclass(frozen=True)
+class LineOutput:
+    """Who is told of every verdict.
+
+    Attributes:
+        state: ``waiting`` until the first delivery, ``running`` or ``away``.
+        trouble: why it is away.
+        waiting: parts that it has yet to be told of.
+        lost: parts that were given up because too many waited.
+    """
+
+    name: str
+    state: DeliveryState
+    trouble: str
+    waiting: int
+    lost: int
+
+
+@dataclass(frozen=True)
 class LineState:
     """All that the operator's screen shows.
 
@@ -84,6 +103,7 @@ class LineState:
         waiting: flagged parts that nobody has looked at, oldest first; at most a hundred.
         newest: the newest parts, newest first.
         counts: of all sources together.
+        outputs: in the order of the configuration.
         trouble: why the records cannot be read; the verdicts come all the same.
     """
 
@@ -92,6 +112,7 @@ class LineState:
     waiting: list[LinePart]
     newest: list[LinePart]
     counts: LineCounts
+    outputs: list[LineOutput]
     trouble: str
 
 

@@ -15,6 +15,7 @@ from edge_app.api.service import service_of
 from edge_app.live.board import Board
 from edge_app.records import Arrival, Counts
 from edge_app.screens.answers import (
+    LineOutput,
     LineState,
     LookedAt,
     line_counts,
@@ -85,6 +86,7 @@ def state_of(board: Board, version: str) -> LineState:
         waiting=[line_part(one) for one in (*waiting, *board.unwritten())],
         newest=[line_part(one) for one in newest],
         counts=line_counts(list(counts.values())),
+        outputs=[LineOutput(**vars(one)) for one in board.outputs()],
         trouble=trouble,
     )
 

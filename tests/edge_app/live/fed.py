@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.live.board import Board
-from edge_app.live.config import Source
 from edge_app.live.feeding import feeding
+from edge_app.live.settings import Source
 from edge_app.page.station import Station
 from edge_app.records import Arrival, Database, Journal
 from tests.edge_app.served import station_of

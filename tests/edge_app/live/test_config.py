@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.live.config import Config, read_config, write_first
+from edge_app.live.config import Config, read_config
+from edge_app.live.first import write_first
 from runtime.errors import ConfigError
 from tests.cli import lineside
 
@@ -98,11 +99,12 @@ def test_every_example_in_the_first_one_can_be_typed(
     path = tmp_path / "station.toml"
     write_first(path, [tmp_path / "tile-patchcore"])
     lines = path.read_text(encoding="utf-8").splitlines()
-    typed = [re.sub(r"^# (?=[a-z_]+ = )", "", line) for line in lines]
-    assert sum(one != other for one, other in zip(typed, lines, strict=True)) == 12
+    typed = [re.sub(r"^# (?=[a-z_]+ = |\[\[)", "", line) for line in lines]
+    assert sum(one != other for one, other in zip(typed, lines, strict=True)) == 19
     found = config_of(tmp_path, "\n".join(typed))
     assert found.page.root_path == "/line3"
     assert found.engine["threads"] == 2
+    assert found.outputs[0].secret_variable == "MES_TOKEN"
 
 
 @given(st.text(max_size=200))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.live.config import Source
+from edge_app.live.settings import Source
 from edge_app.store import SearchFilter
 from tests.edge_app.live.fed import Fed, fed, until
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
