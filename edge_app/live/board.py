@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from edge_app.live.keeping import Pictures
 from edge_app.live.looks import Look, Looks
 from edge_app.live.settings import Source
 from edge_app.outputs.delivery import OutputState
@@ -52,11 +53,13 @@ class Board:
 
     Attributes:
         looks: pictures of the newest parts.
+        kept: frames that are kept, or None.
     """
 
     sources: Sequence[Source]
     journal: Journal
     looks: Looks = field(default_factory=Looks)
+    kept: Pictures | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from edge_app.live.settings import EngineTable, OutputTable, Page, Source, Top
+from edge_app.live.settings import EngineTable, OutputTable, Page, PicturesTable, Source, Top
 from edge_app.live.tables import TomlFile
 from edge_app.outputs.base import schemes
 from edge_app.store.location import is_server
 
-_TABLES = ("page", "engine", "sources", "outputs")
+_TABLES = ("page", "engine", "sources", "outputs", "pictures")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Config:
         engine: options of :class:`runtime.inspector.Inspector`.
         sources: at least one; each names its bundle.
         outputs: who is told of every verdict.
+        pictures: which frames are kept.
     """
 
     bundles: tuple[Path, ...]
@@ -37,6 +38,7 @@ class Config:
     engine: dict[str, Any]
     sources: tuple[Source, ...]
     outputs: tuple[OutputTable, ...] = ()
+    pictures: PicturesTable = field(default_factory=PicturesTable)
 
 
 def read_config(path: Path) -> Config:
@@ -104,6 +106,7 @@ def read_config(path: Path) -> Config:
             for one in sources
         ),
         outputs=_outputs(file),
+        pictures=file.table(file.raw.get("pictures", {}), PicturesTable, "pictures"),
     )
 
 

@@ -84,6 +84,18 @@ class _Feeder:
 
     def run(self) -> None:
         """Until :attr:`stop` is set, or the last source has ended."""
+        try:
+            self._run()
+        except Exception as error:
+            # A fault of ours that no part is to blame for: the screen must not look as if all is
+            # well.
+            log.exception("the station judges no more; start it again")
+            for source in self._board.sources:
+                self._board.is_(source.name, "away", f"start the station again: {sentence(error)}")
+        for drift in self._drifts.values():
+            drift.save()
+
+    def _run(self) -> None:
         feeds = [
             Feed(self._coming(one), WINDOW if Path(one.watch).is_dir() else 1)
             for one in self._board.sources
@@ -98,8 +110,6 @@ class _Feeder:
                     self._board.failed(None, part.source.name, sentence(error))
                 finally:
                     self._in_work.discard((part.source.name, part.coming.name))
-        for drift in self._drifts.values():
-            drift.save()
 
     def _coming(self, source: Source) -> Iterator[_Part]:
         """Parts of a source that were not judged yet."""
@@ -212,7 +222,20 @@ class _Feeder:
         self._board.judged(
             arrival, look_of(judged.image_rgb, found), drift=drift, warning=judged.warning
         )
+        if not isinstance(part.coming.source, str | Path):
+            self._keep_frame(arrival, judged)
         self._write(line, arrival, replace(point, time=arrival.time) if found.has_score else None)
+
+    def _keep_frame(self, arrival: Arrival, judged: Inspected) -> None:
+        kept = self._board.kept
+        if kept is None or not kept.wants(arrival.verdict):
+            return
+        try:
+            kept.keep(arrival.id, judged.image_rgb)
+        except OSError as error:
+            said = f"its picture is not kept: {sentence(error)}"
+            log.warning(f"warning: {arrival.name}: {said}")
+            self._board.failed(None, arrival.source, said)
 
     def _drift(self, line: Line, name: str, judged: Inspected) -> str:
         alarm = see_drift(self._drifts[name], line.inspector, judged.prediction, f"{name}: ")

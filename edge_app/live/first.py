@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_app.live.config import bundle_name
-from edge_app.live.settings import EngineTable, OutputTable, Page, Source, Top
+from edge_app.live.settings import EngineTable, OutputTable, Page, PicturesTable, Source, Top
 from runtime import atomic
 from runtime.errors import ConfigError
 
@@ -58,6 +58,9 @@ def write_first(path: Path, bundles: Sequence[Path] = ()) -> Path:
         *_explained(Page, {}),
         "[engine]",
         *_explained(EngineTable, {}),
+        "# Frames of cameras, streams and videos; the files of a folder stay where they are.",
+        "[pictures]",
+        *_explained(PicturesTable, {}),
         "# Who is told of every verdict: add a table for each.",
         "# [[outputs]]",
         *_explained(OutputTable, {}),

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_app.live.board import Board
 from edge_app.live.config import Config
 from edge_app.live.feeding import feeding
+from edge_app.live.keeping import Pictures
 from edge_app.live.settings import OutputTable
 from edge_app.outputs.base import Address, secret_of
 from edge_app.outputs.delivery import Output, OutputState, delivering
@@ -42,7 +43,8 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
         database = Database(config.store)
         try:
             journal = Journal(database)
-            board = Board(config.sources, journal)
+            kept = Pictures(config.store, config.pictures.keep, config.pictures.most_mib)
+            board = Board(config.sources, journal, kept=kept)
             outbox = Outbox(database, [one.address.name for one in outputs])
             for one in outputs:
                 board.output_is(OutputState(one.address.name))

@@ -117,6 +117,20 @@ class Source:
 
 
 @dataclass(frozen=True)
+class PicturesTable:
+    """Which frames of cameras, streams and videos are kept; files stay where they are."""
+
+    keep: Literal["none", "flagged", "all"] = field(
+        default="flagged",
+        metadata=explained("Frames of these parts are kept: none, flagged or all.", 'keep = "all"'),
+    )
+    most_mib: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = field(
+        default=2000,
+        metadata=explained("Space for them in MiB; the oldest go first.", "most_mib = 2000"),
+    )
+
+
+@dataclass(frozen=True)
 class OutputTable:
     """Who is told of every verdict."""
 

@@ -160,14 +160,14 @@ def _archive(service: Service, chosen: Choice) -> Iterator[bytes]:
     sink, left_out, kept = _Sink(), [_row((*COLUMNS, "why"))], [_row(COLUMNS)]
     with zipfile.ZipFile(sink, "w") as archive:
         for point, line in chosen.all(service):
-            place = place_in_tree(point, file_name(point.path))
-            content = None if place is None else original_of(service, point)
-            if place is None or content is None:
-                why = "nobody knows what it is" if place is None else "its picture is gone"
+            found = original_of(service, point)
+            place = found and place_in_tree(point, found[0])
+            if found is None or place is None:
+                why = "its picture is gone" if found is None else "nobody knows what it is"
                 left_out.append(_row((*_fields(point, line), why)))
                 continue
             # Pictures are compressed already.
-            archive.writestr(place, content)
+            archive.writestr(place, found[1])
             kept.append(_row(_fields(point, line)))
             yield sink.taken()
         archive.writestr("parts.csv", b"".join(kept))

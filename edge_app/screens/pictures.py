@@ -1,7 +1,8 @@
 """How a part looks: its picture as large as it is left, its heat map, what is wrong as an outline.
 
-Of the newest parts they are at hand. Of an older one the picture is read again where it lies below
-a folder that the box watches or shows, and is still the same; else its thumbnail is all there is.
+Of the newest parts they are at hand. Of an older one the picture is read again: a frame that was
+kept, or a file below a folder that the box watches or shows, if it is still the same. Else its
+thumbnail is all there is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from edge_app.access.door import Who
+from edge_app.api.answers import file_name
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line
@@ -83,8 +85,15 @@ def look_for(service: Service, part_id: str) -> Look:
     return look
 
 
-def original_of(service: Service, point: PartPoint) -> bytes | None:
-    """The part's own file; None where it is gone, another one now, or nobody's to show."""
+def original_of(service: Service, point: PartPoint) -> tuple[str, bytes] | None:
+    """The name and the bytes of the part's picture: its own file, or the frame that was kept.
+
+    None where it is gone, another one now, or nobody's to show.
+    """
+    kept = None if service.board is None else service.board.kept
+    frame = None if kept is None else kept.read(point)
+    if frame is not None:
+        return f"{file_name(point.path).replace('#', '-').replace('.', '-')}.png", frame
     try:
         path = Path(point.path).resolve()
         inside = any(path.is_relative_to(folder.resolve()) for folder in service.folders)
@@ -93,15 +102,16 @@ def original_of(service: Service, point: PartPoint) -> bytes | None:
         content = path.read_bytes()
     except (OSError, ValueError):
         return None
-    return content if point_id(content, point.bundle) == point.point_id else None
+    is_same = point_id(content, point.bundle) == point.point_id
+    return (path.name, content) if is_same else None
 
 
 def _read_again(service: Service, line: Line, point: PartPoint) -> Look | None:
-    content = original_of(service, point)
-    if content is None:
+    found = original_of(service, point)
+    if found is None:
         return None
     try:
-        image_rgb, prediction = line.look_again(content)
+        image_rgb, prediction = line.look_again(found[1])
     except LinesideError:
         return None
     return look_of(image_rgb, prediction)

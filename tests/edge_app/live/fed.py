@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_app.live.board import Board
 from edge_app.live.feeding import feeding
+from edge_app.live.keeping import Pictures
 from edge_app.live.settings import Source
 from edge_app.page.station import Station
 from edge_app.records import Arrival, Database, Journal
@@ -31,11 +32,11 @@ class Fed:
 
 
 @contextmanager
-def fed(bundle: Path, store: Path, *sources: Source) -> Iterator[Fed]:
+def fed(bundle: Path, store: Path, *sources: Source, kept: Pictures | None = None) -> Iterator[Fed]:
     """Sources are judged by one bundle while the block runs."""
     with station_of((bundle, "openvino"), store=str(store)) as station:
         database = Database(store, durable=False)
-        board = Board(sources, Journal(database))
+        board = Board(sources, Journal(database), kept=kept)
         try:
             with feeding(station, board, store):
                 yield Fed(station, board)

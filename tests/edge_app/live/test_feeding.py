@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_app.live import feeding
+from edge_app.live.keeping import Pictures, Which
 from edge_app.live.settings import Source
 from edge_app.store import SearchFilter
 from tests.edge_app.live.fed import Fed, fed, until
@@ -18,6 +21,12 @@ from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tile-tiny")
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second chance of a file that cannot be read comes soon."""
+    monkeypatch.setattr(feeding, "_SECOND_CHANCE_S", 0.3)
 
 
 def folder_of(path: Path, *kinds: str) -> Source:
@@ -121,16 +130,20 @@ def test_a_picture_that_is_written_slowly_is_judged_once_when_it_is_whole(
         assert names(station) == ["0.png", "1.png"]
 
 
-def test_every_frame_of_a_video_is_judged_once(bundle: Path, tmp_path: Path) -> None:
-    video, store = tmp_path / "parts.avi", tmp_path / "store"
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
-    for level in (128, 0, 128):
+def video_of(path: Path, *levels: int) -> Source:
+    """A recording whose frames have a corner of these levels on mid grey."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for level in levels:
         frame = np.full((64, 64, 3), 128, np.uint8)
         frame[:16, :16] = level
-        # The same part twice is one record, and two arrivals.
         writer.write(frame)
     writer.release()
-    source = Source("video", str(video), "tile-tiny")
+    return Source("video", str(path), "tile-tiny")
+
+
+def test_every_frame_of_a_video_is_judged_once(bundle: Path, tmp_path: Path) -> None:
+    # The same part twice is one record, and two arrivals.
+    source, store = video_of(tmp_path / "parts.avi", 128, 0, 128), tmp_path / "store"
     for _ in range(2):
         with fed(bundle, store, source) as station:
             until(lambda: station.board.states()[0].state == "ended")
@@ -140,6 +153,37 @@ def test_every_frame_of_a_video_is_judged_once(bundle: Path, tmp_path: Path) -> 
             assert [one.name.rpartition("#")[2] for one in station.arrived()] == ["0", "1", "2"]
             (line,) = station.station.lines.values()
             assert line.store.count() == 2
+
+
+@pytest.mark.parametrize(("which", "number"), [("none", 0), ("flagged", 2), ("all", 3)])
+def test_frames_of_flagged_parts_are_kept_as_they_were(
+    bundle: Path, tmp_path: Path, which: Which, number: int
+) -> None:
+    source, store = video_of(tmp_path / "parts.avi", 128, 0, 255), tmp_path / "store"
+    kept = Pictures(store, which, most_mib=10)
+    with fed(bundle, store, source, kept=kept) as station:
+        until(lambda: len(station.arrived()) == 3)
+        (line,) = station.station.lines.values()
+        points = line.store.fetch([one.id for one in station.arrived()])
+        found = [content for point in points if (content := kept.read(point))]
+        assert len(found) == len(list((store / "pictures").glob("*/*.png"))) == number
+        # Damaged, or another's: it is not the part's picture any more.
+        for path in (store / "pictures").glob("*/*.png"):
+            path.write_bytes(b"no picture")
+        assert not any(kept.read(point) for point in points)
+
+
+def test_the_oldest_frames_make_room(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    kept = Pictures(tmp_path, "all", most_mib=1)
+    for number in range(12):
+        # Some 120 kB each.
+        kept.keep(f"{number:02d}-part", noise.integers(0, 256, (200, 200, 3), dtype=np.uint8))
+        os.utime(tmp_path / "pictures" / f"{number:02d}" / f"{number:02d}-part.png", ns=(0, number))
+    left = sorted(path.stem for path in (tmp_path / "pictures").glob("*/*.png"))
+    assert left[-1] == "11-part"
+    assert left[0] > "02-part"
+    assert sum(one.stat().st_size for one in tmp_path.rglob("*.png")) <= 1 << 20
 
 
 def test_a_store_that_cannot_be_written_keeps_nobody_from_the_verdict(

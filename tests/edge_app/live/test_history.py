@@ -18,13 +18,14 @@ from edge_app.store import PartPoint
 from tests.edge_app.browser import chromium, find, wait_until
 from tests.edge_app.live.fed import until
 from tests.edge_app.live.served import Place, place_at, station_at
+from tests.edge_app.live.test_feeding import video_of
 from tests.edge_app.live.test_line_screen import SCREEN, low_contrasts, text, verdict
 from tests.edge_app.points import make_points
 from tests.edge_app.served import client_of, picture
 from tests.edge_app.test_api import problem
 
 KINDS = ("good", "dark", "bright")
-NUMBER = 24
+NUMBER = 12
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,24 @@ def test_a_share_of_the_good_parts_is_for_the_test_and_always_the_same() -> None
     assert 0.15 < counts["test"] / len(points) < 0.25
     assert places(points) == places(points)
     assert len(set(places(points))) == len(points)
+
+
+@pytest.mark.slow
+def test_frames_that_were_kept_are_in_the_archive_and_shown_whole(tmp_path: Path) -> None:
+    tables = '[[sources]]\nname = "video"\nwatch = "parts.avi"\n[pictures]\nkeep = "all"\n'
+    place = place_at(tmp_path, tables)
+    video_of(tmp_path / "parts.avi", 128, 0)
+    for _ in range(2):
+        # The second time nothing is at hand, and nothing is judged again.
+        with station_at(place) as url, client_of(f"{url}v1/") as client:
+            until(lambda box=client: box.get("line").json()["counts"]["seen"] == 2)
+            content = client.get("export/parts.zip", params={"camera": "video"}).content
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                found = sorted(one for one in archive.namelist() if one.endswith(".png"))
+            assert ["tile/test/anomalous/parts-avi-1-" in one for one in found] == [True, False]
+            parts = client.get("parts").json()["parts"]
+            outlines = [client.get(f"parts/{one['id']}/outline").json() for one in parts]
+            assert [one["whole"] for one in outlines] == [True, True]
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,12 @@ class Receiver:
         return [one["number"] for one in self.taken]
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again soon."""
+    monkeypatch.setattr("edge_app.outputs.delivery._PAUSES_S", (0.05, 0.2))
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
@@ -278,6 +284,7 @@ def test_a_broker_that_is_killed_and_comes_back_has_everything_in_order(tmp_path
     assert {topic for topic, _ in taken} == {"lineside/left/good"}
 
 
+@pytest.mark.slow
 def test_a_station_tells_its_output_and_its_screen(tmp_path: Path, receiver: Receiver) -> None:
     place = place_at(tmp_path, f'[[outputs]]\nname = "mes"\nurl = "{receiver.url}"\n')
     with station_at(place) as url, client_of(f"{url}v1/") as client:
