@@ -165,26 +165,27 @@ class _Feeder:
 
         A file that cannot be read may still be on its way; it has a second chance.
         """
-        found = self._inspected(part)
-        if not isinstance(found, ImageError) or not part.stamp[1]:
-            return part, found
-        self.stop.wait(_SECOND_CHANCE_S)
-        again = replace(part, stamp=_stamp(part.source, part.coming))
-        return again, self._inspected(again)
+        part, found = self._inspected(part)
+        if isinstance(found, ImageError) and isinstance(part.coming.source, str | Path):
+            self.stop.wait(_SECOND_CHANCE_S)
+            part, found = self._inspected(part)
+        return part, found
 
-    def _inspected(self, part: _Part) -> Inspected | LinesideError:
-        picture = part.coming.source
+    def _inspected(self, part: _Part) -> tuple[_Part, Inspected | LinesideError]:
+        line, picture = self._lines[part.source.bundle], part.coming.source
         try:
             if isinstance(picture, str | Path):
-                picture = Path(picture).read_bytes()
-            return self._lines[part.source.bundle].inspect(picture, counts=False)
+                picture, stamp = _read(Path(picture))
+                part = replace(part, stamp=stamp)
+            return part, line.inspect(picture, counts=False)
         except OSError as error:
-            return ImageError(f"expected a picture, but it cannot be read ({error.strerror})")
+            said = f"expected a picture, but it cannot be read ({error.strerror})"
+            return part, ImageError(said)
         except LinesideError as error:
-            return error
+            return part, error
         except Exception as error:
             log.exception(f"{part.source.name}: {readable(part.coming.name)}")
-            return LinesideError(sentence(error))
+            return part, LinesideError(sentence(error))
 
     def _keep(self, part: _Part, judged: Inspected | LinesideError) -> None:
         """First the screen, then the records."""
@@ -257,6 +258,21 @@ class _Feeder:
         self._kept += 1
         if self._kept % _FORGET_EVERY == 0:
             self._journal.forget()
+
+
+def _read(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """A file's bytes with the size and time that belong to them, for it may be written meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    while True:
+        before = path.stat()
+        content = path.read_bytes()
+        after = path.stat()
+        stamp = (after.st_size, after.st_mtime_ns)
+        if stamp == (before.st_size, before.st_mtime_ns):
+            return content, stamp
 
 
 def _stamp(source: Source, coming: Coming) -> tuple[int, int]:
