@@ -10,11 +10,12 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_app.line import Inspected, Line
 from edge_app.live.board import Board
+from edge_app.live.coming import ComingPart, Incoming, read_whole
 from edge_app.live.looks import look_of
 from edge_app.live.settings import Source
 from edge_app.page.station import Station
@@ -26,27 +27,13 @@ from runtime.errors import ImageError, LinesideError, StoreError, sentence
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
 from runtime.pipeline import WINDOW, Feed, run_feeds
-from runtime.sources import Arrival as Coming
-from runtime.sources import arrivals, shown
 from runtime.sources.watching import see_drift
 
 log = logging.getLogger("lineside")
 
-# How long a source that is not there yet is left alone before the next look.
-_PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 _PATIENCE_S = 30.0
 _SECOND_CHANCE_S = 1.0
-_LOOK_S = 0.02
 _FORGET_EVERY = 10_000
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A part on its way: its source, what came, and size and time of the file."""
-
-    source: Source
-    coming: Coming
-    stamp: tuple[int, int]
 
 
 @contextmanager
@@ -61,106 +48,63 @@ def feeding(station: Station, board: Board, state: Path) -> Iterator[None]:
     Raises:
         StoreError: the journal cannot be read.
     """
-    feeder = _Feeder(station, board, state)
-    thread = threading.Thread(target=feeder.run, name="lineside-station", daemon=True)
-    thread.start()
+    board.journal.forget()
+    lines = {line.name: line for line in station.lines.values()}
+    # A pipeline for each: what one source is slow with no other has to wait for.
+    feeders = [_Feeder(one, lines[one.bundle], board, state) for one in board.sources]
+    threads = [
+        threading.Thread(target=one.run, name="lineside-source", daemon=True) for one in feeders
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
-        feeder.stop.set()
-        thread.join(_PATIENCE_S)
+        for feeder in feeders:
+            feeder.stop.set()
+        for thread in threads:
+            thread.join(_PATIENCE_S)
 
 
 class _Feeder:
-    def __init__(self, station: Station, board: Board, state: Path) -> None:
-        self._board = board
+    """Judges what one source brings."""
+
+    def __init__(self, source: Source, line: Line, board: Board, state: Path) -> None:
+        self._source, self._line, self._board = source, line, board
         self._journal = board.journal
-        self._lines = {line.name: line for line in station.lines.values()}
-        self._drifts = {one.name: DriftWatch(_drift_file(state, one)) for one in board.sources}
-        self._in_work: set[tuple[str, str]] = set()
-        self._kept = 0
+        self._watch = DriftWatch(_drift_file(state, source))
         self.stop = threading.Event()
-        self._journal.forget()
+        self._incoming = Incoming(source, board, self.stop)
+        self._kept = 0
 
     def run(self) -> None:
-        """Until :attr:`stop` is set, or the last source has ended."""
+        """Until :attr:`stop` is set, or the source has ended."""
         try:
             self._run()
         except Exception as error:
             # A fault of ours that no part is to blame for: the screen must not look as if all is
             # well.
-            log.exception("the station judges no more; start it again")
-            for source in self._board.sources:
-                self._board.is_(source.name, "away", f"start the station again: {sentence(error)}")
-        for drift in self._drifts.values():
-            drift.save()
+            log.exception(f"{self._source.name}: judged no more; start the station again")
+            said = f"start the station again: {sentence(error)}"
+            self._board.is_(self._source.name, "away", said)
+        self._watch.save()
 
     def _run(self) -> None:
-        feeds = [
-            Feed(self._coming(one), WINDOW if Path(one.watch).is_dir() else 1)
-            for one in self._board.sources
-        ]
-        with closing(run_feeds(feeds, self._judged, len(feeds) + 1, self.stop)) as found:
+        # Ahead of the line in a folder, whose pictures wait; of a camera the newest frame counts.
+        window = WINDOW if Path(self._source.watch).is_dir() else 1
+        feed = Feed(self._incoming.parts(), window)
+        with closing(run_feeds([feed], self._judged, WINDOW, self.stop)) as found:
             for part, judged in (result for _, result in found):
                 try:
                     self._keep(part, judged)
                 except Exception as error:
                     # A fault of ours costs a part, never the line.
-                    log.exception(f"{part.source.name}: {readable(part.coming.name)}")
-                    self._board.failed(None, part.source.name, sentence(error))
+                    log.exception(f"{self._source.name}: {readable(part.coming.name)}")
+                    self._board.failed(None, self._source.name, sentence(error))
                 finally:
-                    self._in_work.discard((part.source.name, part.coming.name))
+                    self._incoming.done(part)
 
-    def _coming(self, source: Source) -> Iterator[_Part]:
-        """Parts of a source that were not judged yet."""
-        for coming in self._arriving(source):
-            name = (source.name, coming.name)
-            # Written over while it is judged: what comes of that is waited for.
-            while name in self._in_work and not self.stop.wait(_LOOK_S):
-                pass
-            stamp = _stamp(source, coming)
-            if self._is_known(source, coming, stamp):
-                continue
-            self._in_work.add(name)
-            self._board.begun(source.name)
-            yield _Part(source, coming, stamp)
-        if not self.stop.is_set():
-            log.info(f"{source.name}: {shown(source.watch)} has ended")
-            self._board.is_(source.name, "ended")
-
-    def _is_known(self, source: Source, coming: Coming, stamp: tuple[int, int]) -> bool:
-        try:
-            return self._journal.has(source.name, readable(coming.name), *stamp)
-        except StoreError:
-            # Rather judged twice than never.
-            return False
-
-    def _arriving(self, source: Source) -> Iterator[Coming]:
-        """What a source brings; one that is not there, or fails, is tried again."""
-
-        def away(why: str) -> None:
-            self._board.is_(source.name, "away" if why else "running", why)
-
-        tries = 0
-        while not self.stop.is_set():
-            try:
-                found = arrivals(source.watch, self.stop, away=away)
-                if tries:
-                    log.info(f"{source.name}: {shown(source.watch)} is there")
-                tries = 0
-                away("")
-                yield from found
-            except Exception as error:
-                if not tries:
-                    said = sentence(error)
-                    log.warning(f"warning: {source.name}: {said}; trying again until it is there")
-                    away(said)
-                self.stop.wait(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
-                tries += 1
-            else:
-                return
-
-    def _judged(self, part: _Part) -> tuple[_Part, Inspected | LinesideError]:
+    def _judged(self, part: ComingPart) -> tuple[ComingPart, Inspected | LinesideError]:
         """In a worker thread: the verdict, or why there is none.
 
         A file that cannot be read may still be on its way; it has a second chance.
@@ -171,25 +115,25 @@ class _Feeder:
             part, found = self._inspected(part)
         return part, found
 
-    def _inspected(self, part: _Part) -> tuple[_Part, Inspected | LinesideError]:
-        line, picture = self._lines[part.source.bundle], part.coming.source
+    def _inspected(self, part: ComingPart) -> tuple[ComingPart, Inspected | LinesideError]:
+        picture = part.coming.source
         try:
             if isinstance(picture, str | Path):
-                picture, stamp = _read(Path(picture))
+                picture, stamp = read_whole(Path(picture))
                 part = replace(part, stamp=stamp)
-            return part, line.inspect(picture, counts=False)
+            return part, self._line.inspect(picture, counts=False)
         except OSError as error:
             said = f"expected a picture, but it cannot be read ({error.strerror})"
             return part, ImageError(said)
         except LinesideError as error:
             return part, error
         except Exception as error:
-            log.exception(f"{part.source.name}: {readable(part.coming.name)}")
+            log.exception(f"{self._source.name}: {readable(part.coming.name)}")
             return part, LinesideError(sentence(error))
 
-    def _keep(self, part: _Part, judged: Inspected | LinesideError) -> None:
+    def _keep(self, part: ComingPart, judged: Inspected | LinesideError) -> None:
         """First the screen, then the records."""
-        line, name = self._lines[part.source.bundle], part.source.name
+        line, name = self._line, self._source.name
         arrival = Arrival(
             source=name,
             name=readable(part.coming.name),
@@ -206,9 +150,9 @@ class _Feeder:
             unread = isinstance(judged, ImageError)
             arrival = replace(arrival, reason=f"cannot be read: {said}" if unread else said)
             self._board.judged(arrival, None)
-            self._write(line, arrival, None)
+            self._write(arrival, None)
             return
-        drift = "" if judged.prediction.is_fault else self._drift(line, name, judged)
+        drift = "" if judged.prediction.is_fault else self._drift(judged)
         found = judged.prediction
         point = line.point(judged, arrival.name, _sample(part), camera=name)
         arrival = replace(
@@ -225,7 +169,7 @@ class _Feeder:
         )
         if not isinstance(part.coming.source, str | Path):
             self._keep_frame(arrival, judged)
-        self._write(line, arrival, replace(point, time=arrival.time) if found.has_score else None)
+        self._write(arrival, replace(point, time=arrival.time) if found.has_score else None)
 
     def _keep_frame(self, arrival: Arrival, judged: Inspected) -> None:
         kept = self._board.kept
@@ -238,15 +182,16 @@ class _Feeder:
             log.warning(f"warning: {arrival.name}: {said}")
             self._board.failed(None, arrival.source, said)
 
-    def _drift(self, line: Line, name: str, judged: Inspected) -> str:
-        alarm = see_drift(self._drifts[name], line.inspector, judged.prediction, f"{name}: ")
+    def _drift(self, judged: Inspected) -> str:
+        where = f"{self._source.name}: "
+        alarm = see_drift(self._watch, self._line.inspector, judged.prediction, where)
         return "" if alarm is None else alarm.sentence()
 
-    def _write(self, line: Line, arrival: Arrival, point: PartPoint | None) -> None:
+    def _write(self, arrival: Arrival, point: PartPoint | None) -> None:
         """The part's record before the journal: killed in between, it is judged once more."""
         try:
             if point is not None:
-                line.keep(point)
+                self._line.keep(point)
             self._journal.add(arrival)
         except StoreError as error:
             # A full disk must not keep the operator from verdicts; the file is judged again after
@@ -260,32 +205,7 @@ class _Feeder:
             self._journal.forget()
 
 
-def _read(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """A file's bytes with the size and time that belong to them, for it may be written meanwhile.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    while True:
-        before = path.stat()
-        content = path.read_bytes()
-        after = path.stat()
-        stamp = (after.st_size, after.st_mtime_ns)
-        if stamp == (before.st_size, before.st_mtime_ns):
-            return content, stamp
-
-
-def _stamp(source: Source, coming: Coming) -> tuple[int, int]:
-    """Size and time of the file that a part comes from; zeros for a camera's frame."""
-    path = coming.source if isinstance(coming.source, str | Path) else source.watch
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return 0, 0
-    return (status.st_size, status.st_mtime_ns) if Path(path).is_file() else (0, 0)
-
-
-def _sample(part: _Part) -> Part | None:
+def _sample(part: ComingPart) -> Part | None:
     """Where a file lies; what is wrong with a part of the line nobody has said."""
     source = part.coming.source
     return Part(Path(source), "") if isinstance(source, str | Path) else None

@@ -155,6 +155,24 @@ def test_every_frame_of_a_video_is_judged_once(bundle: Path, tmp_path: Path) -> 
             assert line.store.count() == 2
 
 
+def test_what_one_source_is_slow_with_no_other_waits_for(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "_SECOND_CHANCE_S", 60)
+    video, left = video_of(tmp_path / "parts.avi", 0), folder_of(tmp_path / "left")
+    right = Source("right", str(tmp_path / "right"), "tile-tiny")
+    (tmp_path / "right").mkdir()
+    (tmp_path / "right" / "0.png").write_bytes(b"no picture")
+    with fed(bundle, tmp_path / "store", video, right, left) as station:
+        states = station.board.states
+        until(lambda: [one.state for one in states()] == ["ended", "running", "running"])
+        until(lambda: states()[1].in_work == 1)
+        write_part(tmp_path / "left" / "0.png", 1, "dark")
+        until(lambda: len(station.arrived()) == 2)
+        assert [one.source for one in station.arrived()] == ["video", "left"]
+        assert states()[1].in_work == 1
+
+
 @pytest.mark.parametrize(("which", "number"), [("none", 0), ("flagged", 2), ("all", 3)])
 def test_frames_of_flagged_parts_are_kept_as_they_were(
     bundle: Path, tmp_path: Path, which: Which, number: int
