@@ -22,6 +22,7 @@ from edge_app.api.named import add_endpoints
 from edge_app.live.board import Board
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
 from edge_app.page.station import Station, open_station
+from edge_app.screens.gauges import StationGauges
 from runtime.errors import PageError
 
 _PATIENCE_S = 30.0
@@ -93,6 +94,8 @@ def serving(
         access = Access(password, tokens, loopback_only)
         board = None if watching is None else stack.enter_context(watching(station))
         service.watches(board, samples)
+        if board is not None:
+            service.metrics.registry.register(StationGauges(board))
         application = build_application(service, access, page=page, root_path=below, **LOOKS)
         stack.enter_context(running(application, taken, trusted_proxies))
         shown = "127.0.0.1" if host == "0.0.0.0" else host

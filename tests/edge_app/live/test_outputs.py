@@ -297,6 +297,15 @@ def test_a_station_tells_its_output_and_its_screen(tmp_path: Path, receiver: Rec
         until(lambda: state()["state"] == "away")
         assert "expected an answer" in state()["trouble"]
         assert state()["waiting"] == 1
+        told = client.get(f"{url}metrics").text.splitlines()
+        for metric in (
+            'lineside_source_up{source="left"} 1.0',
+            'lineside_source_drift_alarm{source="left"} 0.0',
+            'lineside_output_up{output="mes"} 0.0',
+            'lineside_output_waiting{output="mes"} 1.0',
+            "lineside_parts_to_look_at 1.0",
+        ):
+            assert metric in told
         receiver.start()
         until(lambda: state()["state"] == "running")
     (message,) = receiver.taken
@@ -324,6 +333,12 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path, line: str, said: st
         pytest.fail("it has started")
     assert said in str(error.value)
     assert "secret@" not in str(error.value)
+
+
+def test_tokens_without_a_password_would_lock_the_operator_out(tmp_path: Path) -> None:
+    place = place_at(tmp_path, 'api_token_file = "tokens.json"\n')
+    with pytest.raises(ConfigError, match="LINESIDE_PASSWORD as well"), station_at(place):
+        pytest.fail("it has started")
 
 
 def test_the_keys_of_an_output_have_defaults(tmp_path: Path) -> None:
