@@ -141,7 +141,7 @@ const words = (part, how) => {
 const chips = () => {
   const { part } = state ? shown() : {};
   const known = ["good", "anomalous", "cannot_judge"];
-  const names = [...new Set(likes.map((one) => one.part.truth))].filter((name) => !known.includes(name)).slice(0, 3);
+  const names = [...new Set(likes.map((one) => one.part.truth))].filter((name) => !known.includes(name)).slice(0, 2);
   const wanted = part && !$("#agree").disabled ? [...names, ""] : [];
   if ($("#chips").dataset.names === JSON.stringify(wanted)) return;
   $("#chips").dataset.names = JSON.stringify(wanted);
@@ -154,26 +154,34 @@ const chips = () => {
 const sources = () => {
   const { counts } = state;
   const unjudged = counts.cannot_judge ? `, ${t("unjudged", { number: counts.cannot_judge })}` : "";
-  $("#counts").textContent = t("counts", counts) + unjudged;
-  $("#counts").title = t("today");
+  $("#counts").textContent = t("counts", counts);
+  $("#counts").title = t("today") + unjudged;
   const alarm = state.sources.map((one) => one.drift).find(Boolean);
   $("#drift").hidden = false;
   $("#drift").textContent = t(alarm ? "drift" : "drift_ok");
   $("#drift").title = alarm ?? "";
   $("#drift").classList.toggle("alarm", Boolean(alarm));
-  $("#sources").replaceChildren(...state.sources.map((one) => {
-    const verdict = one.in_work || one.state === "away" || !live ? "none" : one.newest?.verdict ?? "none";
-    const tile = element("li", { className: verdict, title: one.trouble || one.bundle }, shape(verdict),
-      element("b", {}, one.name), element("span", {}, t(`state_${one.state}`)));
-    tile.dataset.state = one.state;
-    return tile;
-  }), ...state.outputs.map((one) => {
-    // Who takes the verdicts: said while it does not.
-    const away = one.state === "away";
-    const tile = element("li", { className: away ? "cannot_judge" : "output", title: one.trouble }, element("b", {}, `→ ${one.name}`));
-    if (away) tile.append(element("span", {}, t("output_away", { number: one.waiting })));
-    return tile;
-  }));
+  const tiles = [...state.outputs.map(output), ...state.sources.map(source)];
+  // What is away comes first, wherever the room ends.
+  tiles.sort((one, other) => (other.dataset.state === "away") - (one.dataset.state === "away"));
+  $("#sources").replaceChildren(...tiles);
+};
+
+const source = (one) => {
+  const verdict = one.in_work || one.state === "away" || !live ? "none" : one.newest?.verdict ?? "none";
+  const tile = element("li", { className: verdict, title: one.trouble || one.bundle }, shape(verdict),
+    element("b", {}, one.name), element("span", {}, t(`state_${one.state}`)));
+  tile.dataset.state = one.state;
+  return tile;
+};
+
+/** Who takes the verdicts. */
+const output = (one) => {
+  const away = one.state === "away";
+  const tile = element("li", { className: away ? "cannot_judge" : "output", title: one.trouble }, element("b", {}, `→ ${one.name}`));
+  if (away) tile.append(element("span", {}, t("output_away", { number: one.waiting })));
+  tile.dataset.state = one.state;
+  return tile;
 };
 
 /** Flagged parts that nobody has looked at, then the newest ones. */
