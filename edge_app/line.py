@@ -42,7 +42,7 @@ class Inspected:
     """One part, before anything is looked up or stored.
 
     Attributes:
-        content: the picture file's bytes.
+        content: the picture file's bytes, or the pixels of a camera's frame.
         image_rgb: uint8 (H, W, 3), RGB, the picture at its own size.
         prediction: what the inspector says; its times tell the decoding, too.
         waited_ms: milliseconds until the line was free.
@@ -115,11 +115,13 @@ class Line:
         """The alarm of the drift test that is in force, or None."""
         return self._drift.alarm
 
-    def inspect(self, content: bytes, *, counts: bool = True, strict: bool = False) -> Inspected:
-        """Inspect a part: the one way to a verdict, for people and programs alike.
+    def inspect(
+        self, picture: bytes | UInt8Image, *, counts: bool = True, strict: bool = False
+    ) -> Inspected:
+        """Inspect a part: the one way to a verdict, for people, programs and cameras alike.
 
         Args:
-            content: the picture file's bytes.
+            picture: the picture file's bytes; or a camera's frame, uint8 (H, W, 3), RGB.
             counts: whether it is a part of the line, which the drift test sees; the same picture
                 once more is not.
             strict: whether a failing engine raises, instead of a verdict that it cannot judge.
@@ -130,7 +132,10 @@ class Line:
         """
         try:
             begin = time.perf_counter()
-            image_rgb = decode_rgb(content)
+            if isinstance(picture, bytes):
+                content, image_rgb = picture, decode_rgb(picture)
+            else:
+                content, image_rgb = picture.tobytes(), picture
             decode_ms = 1000.0 * (time.perf_counter() - begin)
         except ImageError:
             if self.observer is not None:
@@ -160,6 +165,24 @@ class Line:
         if self.observer is not None:
             self.observer.judged(self.name, part)
         return part
+
+    def look_again(self, content: bytes) -> tuple[UInt8Image, Prediction]:
+        """Judge a part that was judged before, to show it: nothing is counted, nothing recorded.
+
+        Args:
+            content: the picture file's bytes.
+
+        Returns:
+            the picture, uint8 (H, W, 3), RGB, and what is said of it now.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            EngineError: the line has ended.
+        """
+        image_rgb = decode_rgb(content)
+        with self._lock:
+            self._check_running()
+            return image_rgb, self.inspector.inspect(image_rgb)
 
     def end(self) -> None:
         """Wait for the part that is being judged, and take on no other: its engine will close."""

@@ -43,6 +43,7 @@ ORDER = (
     "store-export",
     "store-import",
     "app",
+    "station",
     "token",
     "report",
 )

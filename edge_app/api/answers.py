@@ -13,6 +13,7 @@ from edge_app.api.problems import Problem
 from edge_app.line import Inspected, Line
 from edge_app.store import PartPoint
 from edge_app.store.schema import Word
+from edge_app.store.words import truth
 
 Verdict = Literal["good", "anomalous", "cannot_judge"]
 # What may be said of a part; "" takes a word back.
@@ -81,7 +82,12 @@ class Inspections:
 
 @dataclass(frozen=True)
 class Part:
-    """A recorded part. ``word`` is the newest; ``defect_type`` is what was known without it."""
+    """A recorded part.
+
+    ``word`` is the newest; ``defect_type`` is what was known without it; ``truth`` is ``good``, a
+    defect, ``anomalous`` or ``cannot_judge``, by the word, else by what was known, else by the
+    verdict.
+    """
 
     id: str
     bundle: str
@@ -98,6 +104,7 @@ class Part:
     word_by: str
     word_defect_type: str
     word_note: str
+    truth: str
     picture: Annotated[str, Field(description="address of its thumbnail")]
 
 
@@ -251,6 +258,7 @@ def part_of(point: PartPoint, bundle: str, below: str) -> Part:
         word_by=point.confirmed_by,
         word_defect_type=point.confirmed_defect,
         word_note=point.confirmed_note,
+        truth=truth(point.verdict, point.defect_type, point.confirmed, point.confirmed_defect),
         picture=f"{below}/parts/{point.point_id}/picture",
     )
 

@@ -32,6 +32,13 @@ GUARDED = (
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/picture"),
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/neighbours"),
     ("POST", "v1/parts/00000000-0000-4000-8000-000000000000/feedback"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/image"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/heat"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/outline"),
+    ("GET", "v1/export/parts.csv"),
+    ("GET", "v1/export/parts.zip"),
+    ("GET", "v1/line"),
+    ("POST", "v1/line/7/seen"),
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
 )
@@ -92,7 +99,12 @@ def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
         for method in operations
     }
     known = {
-        (method, re.sub("0{8}-[0-9-]+", "{part_id}", path).replace("maps/x", "maps/{name}"))
+        (
+            method,
+            re.sub("0{8}-[0-9-]+", "{part_id}", path)
+            .replace("maps/x", "maps/{name}")
+            .replace("line/7", "line/{number}"),
+        )
         for method, path in GUARDED
     }
     assert of_api == known - {("GET", "metrics"), ("GET", "v1/openapi.json")}

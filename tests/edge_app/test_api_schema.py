@@ -67,6 +67,13 @@ OPERATIONS = (
     "GET /parts/{part_id}/picture",
     "GET /parts/{part_id}/neighbours",
     "POST /parts/{part_id}/feedback",
+    "GET /parts/{part_id}/image",
+    "GET /parts/{part_id}/heat",
+    "GET /parts/{part_id}/outline",
+    "GET /export/parts.csv",
+    "GET /export/parts.zip",
+    "GET /line",
+    "POST /line/{number}/seen",
     "GET /bundles",
 )
 
