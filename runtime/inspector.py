@@ -25,14 +25,12 @@ from runtime.errors import EngineError, LinesideError, sentence
 from runtime.health.baseline import HEALTH_FILE, Health
 from runtime.health.plausibility import Plausibility, Repeats, check_threshold, plausibility
 from runtime.health.statistics import measure
-from runtime.images.preprocess import decode_rgb, resize
+from runtime.images.preprocess import Source, decoded, resize
 from runtime.prediction import Prediction, RawOutputs, Times, Verdict
 from runtime.types import UInt8Image
 
 log = logging.getLogger("lineside")
 
-# A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
-Source = Path | str | bytes | UInt8Image
 _NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
 
 
@@ -214,7 +212,7 @@ class Inspector:
             EngineError: an array that is no picture; with ``strict`` whatever else fails.
         """
         at = [time.perf_counter()]
-        image = _decoded(source)
+        image = decoded(source)
         at.append(time.perf_counter())
         try:
             return self._judged(image, at)
@@ -223,7 +221,7 @@ class Inspector:
                 if isinstance(error, LinesideError):
                     raise
                 raise EngineError(f"inspection failed: {sentence(error)}") from error
-            return self._unjudged(sentence(error), at)
+            return self._unjudged(sentence(error), image, at)
 
     def _judged(self, image: UInt8Image, at: list[float]) -> Prediction:
         resized = resize(image, self.size_hw)
@@ -252,6 +250,7 @@ class Inspector:
             embedding=raw.embedding,
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
+            image_hw=(image.shape[0], image.shape[1]),
             times=_times(at),
             engine=self.variant.engine,
             precision=self.variant.precision,
@@ -271,7 +270,7 @@ class Inspector:
             self._engine.suspect()
         return "; ".join(one for one in (*said, self.threshold_problem, self.health_problem) if one)
 
-    def _unjudged(self, reason: str, at: list[float]) -> Prediction:
+    def _unjudged(self, reason: str, image: UInt8Image, at: list[float]) -> Prediction:
         """No output, no verdict: nothing in it can be taken for a good part's."""
         outputs = self.bundle.manifest.outputs
         at.extend([time.perf_counter()] * (5 - len(at)))
@@ -284,6 +283,7 @@ class Inspector:
             embedding=np.zeros(outputs.embedding_length, np.float32),
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
+            image_hw=(image.shape[0], image.shape[1]),
             times=_times(at),
             engine=self.variant.engine,
             precision=self.variant.precision,
@@ -312,14 +312,3 @@ class Inspector:
 
 def _times(at: Sequence[float]) -> Times:
     return Times(*(1000.0 * (end - start) for start, end in pairwise(at)))
-
-
-def _decoded(source: Source) -> UInt8Image:
-    if not isinstance(source, np.ndarray):
-        return decode_rgb(Path(source) if isinstance(source, str) else source)
-    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise EngineError(
-            f"image: expected uint8 (H, W, 3), found {source.dtype} {source.shape}; "
-            "convert it first"
-        )
-    return source
