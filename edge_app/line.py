@@ -247,7 +247,8 @@ class Line:
         box = Box.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
             self._check_running()
-            prediction = self.inspector.inspect(piece_around(box, image_rgb), strict=True)
+            piece = piece_around(box, image_rgb, self.inspector.roi)
+            prediction = self.inspector.inspect(piece, strict=True)
         return self._like(prediction, point_id(content, self.store.bundle))
 
     def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:

@@ -88,7 +88,8 @@ def find_neighbors(
         prediction = inspector.inspect(image_rgb, strict=True)
         wanted = prediction
         if region is not None:
-            wanted = inspector.inspect(piece_around(region, image_rgb), strict=True)
+            piece = piece_around(region, image_rgb, inspector.roi)
+            wanted = inspector.inspect(piece, strict=True)
     except ImageError as error:
         raise ImageError(f"{path}: {str(error).removeprefix('picture: ')}") from error
     where = where or SearchFilter()

@@ -79,6 +79,7 @@ class Inspector:
             self.variant = manifest.variant(engine if isinstance(engine, str) else None, precision)
             self._scores_only = scores_only
             golden = reference_file(self.bundle.root, self.variant)
+            self.roi = self.bundle.roi()
             has_golden = golden.is_file() and not scores_only
             self._reference = read_reference(golden) if has_golden else None
             self._health = EditedFile(
@@ -230,10 +231,11 @@ class Inspector:
         at.append(time.perf_counter())
         # Once: another thread may take over an edit meanwhile.
         health, threshold = self.health, self.threshold
-        fault = self._fault(raw, resized)
+        seen = resized if self.roi is None else self.roi.seen(resized)
+        fault = self._fault(raw, resized, seen)
         measured, reason = None, ""
         if health is not None and (health.judge or health.drift):
-            measured = measure(resized)
+            measured = measure(seen)
             reason = health.reason(
                 measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score
             )
@@ -259,13 +261,14 @@ class Inspector:
             is_fault=bool(fault),
             statistics=measured,
             picture=resized,
+            roi=self.roi,
         )
 
-    def _fault(self, raw: RawOutputs, picture: UInt8Image) -> str:
+    def _fault(self, raw: RawOutputs, picture: UInt8Image, seen: UInt8Image) -> str:
         """Why no verdict can be given on any picture; empty if one can."""
         if self._scores_only:
             return ""
-        said = (self._repeats.problem(raw, picture), self._plausibility.problem(raw, picture))
+        said = (self._repeats.problem(raw, seen), self._plausibility.problem(raw, picture))
         if any(said):
             self._engine.suspect()
         return "; ".join(one for one in (*said, self.threshold_problem, self.health_problem) if one)

@@ -18,6 +18,7 @@ from runtime.errors import LinesideError, sentence
 from runtime.images.heatmap import overlay, upsample_map
 from runtime.images.preprocess import Source, decoded, resize
 from runtime.images.regions import Regions, draw_outlines, find_regions
+from runtime.images.roi import RegionOfInterest
 from runtime.types import Embedding, Float32Map, Mask, UInt8Image
 
 log = logging.getLogger("lineside")
@@ -90,6 +91,7 @@ class Prediction:
             bundle has no health.json.
         picture: what the model saw, uint8 (H, W, 3), RGB: the file may be gone by the time that one
             wants to look.
+        roi: inside which alone the part was judged; None for the whole picture.
     """
 
     verdict: Verdict
@@ -109,6 +111,7 @@ class Prediction:
     is_fault: bool = False
     statistics: dict[str, float] | None = None
     picture: UInt8Image | None = None
+    roi: RegionOfInterest | None = None
 
     @property
     def has_score(self) -> bool:
@@ -127,6 +130,8 @@ class Prediction:
             size_hw: height and width, e.g. ``image_hw``; None for the model's input size.
         """
         heat = upsample_map(self.anomaly_map, self.model_hw, self.blur_sigma)
+        if self.roi is not None:
+            heat = self.roi.apply(heat)
         if size_hw is None or size_hw == self.model_hw:
             return heat
         grown = cv2.resize(heat, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
@@ -150,6 +155,8 @@ class Prediction:
     def heat_overlay(self, image_rgb: UInt8Image) -> UInt8Image:
         """The part with its heat map over it, and its regions outlined.
 
+        Outside of a region of interest it is dark.
+
         A pixel at the threshold is drawn at half strength or less: the scale ends at the part's
         worst place, so that one sees where that is, but never so early that a good part looks
         alarming.
@@ -164,7 +171,8 @@ class Prediction:
         low = min(self.threshold.median_good_score, threshold)
         heat = self.heat_map((image_rgb.shape[0], image_rgb.shape[1]))
         high = max(2 * threshold - low, float(heat.max()))
-        return draw_outlines(overlay(image_rgb, heat, low, high), heat, threshold)
+        shown = image_rgb if self.roi is None else self.roi.draw(image_rgb)
+        return draw_outlines(overlay(shown, heat, low, high), heat, threshold)
 
     def save_map(self, folder: Path, stem: str, source: Source | None = None) -> None:
         """Write the part under its heat map as PNG, and its mask: 255 above the pixel threshold.

@@ -24,6 +24,7 @@ from export.inference_graph import (
     defect_descriptor,
     good_scores_buffer,
 )
+from export.models.patchcore.inside import Inside
 from export.projection import Projection, stack
 from runtime.engines.base import (
     ANOMALY_MAP,
@@ -66,6 +67,8 @@ class PatchCoreGraph(InferenceGraph):
         score_blur: deviation in patches of the Gaussian over the distances before that mean.
         chunk_rows: rows of the bank per product.
         pooling: side in patches of the average over a patch's neighborhood; 1 is none.
+        inside: the patches that count, where there is a region of interest; the extractor is then
+            one that sees nothing else.
     """
 
     memory_bank: torch.Tensor
@@ -84,6 +87,7 @@ class PatchCoreGraph(InferenceGraph):
         score_blur: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
         pooling: int = 3,
+        inside: Inside | None = None,
     ) -> None:
         super().__init__()
         self.input = Uint8Input(normalization)
@@ -95,6 +99,7 @@ class PatchCoreGraph(InferenceGraph):
         self.score_share = score_share
         self.smoothing = SeparableGaussian(score_blur)
         self.chunk_rows = chunk_rows
+        self.inside = inside
         self.register_buffer("memory_bank", memory_bank.float().contiguous())
         self.register_buffer("good_scores", good_scores_buffer(good_scores))
 
@@ -113,17 +118,21 @@ class PatchCoreGraph(InferenceGraph):
         # All that follows reads the map and what is named: another search for the nearest can take
         # the place of this one.
         anomaly_map = squared.reshape(1, 1, height, width).clamp_min(0.0).sqrt()
+        count = height * width
+        if self.inside is not None:
+            anomaly_map, count = anomaly_map * self.inside.cells, self.inside.count
 
-        top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, height * width)).indices
+        top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, count)).indices
         top_patches = centered[top]
         partials = bank_norms - 2.0 * (top_patches @ bank.T)
         prototypes = first_smallest(partials)
         seams = {TOP_PATCHES: top_patches, TOP_PARTIALS: partials, TOP_PROTOTYPES: prototypes}
         if self.score_share:
-            smooth = self.smoothing(anomaly_map).flatten()
-            score = torch.topk(
-                smooth, patches_scored(self.score_share, height * width)
-            ).values.mean()
+            smooth = self.smoothing(anomaly_map)
+            if self.inside is not None:
+                smooth = smooth * self.inside.weights
+            scored = patches_scored(self.score_share, count)
+            score = torch.topk(smooth.flatten(), scored).values.mean()
         else:
             score = anomaly_map.amax(dim=(1, 2, 3))
             if self.num_neighbors > 1:
