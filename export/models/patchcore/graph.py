@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from export.backbones.extractors import Normalization
 from export.inference_graph import (
-    DESCRIPTOR_PATCHES,
     InferenceGraph,
     SeparableGaussian,
     Uint8Input,
@@ -38,6 +38,12 @@ from runtime.engines.base import (
 
 # Rows of the bank per product: with the patches' products they stay in a core's cache.
 CHUNK_ROWS = 512
+# Patches that speak for the part, the most anomalous ones, each with its distance to this power: a
+# large defect speaks through all, a small one through its own (benchmarks/descriptors.py).
+DESCRIPTOR_PATCHES = 32
+_POWER = 8
+# What is there, beside how it differs from what should be there, which has length 1.
+_PRESENCE = 0.2
 
 
 def patches_scored(share: float, patches: int) -> int:
@@ -142,7 +148,8 @@ class PatchCoreGraph(InferenceGraph):
                 ).indices
                 score = score * reweighting(partials[0, support] + top_patches[0].square().sum())
                 seams[SUPPORT] = support
-        direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
+        nearest = top_patches.square().sum(dim=1) + partials.amin(dim=1)
+        direction = _direction(top_patches, bank[prototypes], nearest)
         embedding = defect_descriptor(direction, score, self.good_scores)
         return {
             PRED_SCORE: score.reshape(1),
@@ -173,6 +180,23 @@ class PatchCoreGraph(InferenceGraph):
         if smallest is None:
             raise ValueError("memory_bank: expected at least one row, found none")
         return smallest
+
+
+def _direction(
+    patches: torch.Tensor, prototypes: torch.Tensor, squared: torch.Tensor
+) -> torch.Tensor:
+    """What sets anomalous patches apart from good ones, float32 (1, D).
+
+    Args:
+        patches: around the bank's mean, float32 (N, D).
+        prototypes: the nearest to each, likewise.
+        squared: distances between them, (N,).
+    """
+    share = squared.clamp_min(0.0) / squared.amax(dim=0).clamp_min(1e-30)
+    weights = share.pow(_POWER // 2)[:, None]
+    differing = F.normalize((weights * (patches - prototypes)).sum(dim=0, keepdim=True), dim=1)
+    there = F.normalize((weights * patches).sum(dim=0, keepdim=True), dim=1)
+    return differing + _PRESENCE * there
 
 
 def reweighting(squared: torch.Tensor) -> torch.Tensor:
