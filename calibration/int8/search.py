@@ -42,6 +42,8 @@ CHUNK_ROWS = 1024
 # Share of the patches, the most anomalous ones, that are looked at again; by default the score is
 # the mean of 1 %.
 SECOND_LOOK = 1 / 32
+# At least so many times those that the descriptor is made of: the first look orders them roughly.
+MORE_THAN_TOP = 1.5
 # And where the first look did not see the whole bank.
 WIDE_SECOND_LOOK = 1 / 16
 # Cells of the grid from the bank's mean to its farthest component. Six bits and a sign: without
@@ -202,7 +204,9 @@ def _second_look(
     _, channels, height, width = (int(size) for size in patches.get_output_shape(0))
     flat = opset13.reshape(squared, _whole(height * width), False)
     share = WIDE_SECOND_LOOK if partly else SECOND_LOOK
-    count = max(most_anomalous, round(share * height * width))
+    patches_there = height * width
+    wanted = max(round(MORE_THAN_TOP * most_anomalous), round(share * patches_there))
+    count = min(wanted, patches_there)
     coarse, worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").outputs()
     # The engine keeps the channels of a patch together, so this copies nothing but the rows that
     # are chosen.
