@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
-from edge_app.region import Region
+from edge_app.region import piece_around
 from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
 from runtime.errors import EngineError, ImageError, StoreError
@@ -17,6 +17,7 @@ from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
 from runtime.images.preprocess import decode_rgb
+from runtime.images.regions import Box
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.types import UInt8Image
@@ -266,10 +267,11 @@ class Line:
             StoreError: the store cannot be read.
         """
         image_rgb = decode_rgb(content)
-        region = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
+        box = Box.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
             self._check_running()
-            prediction = self.inspector.inspect(region.around(image_rgb), strict=True)
+            piece = piece_around(box, image_rgb, self.inspector.roi)
+            prediction = self.inspector.inspect(piece, strict=True)
         return self._like(prediction, point_id(content, self.store.bundle))
 
     def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:

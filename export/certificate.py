@@ -21,6 +21,7 @@ from runtime.engines.base import Engine, open_engine
 from runtime.errors import ImageError, ParityError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Float32Map, Floats, UInt8Image
 
@@ -106,6 +107,7 @@ class CertificateSet:
         size_hw: model input size.
         blur_sigma: blur of the heat map in pixels.
         max_false_rejects: asked of the thresholds.
+        roi: inside which alone parts are judged; None for the whole picture.
     """
 
     images: list[UInt8Image]
@@ -117,6 +119,7 @@ class CertificateSet:
     size_hw: tuple[int, int]
     blur_sigma: float
     max_false_rejects: float = MAX_FALSE_REJECTS
+    roi: RegionOfInterest | None = None
 
     @property
     def compared(self) -> Compared:
@@ -156,7 +159,7 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
         engine.close()
     threshold = first_threshold(
         good.scores,
-        peaks_of(good.maps, against.size_hw, against.blur_sigma),
+        peaks_of(good.maps, against.size_hw, against.blur_sigma, against.roi),
         against.max_false_rejects,
         left_out=against.left_out is not None,
     )

@@ -83,7 +83,11 @@ def stack(features: Features, layers: Sequence[str]) -> torch.Tensor:
 
 
 def fit_projection(
-    pooled: Features, layers: Sequence[str], dimensions: int, whitening: float
+    pooled: Features,
+    layers: Sequence[str],
+    dimensions: int,
+    whitening: float,
+    inside: torch.Tensor | None = None,
 ) -> Projection:
     """Principal components of good parts.
 
@@ -93,9 +97,10 @@ def fit_projection(
         dimensions: components to keep; at most as many as there are channels.
         whitening: 0 leaves every component its standard deviation s, 1 gives all the same; between,
             s ** (1 - whitening).
+        inside: which patches of a picture count, bool (h * w,); None for all.
     """
     channels = [int(pooled[layer].shape[1]) for layer in layers]
-    mean, covariance = _moments(pooled, layers)
+    mean, covariance = _moments(pooled, layers, inside)
     scale = _layer_scales(covariance, channels)
     values, vectors = torch.linalg.eigh(scale[:, None] * covariance * scale)
     # eigh sorts upwards.
@@ -105,13 +110,17 @@ def fit_projection(
     return Projection(weights, -(components @ mean))
 
 
-def _moments(pooled: Features, layers: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def _moments(
+    pooled: Features, layers: Sequence[str], inside: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (C,) and covariance (C, C) of the stacked patches, float64."""
     count = len(pooled[layers[0]])
     shift, rows = None, 0
     for index in range(0, count, -(-count // MAX_FIT_IMAGES)):
         image = {layer: maps[index : index + 1] for layer, maps in pooled.items()}
         patches = stack(image, layers)[0].flatten(1).T.double()
+        if inside is not None:
+            patches = patches[inside.to(patches.device)]
         if shift is None:
             # Sums around a rough mean do not cancel.
             shift = patches.mean(dim=0)

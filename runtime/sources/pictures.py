@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runtime.errors import SourceError
 from runtime.images.dataset import pictures_below
-from runtime.inspector import Source
+from runtime.images.preprocess import Source
 
 log = logging.getLogger("lineside")
 
