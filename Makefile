@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check app bench results clean
+.PHONY: help install demo test fast check app station bench results clean
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
 	@echo "make test      install, then the whole test suite"
 	@echo "make check     lint, types and layers"
-	@echo "make app       the operator page on what the demo made"
+	@echo "make station   a folder that fills up with the demo's parts, judged as they come, live on the page"
+	@echo "make app       the page for single pictures on what the demo made"
 	@echo "make bench     latency beside anomalib's own inferencer"
 	@echo "make results   docs/results.md and the pictures in docs/, from what make demo CATEGORY=all made"
 	@echo "make install   only the environment in $(VENV), with every extra"
@@ -30,9 +31,10 @@ $(STAMP): pyproject.toml
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
 
-# A file's tests stay in one process: they share the models that it trains.
-test: fast
-	$(BIN)/python -m pytest -m slow -n auto --dist loadfile
+# A file's tests stay in one process, for they share the models that it trains. In the order of
+# their names the long ones do not come last.
+test: install
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 fast: install
 	$(BIN)/python -m pytest -m "not slow" -n auto
@@ -46,6 +48,9 @@ check: install
 app: install
 	@test -d demo/bundles || { echo "make app: expected demo/bundles, found none; type: make demo" >&2; exit 1; }
 	$(BIN)/lineside app demo/bundles/* --store demo/neighbours --samples demo/parts
+
+station: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/station.sh
 
 bench: install
 	$(BIN)/python -m benchmarks.peers

@@ -18,9 +18,10 @@ import numpy as np
 
 import edge_app.region
 from calibration.evaluation import find_category
-from edge_app.region import Region
+from edge_app.region import piece_around
 from runtime.images.dataset import GOOD, Part
 from runtime.images.preprocess import decode_rgb
+from runtime.images.regions import Box
 from runtime.inspector import Inspector
 from runtime.progress import track
 
@@ -52,7 +53,7 @@ def main(bundle: Path, data: Path, every: int) -> None:
             edge_app.region.MIN_SHARE = share
             rows = []
             for index in track(list(boxes)[::every], f"share {share}"):
-                piece = boxes[index].around(decode_rgb(parts[index].path))
+                piece = piece_around(boxes[index], decode_rgb(parts[index].path))
                 similarity = stored @ inspector.inspect(piece).embedding
                 nearer = int((similarity > similarity[index]).sum())
                 similarity[index] = -np.inf
@@ -66,7 +67,7 @@ def main(bundle: Path, data: Path, every: int) -> None:
             )
 
 
-def bounds(part: Part) -> Region | None:
+def bounds(part: Part) -> Box | None:
     """The box around a part's defect, in pixels of its picture."""
     if part.mask_path is None:
         return None
@@ -75,7 +76,7 @@ def bounds(part: Part) -> Region | None:
     if not len(rows):
         return None
     left, top = int(columns.min()), int(rows.min())
-    return Region(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
+    return Box(left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1)
 
 
 if __name__ == "__main__":

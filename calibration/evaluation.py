@@ -21,7 +21,7 @@ from calibration.metrics import (
     f1_max,
     image_auroc,
 )
-from calibration.pixel_metrics import PixelScores
+from calibration.pixel_metrics import STRICT_FPR_LIMIT, PixelScores
 from calibration.scoring import digest_of, learned_digests
 from calibration.threshold_rules import upper_bound
 from runtime.bundle.folder import Bundle
@@ -37,7 +37,7 @@ from runtime.types import Floats, Labels
 log = logging.getLogger("lineside")
 
 # The metrics that an average over categories is taken of, and the counts that are summed.
-AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro")
+AVERAGED = ("image_auroc", "image_f1_max", "pixel_auroc", "aupro", "aupro_05")
 COUNTED = ("n_good", "n_anomalous", "n_skipped", "n_learnt", "n_cannot_judge")
 ERRORS = ("false_rejects", "misses", "best_misses")
 
@@ -72,7 +72,8 @@ class Evaluation:
             can. Such parts count for the AUROC, which is about the model, but not for false rejects
             and misses: the line shows them to a person.
         pixel_auroc: NaN where no mask exists.
-        aupro: NaN where no mask exists.
+        aupro: up to a false-positive rate of 0.3; NaN where no mask exists.
+        aupro_05: the same up to 0.05.
         n_masks: anomalous parts with a mask; those without are left out of both pixel metrics.
         p50_latency_ms: decode to verdict.
         embeddings: descriptors of the parts, float32 (n, D), each of length 1.
@@ -92,6 +93,7 @@ class Evaluation:
     skipped: tuple[tuple[Path, str], ...]
     pixel_auroc: float
     aupro: float
+    aupro_05: float
     n_masks: int
     p50_latency_ms: float
     embeddings: npt.NDArray[np.float32]
@@ -192,6 +194,7 @@ class Evaluation:
             "image_f1_max_threshold": defined(best.threshold),
             "pixel_auroc": defined(self.pixel_auroc),
             "aupro": defined(self.aupro),
+            "aupro_05": defined(self.aupro_05),
             "n_masks": self.n_masks,
             "image_threshold": confusion.threshold,
             "false_rejects": confusion.false_rejects,
@@ -306,6 +309,7 @@ def evaluate(inspector: Inspector, category: Category) -> Evaluation:
         skipped=tuple(skipped),
         pixel_auroc=pixels.auroc() if pixels is not None and has_masks else math.nan,
         aupro=pixels.aupro() if pixels is not None and has_masks else math.nan,
+        aupro_05=pixels.aupro(STRICT_FPR_LIMIT) if pixels is not None and has_masks else math.nan,
         n_masks=n_masks,
         p50_latency_ms=float(np.median(latencies_ms)),
         embeddings=np.stack(embeddings),
@@ -365,10 +369,17 @@ def _count_pixels(pixels: PixelScores, part: Part, found: Prediction) -> bool:
     if part.is_anomalous and part.mask_path is None:
         return False
     mask = load_mask(part, found.model_hw)
+    counting = None if found.roi is None else found.roi.mask
+    if counting is not None and mask.any() and not (mask & counting).any():
+        log.warning(
+            f"warning: {part.mask_path} marks nothing in the region of interest, so the part is "
+            "left out of pixel figures"
+        )
+        return False
     if part.is_anomalous and not mask.any():
         log.warning(
             f"warning: {part.mask_path} marks no pixel, so the part is left out of pixel figures"
         )
         return False
-    pixels.add(found.heat_map(), mask)
+    pixels.add(found.heat_map(), mask, counting)
     return part.is_anomalous

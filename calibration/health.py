@@ -33,6 +33,7 @@ from runtime.health.baseline import (
 )
 from runtime.health.statistics import STATISTICS, Statistic, measure
 from runtime.images.preprocess import decode_rgb, resize
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Floats
 
@@ -196,7 +197,7 @@ def refresh_health(bundle: Bundle, good: Scored) -> None:
     Raises:
         HealthError: the file cannot be written; the old one is then untouched.
     """
-    builder = _gathered(good.paths, bundle.manifest.input.size_hw)
+    builder = _gathered(good.paths, bundle.manifest.input.size_hw, bundle.roi())
     health = builder.baseline(good.scores)
     if health is None:
         log.info(
@@ -229,6 +230,7 @@ def write_first_health(
     scores: Mapping[str, Floats],
     *,
     left_out: bool = False,
+    roi: RegionOfInterest | None = None,
 ) -> None:
     """Write health.json; with too few good parts there is none, and no picture is refused.
 
@@ -242,8 +244,9 @@ def write_first_health(
         scores: raw scores of good parts by models that have not seen them, by variant key.
         left_out: these models were others than the one in use, which has learned the parts, so the
             scores are no baseline for the drift test.
+        roi: inside which alone a picture is looked at.
     """
-    builder = _gathered(photographs, size_hw)
+    builder = _gathered(photographs, size_hw, roi)
     health = builder.baseline(scores)
     if health is None:
         log.info(
@@ -256,12 +259,15 @@ def write_first_health(
     write_health(root / HEALTH_FILE, replace(health, scores={}) if left_out else health)
 
 
-def _gathered(pictures: Sequence[Path], size_hw: tuple[int, int]) -> BaselineBuilder:
+def _gathered(
+    pictures: Sequence[Path], size_hw: tuple[int, int], roi: RegionOfInterest | None
+) -> BaselineBuilder:
     builder = BaselineBuilder()
     for path in track(pictures, "picture statistics"):
         try:
             image = decode_rgb(path)
         except ImageError:
             continue  # told when the pictures were read first, or gone since
-        builder.add(resize(image, size_hw), image.shape[:2])
+        resized = resize(image, size_hw)
+        builder.add(resized if roi is None else roi.seen(resized), image.shape[:2])
     return builder

@@ -37,6 +37,7 @@ from runtime.bundle.thresholds import Threshold
 from runtime.console import percent
 from runtime.errors import ThresholdError
 from runtime.images.heatmap import upsample_map
+from runtime.images.roi import RegionOfInterest
 from runtime.types import Float32Map, Floats
 
 # No box sees as many parts as a smaller rate would need.
@@ -251,15 +252,24 @@ def first_threshold(
     )
 
 
-def peaks_of(maps: Sequence[Float32Map], size_hw: tuple[int, int], blur_sigma: float) -> Floats:
+def peaks_of(
+    maps: Sequence[Float32Map],
+    size_hw: tuple[int, int],
+    blur_sigma: float,
+    roi: RegionOfInterest | None = None,
+) -> Floats:
     """Highest values of heat maps (n,).
 
     Args:
         maps: anomaly maps at feature resolution, float32 (h, w).
         size_hw: model input size; the pixel threshold is about the up-sampled map.
         blur_sigma: blur of the heat map in pixels.
+        roi: inside which alone pixels count.
     """
-    return np.array([upsample_map(one, size_hw, blur_sigma).max() for one in maps], np.float64)
+    heats = (upsample_map(one, size_hw, blur_sigma) for one in maps)
+    return np.array(
+        [(heat if roi is None else roi.apply(heat)).max() for heat in heats], np.float64
+    )
 
 
 def prediction_bound(scores: Floats, rate: float) -> float:

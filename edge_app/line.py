@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
-from edge_app.region import Region
+from edge_app.region import piece_around
 from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
 from edge_app.store.schema import point_id
 from runtime.errors import EngineError, ImageError, StoreError
@@ -17,6 +17,7 @@ from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
 from runtime.images.preprocess import decode_rgb
+from runtime.images.regions import Box
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.types import UInt8Image
@@ -42,7 +43,7 @@ class Inspected:
     """One part, before anything is looked up or stored.
 
     Attributes:
-        content: the picture file's bytes.
+        content: the picture file's bytes, or the pixels of a camera's frame.
         image_rgb: uint8 (H, W, 3), RGB, the picture at its own size.
         prediction: what the inspector says; its times tell the decoding, too.
         waited_ms: milliseconds until the line was free.
@@ -115,11 +116,13 @@ class Line:
         """The alarm of the drift test that is in force, or None."""
         return self._drift.alarm
 
-    def inspect(self, content: bytes, *, counts: bool = True, strict: bool = False) -> Inspected:
-        """Inspect a part: the one way to a verdict, for people and programs alike.
+    def inspect(
+        self, picture: bytes | UInt8Image, *, counts: bool = True, strict: bool = False
+    ) -> Inspected:
+        """Inspect a part: the one way to a verdict, for people, programs and cameras alike.
 
         Args:
-            content: the picture file's bytes.
+            picture: the picture file's bytes; or a camera's frame, uint8 (H, W, 3), RGB.
             counts: whether it is a part of the line, which the drift test sees; the same picture
                 once more is not.
             strict: whether a failing engine raises, instead of a verdict that it cannot judge.
@@ -130,7 +133,10 @@ class Line:
         """
         try:
             begin = time.perf_counter()
-            image_rgb = decode_rgb(content)
+            if isinstance(picture, bytes):
+                content, image_rgb = picture, decode_rgb(picture)
+            else:
+                content, image_rgb = picture.tobytes(), picture
             decode_ms = 1000.0 * (time.perf_counter() - begin)
         except ImageError:
             if self.observer is not None:
@@ -160,6 +166,24 @@ class Line:
         if self.observer is not None:
             self.observer.judged(self.name, part)
         return part
+
+    def look_again(self, content: bytes) -> tuple[UInt8Image, Prediction]:
+        """Judge a part that was judged before, to show it: nothing is counted, nothing recorded.
+
+        Args:
+            content: the picture file's bytes.
+
+        Returns:
+            the picture, uint8 (H, W, 3), RGB, and what is said of it now.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            EngineError: the line has ended.
+        """
+        image_rgb = decode_rgb(content)
+        with self._lock:
+            self._check_running()
+            return image_rgb, self.inspector.inspect(image_rgb)
 
     def end(self) -> None:
         """Wait for the part that is being judged, and take on no other: its engine will close."""
@@ -243,10 +267,11 @@ class Line:
             StoreError: the store cannot be read.
         """
         image_rgb = decode_rgb(content)
-        region = Region.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
+        box = Box.from_shares(shares, (image_rgb.shape[0], image_rgb.shape[1]))
         with self._lock:
             self._check_running()
-            prediction = self.inspector.inspect(region.around(image_rgb), strict=True)
+            piece = piece_around(box, image_rgb, self.inspector.roi)
+            prediction = self.inspector.inspect(piece, strict=True)
         return self._like(prediction, point_id(content, self.store.bundle))
 
     def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:

@@ -1,4 +1,4 @@
-"""A box on a part: what it is, and which piece of the picture is inspected for it.
+"""Which piece of a picture is inspected for a box on it.
 
 The descriptor speaks for the most anomalous places of what the model sees. For a box the model sees
 the piece of the picture around it, at least half of the part in each direction: cut out tighter,
@@ -8,83 +8,48 @@ longer look alike (benchmarks/regions.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
-import numpy.typing as npt
 
 from runtime.errors import ImageError
+from runtime.images.regions import Box
+from runtime.images.roi import RegionOfInterest
+from runtime.types import UInt8Image
 
 MIN_SHARE = 0.5
 # Around the box, in sizes of the box, so that its edges are seen against something.
 _MARGIN = 1.3
 
 
-@dataclass(frozen=True)
-class Region:
-    """A box in pixels of the picture at its own size, from the upper left corner."""
+def piece_around(
+    box: Box, image_rgb: UInt8Image, roi: RegionOfInterest | None = None
+) -> UInt8Image:
+    """The piece of a picture that is inspected for a box; it has the picture's aspect ratio.
 
-    x: int
-    y: int
-    width: int
-    height: int
+    Args:
+        box: what it holds.
+        image_rgb: uint8 (H, W, 3).
+        roi: of the model, which is about places of whole pictures.
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``X,Y,W,H``.
+    Returns:
+        uint8 (h, w, 3), contiguous.
 
-        Raises:
-            ValueError: not four whole numbers, a negative corner, or an empty box.
-        """
-        try:
-            x, y, width, height = (int(number) for number in text.split(","))
-        except ValueError as error:
-            raise ValueError(f"expected four whole numbers X,Y,W,H, found {text!r}") from error
-        if min(x, y) < 0 or min(width, height) < 1:
-            raise ValueError(
-                f"expected a corner inside the picture and a size of at least 1, found {text!r}"
-            )
-        return cls(x, y, width, height)
-
-    @classmethod
-    def from_shares(
-        cls, shares: tuple[float, float, float, float], image_hw: tuple[int, int]
-    ) -> Self:
-        """From left, top, width and height as shares of the picture's size, cut off at [0, 1]."""
-        height, width = image_hw
-        # This order of min and max turns NaN into 0.
-        left, top, wide, high = (max(0.0, min(share, 1.0)) for share in shares)
-        return cls(
-            min(int(left * width), width - 1),
-            min(int(top * height), height - 1),
-            max(1, round(wide * width)),
-            max(1, round(high * height)),
+    Raises:
+        ImageError: the box lies outside the picture, or the model knows whole pictures alone.
+    """
+    height, width = image_rgb.shape[:2]
+    if box.x >= width or box.y >= height:
+        raise ImageError(
+            f"region {box.x},{box.y},{box.width},{box.height}: expected a box inside "
+            f"{width}x{height} pixels, found one outside; give X,Y,W,H in pixels of the picture"
         )
-
-    def around(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The piece of a picture that is inspected for the box; it has the picture's aspect ratio.
-
-        Args:
-            image_rgb: uint8 (H, W, 3).
-
-        Returns:
-            uint8 (h, w, 3), contiguous.
-
-        Raises:
-            ImageError: the box lies outside the picture.
-        """
-        height, width = image_rgb.shape[:2]
-        if self.x >= width or self.y >= height:
-            raise ImageError(
-                f"region {self.x},{self.y},{self.width},{self.height}: expected a box inside "
-                f"{width}x{height} pixels, found one outside; give X,Y,W,H in pixels of the picture"
-            )
-        right, bottom = min(self.x + self.width, width), min(self.y + self.height, height)
-        share = max(
-            MIN_SHARE, _MARGIN * (right - self.x) / width, _MARGIN * (bottom - self.y) / height
+    right, bottom = min(box.x + box.width, width), min(box.y + box.height, height)
+    share = max(MIN_SHARE, _MARGIN * (right - box.x) / width, _MARGIN * (bottom - box.y) / height)
+    rows, columns = round(height * min(share, 1.0)), round(width * min(share, 1.0))
+    if roi is not None and (rows, columns) != (height, width):
+        raise ImageError(
+            f"region {box.x},{box.y},{box.width},{box.height}: expected a model that judges the "
+            "whole picture, found one with a region of interest; search for the part without a box"
         )
-        rows, columns = round(height * min(share, 1.0)), round(width * min(share, 1.0))
-        top = min(max((self.y + bottom - rows) // 2, 0), height - rows)
-        left = min(max((self.x + right - columns) // 2, 0), width - columns)
-        return np.ascontiguousarray(image_rgb[top : top + rows, left : left + columns])
+    top = min(max((box.y + bottom - rows) // 2, 0), height - rows)
+    left = min(max((box.x + right - columns) // 2, 0), width - columns)
+    return np.ascontiguousarray(image_rgb[top : top + rows, left : left + columns])

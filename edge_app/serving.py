@@ -7,8 +7,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from edge_app.access.origin import LOOPBACK, check_access
 from edge_app.access.tokens import TokenFile
 from edge_app.api.application import Access, build_application, build_service
 from edge_app.api.named import add_endpoints
+from edge_app.live.board import Board
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
-from edge_app.page.station import open_station
+from edge_app.page.station import Station, open_station
+from edge_app.screens.gauges import StationGauges
 from runtime.errors import PageError
 
 _PATIENCE_S = 30.0
@@ -43,6 +45,7 @@ def serving(
     open_to_all: bool = False,
     api_token_file: Path | None = None,
     trusted_proxies: Sequence[str] = (),
+    watching: Callable[[Station], AbstractContextManager[Board]] | None = None,
     **engine: Any,
 ) -> Iterator[str]:
     """Serve page and API while the block runs; then the stores are flushed and closed.
@@ -58,6 +61,8 @@ def serving(
         open_to_all: serve a network without a password, and this machine under any name.
         api_token_file: tokens of programs, see :mod:`edge_app.access.tokens`.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
+        watching: watches sources with the open lines meanwhile, for a station; their state is what
+            the screen ``/line`` shows.
         **engine: as of :class:`runtime.inspector.Inspector`.
 
     Yields:
@@ -87,6 +92,10 @@ def serving(
         with page:
             add_endpoints(service)
         access = Access(password, tokens, loopback_only)
+        board = None if watching is None else stack.enter_context(watching(station))
+        service.watches(board, samples)
+        if board is not None:
+            service.metrics.registry.register(StationGauges(board))
         application = build_application(service, access, page=page, root_path=below, **LOOKS)
         stack.enter_context(running(application, taken, trusted_proxies))
         shown = "127.0.0.1" if host == "0.0.0.0" else host

@@ -7,12 +7,13 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_app.region import Region
+from edge_app.region import piece_around
 from edge_app.store import Neighbor, NeighborStore, SearchFilter
 from edge_app.store.schema import point_id
 from runtime.errors import ImageError
 from runtime.images.dataset import list_images
 from runtime.images.preprocess import decode_rgb
+from runtime.images.regions import Box
 from runtime.inspector import Inspector
 
 
@@ -30,7 +31,7 @@ class Found:
     path: Path
     verdict: str
     neighbors: tuple[Neighbor, ...]
-    region: Region | None = None
+    region: Box | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``search --json``."""
@@ -59,7 +60,7 @@ def find_neighbors(
     bundle: str,
     k: int = 5,
     where: SearchFilter | None = None,
-    region: Region | None = None,
+    region: Box | None = None,
 ) -> Found:
     """Inspect a picture and find the stored parts most like it, the part itself left out.
 
@@ -87,7 +88,8 @@ def find_neighbors(
         prediction = inspector.inspect(image_rgb, strict=True)
         wanted = prediction
         if region is not None:
-            wanted = inspector.inspect(region.around(image_rgb), strict=True)
+            piece = piece_around(region, image_rgb, inspector.roi)
+            wanted = inspector.inspect(piece, strict=True)
     except ImageError as error:
         raise ImageError(f"{path}: {str(error).removeprefix('picture: ')}") from error
     where = where or SearchFilter()

@@ -39,6 +39,7 @@ from runtime import atomic
 from runtime.bundle.folder import seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import (
+    ROI,
     InputSpec,
     Manifest,
     MapSpec,
@@ -48,6 +49,7 @@ from runtime.bundle.manifest import (
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
 from runtime.images.dataset import Category
 from runtime.images.preprocess import RESIZE_RULE
+from runtime.images.roi import ROI_FILE
 
 VARIANTS = (
     Variant("openvino", "fp32", "openvino/fp32/model.xml"),
@@ -84,7 +86,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Work:
-    """Everything a bundle is made from; ``max_false_rejects`` is asked of its thresholds."""
+    """Everything a bundle is made from.
+
+    Attributes:
+        max_false_rejects: asked of its thresholds.
+        roi_given: how the photographs' region of interest was typed.
+    """
 
     recipe: Recipe
     category: Category
@@ -92,6 +99,7 @@ class Work:
     trained: Trained
     seed: int
     max_false_rejects: float = MAX_FALSE_REJECTS
+    roi_given: str | None = None
 
 
 def write_bundle(work: Work, out: Path, name: str) -> Manifest:
@@ -130,7 +138,10 @@ def write_bundle(work: Work, out: Path, name: str) -> Manifest:
             work.recipe.size_hw,
             {one.variant.key: one.good_scores for one in certified},
             left_out=work.trained.left_out is not None,
+            roi=work.photographs.roi,
         )
+        if work.photographs.roi is not None:
+            work.photographs.roi.write(root / ROI_FILE)
         metrics = _made_up(work, against, root)
         return seal(root, _manifest(work, name, graph, certified, against.blur_sigma, metrics))
 
@@ -155,10 +166,19 @@ def _certificate_set(work: Work) -> CertificateSet:
     scored = score_reference(reference, images, "certificate")
     left_out, rate = trained.left_out, work.max_false_rejects
     good = left_out or score_reference(reference, held_out, "threshold")
-    peaks = peaks_of(good.maps, size_hw, blur)
+    peaks = peaks_of(good.maps, size_hw, blur, photographs.roi)
     threshold = first_threshold(good.scores, peaks, rate, left_out=left_out is not None)
     return CertificateSet(
-        images, anomalous, held_out, left_out, scored, threshold, size_hw, blur, rate
+        images,
+        anomalous,
+        held_out,
+        left_out,
+        scored,
+        threshold,
+        size_hw,
+        blur,
+        rate,
+        photographs.roi,
     )
 
 
@@ -169,14 +189,16 @@ def _made_up(work: Work, against: CertificateSet, root: Path) -> dict[str, Any]:
         smoothing = family_of(work.recipe.model).smoothing(trained.model)
         model = ReferenceModel(trained.model, smoothing)
         parts = against.held_out[: made_up.MADE_UP]
-        scores = score_made_up_on(lambda one: model.predict(one)[0], parts, work.seed)
+        scores = score_made_up_on(
+            lambda one: model.predict(one)[0], parts, work.seed, photographs.roi
+        )
     else:
         scores = trained.left_out.made_up
     rates = found_rates(scores, against.reference_threshold.image_threshold)
     shown = load_images((*photographs.held_out, *photographs.train)[:1], size_hw)
     if not rates or not shown:
         return {}
-    sheet = draw_made_up(shown[0], rates, work.seed)
+    sheet = draw_made_up(shown[0], rates, work.seed, photographs.roi)
     cv2.imwrite(str(root / PICTURE_FILE), sheet[:, :, ::-1])
     return {METRIC: rates}
 
@@ -211,7 +233,11 @@ def _manifest(
         anomaly_map=MapSpec(blur_sigma),
         variants=VARIANTS,
         files={},
-        recipe={**work.recipe.to_json(), "int8_attempts": list(family.int8_attempts)},
+        recipe={
+            **work.recipe.to_json(),
+            "int8_attempts": list(family.int8_attempts),
+            **_region(work),
+        },
         provenance=_provenance(work),
         metrics=metrics,
         certificate={
@@ -219,6 +245,15 @@ def _manifest(
             "variants": {one.variant.key: one.to_json() for one in certified},
         },
     )
+
+
+def _region(work: Work) -> dict[str, Any]:
+    """What bundle.json says of a region of interest: its file, and how it was given."""
+    roi, given = work.photographs.roi, work.roi_given or ""
+    if roi is None:
+        return {}
+    # A path tells of the workstation.
+    return {ROI: {"file": ROI_FILE, "given": Path(given).name, "share": float(roi.mask.mean())}}
 
 
 def _provenance(work: Work) -> dict[str, Any]:
@@ -232,7 +267,11 @@ def _provenance(work: Work) -> dict[str, Any]:
         "train_images": len(photographs.train),
         "held_out_images": len(photographs.held_out),
         **learned_parts(
-            photographs.train_digests, work.trained.left_out, work.recipe.size_hw, blur
+            photographs.train_digests,
+            work.trained.left_out,
+            work.recipe.size_hw,
+            blur,
+            photographs.roi,
         ),
         "skipped_images": [path.name for path, _ in photographs.skipped],
         "seed": work.seed,

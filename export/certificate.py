@@ -20,6 +20,7 @@ from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import Threshold
 from runtime.engines.base import open_engine
 from runtime.errors import ParityError
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Float32Map, UInt8Image
 
@@ -65,6 +66,7 @@ class CertificateSet:
         size_hw: model input size.
         blur_sigma: blur of the heat map in pixels.
         max_false_rejects: asked of the thresholds.
+        roi: inside which alone parts are judged; None for the whole picture.
     """
 
     images: list[UInt8Image]
@@ -76,6 +78,7 @@ class CertificateSet:
     size_hw: tuple[int, int]
     blur_sigma: float
     max_false_rejects: float = MAX_FALSE_REJECTS
+    roi: RegionOfInterest | None = None
 
     @property
     def compared(self) -> Compared:
@@ -115,7 +118,7 @@ def certify(root: Path, variant: Variant, against: CertificateSet) -> Certified:
         engine.close()
     threshold = first_threshold(
         good.scores,
-        peaks_of(good.maps, against.size_hw, against.blur_sigma),
+        peaks_of(good.maps, against.size_hw, against.blur_sigma, against.roi),
         against.max_false_rejects,
         left_out=against.left_out is not None,
     )

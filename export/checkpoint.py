@@ -99,6 +99,7 @@ def _key(recipe: Recipe, photographs: Photographs, seed: int) -> str:
         "files": {one.name: _digest(getattr(recipe, one.name)) for one in fields(recipe)},
         "pictures": photographs.fingerprint,
         "learnt": photographs.train_digests,
+        "roi": None if photographs.roi is None else photographs.roi.mask.tobytes().hex(),
         "seed": seed,
         "versions": {name: version(name) for name in ("lineside", "anomalib", "torch")},
     }

@@ -125,12 +125,10 @@ class SeparableGaussian(nn.Module):
         return F.conv2d(F.conv2d(padded, self.kernel), self.kernel.transpose(2, 3))
 
 
-# Patches that speak for the part: fewer are noisy, more dilute small defects
-# (benchmarks/descriptors.py).
-DESCRIPTOR_PATCHES = 10
-# Weight of the last dimension against the direction, which has length 1, and its bounds.
+# Weight of the last dimension against the direction, which has length 1, and its bounds: how far
+# beyond the threshold says little of the kind of defect.
 _JUDGEMENT_WEIGHT = 0.7
-_BOUNDS = (-1.0, 2.0)
+_BOUNDS = (-1.0, 1.0)
 
 
 def good_scores_buffer(good_scores: tuple[float, float]) -> torch.Tensor:

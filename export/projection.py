@@ -75,7 +75,11 @@ def stack(features: Features, layers: Sequence[str]) -> torch.Tensor:
 
 
 def fit_projection(
-    pooled: Features, layers: Sequence[str], dimensions: int, whitening: float
+    pooled: Features,
+    layers: Sequence[str],
+    dimensions: int,
+    whitening: float,
+    inside: torch.Tensor | None = None,
 ) -> Projection:
     """Principal components of good parts.
 
@@ -85,12 +89,14 @@ def fit_projection(
         dimensions: components to keep; at most as many as there are channels.
         whitening: 0 leaves every component its standard deviation s, 1 gives all the same; between,
             s ** (1 - whitening).
+        inside: which patches of a picture count, bool (h * w,); None for all.
     """
     pictures = (
         [pooled[layer][place].float().cpu().numpy() for layer in layers]
         for place in spread(len(pooled[layers[0]]))
     )
-    found = find_components(pictures, dimensions, whitening)
+    counting = None if inside is None else inside.cpu().numpy()
+    found = find_components(pictures, dimensions, whitening, counting)
     device = pooled[layers[0]].device
     weights = map(torch.from_numpy, found.weights)
     return Projection(dict(zip(layers, weights, strict=True)), torch.from_numpy(found.bias)).to(

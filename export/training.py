@@ -8,13 +8,15 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibration.learning.made_up import METRIC, PICTURE_FILE, tell_what_to_expect
 from calibration.learning.photographs import Photographs, read_photographs
 from calibration.threshold_rules import MAX_FALSE_REJECTS
-from export.models import family_of
+from export.data.roi import make_roi
+from export.models import families, family_of
 from export.models.settings import Recipe
 from runtime.bundle.folder import MANIFEST_FILE
 from runtime.bundle.manifest import Manifest
@@ -35,6 +37,7 @@ def train_bundle(
     name: str | None = None,
     seed: int = 0,
     max_false_rejects: float = MAX_FALSE_REJECTS,
+    roi: str | None = None,
 ) -> Manifest:
     """Train on good parts, export and certify.
 
@@ -48,6 +51,8 @@ def train_bundle(
         name: the bundle's name; None for ``CATEGORY-MODEL``.
         seed: of everything random.
         max_false_rejects: share of good parts that the threshold may reject, in (0, 1).
+        roi: region of interest inside which alone parts are learned and judged, see
+            :func:`export.data.roi.make_roi`; None for the whole picture.
 
     Returns:
         The manifest as written.
@@ -60,8 +65,18 @@ def train_bundle(
     """
     require_writable(out)
     parts = load_category(data, category)
+    if roi is not None and not family_of(recipe.model).takes_roi:
+        takers = ", ".join(one.name for one in families() if one.takes_roi)
+        raise TrainingError(
+            f"--roi {roi}: expected a model that judges a part of the picture alone ({takers}), "
+            f"found {recipe.model}; choose another --model, or cut the pictures out"
+        )
     hold_out = not family_of(recipe.model).leaves_out
     photographs = read_photographs(parts, recipe.size_hw, seed, hold_out=hold_out)
+    if roi is not None:
+        region = make_roi(roi, photographs.sizes_hw, recipe.size_hw)
+        photographs = replace(photographs, roi=region)
+        log.info(f"region of interest: {100 * region.mask.mean():.3g} % of the picture")
     how = f"{len(photographs.held_out)} held out" if photographs.held_out else "left out in turn"
     log.info(
         f"{recipe.model} on {parts.name}: {len(photographs.train)} good parts to learn from, "
@@ -80,7 +95,7 @@ def train_bundle(
         checkpoint.save(trained)
     else:
         log.info("trained already, by a run that was interrupted; exporting")
-    work = Work(recipe, parts, photographs, trained, seed, max_false_rejects)
+    work = Work(recipe, parts, photographs, trained, seed, max_false_rejects, roi)
     try:
         manifest = write_bundle(work, out, name or f"{parts.name}-{recipe.model}")
     except LinesideError:

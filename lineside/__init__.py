@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runtime.engines.base import FakeEngine as FakeEngine
     from runtime.engines.base import open_engine as open_engine
     from runtime.errors import LinesideError as LinesideError
+    from runtime.images.regions import Region as Region
     from runtime.inspector import Inspector as Inspector
     from runtime.prediction import Prediction as Prediction
     from runtime.prediction import Verdict as Verdict
@@ -33,6 +34,7 @@ _HOMES = {
     "Inspector": "runtime.inspector",
     "LinesideError": "runtime.errors",
     "Prediction": "runtime.prediction",
+    "Region": "runtime.images.regions",
     "Verdict": "runtime.prediction",
     "open_engine": "runtime.engines.base",
     "open_store": "edge_app.store",

@@ -44,6 +44,7 @@ ORDER = (
     "store-export",
     "store-import",
     "app",
+    "station",
     "token",
     "report",
 )

@@ -55,6 +55,14 @@ class PageError(LinesideError):
     """The operator's page cannot be served: the port is taken, or everyone could open it."""
 
 
+class ConfigError(LinesideError):
+    """A station's configuration that cannot be used."""
+
+
+class OutputError(LinesideError):
+    """Whoever takes a station's verdicts does not answer, or refuses them."""
+
+
 class MissingExtraError(LinesideError):
     """A subcommand whose optional packages are not installed.
 

@@ -25,14 +25,12 @@ from runtime.errors import EngineError, LinesideError, sentence
 from runtime.health.baseline import HEALTH_FILE, Health
 from runtime.health.plausibility import Plausibility, Repeats, check_threshold, plausibility
 from runtime.health.statistics import measure
-from runtime.images.preprocess import decode_rgb, resize
+from runtime.images.preprocess import Source, decoded, resize
 from runtime.prediction import Prediction, RawOutputs, Times, Verdict
 from runtime.types import UInt8Image
 
 log = logging.getLogger("lineside")
 
-# A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
-Source = Path | str | bytes | UInt8Image
 _NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
 
 
@@ -81,6 +79,7 @@ class Inspector:
             self.variant = manifest.variant(engine if isinstance(engine, str) else None, precision)
             self._scores_only = scores_only
             golden = reference_file(self.bundle.root, self.variant)
+            self.roi = self.bundle.roi()
             has_golden = golden.is_file() and not scores_only
             self._reference = read_reference(golden) if has_golden else None
             self._health = EditedFile(
@@ -214,7 +213,7 @@ class Inspector:
             EngineError: an array that is no picture; with ``strict`` whatever else fails.
         """
         at = [time.perf_counter()]
-        image = _decoded(source)
+        image = decoded(source)
         at.append(time.perf_counter())
         try:
             return self._judged(image, at)
@@ -223,7 +222,7 @@ class Inspector:
                 if isinstance(error, LinesideError):
                     raise
                 raise EngineError(f"inspection failed: {sentence(error)}") from error
-            return self._unjudged(sentence(error), at)
+            return self._unjudged(sentence(error), image, at)
 
     def _judged(self, image: UInt8Image, at: list[float]) -> Prediction:
         resized = resize(image, self.size_hw)
@@ -232,10 +231,11 @@ class Inspector:
         at.append(time.perf_counter())
         # Once: another thread may take over an edit meanwhile.
         health, threshold = self.health, self.threshold
-        fault = self._fault(raw, resized)
+        seen = resized if self.roi is None else self.roi.seen(resized)
+        fault = self._fault(raw, resized, seen)
         measured, reason = None, ""
         if health is not None and (health.judge or health.drift):
-            measured = measure(resized)
+            measured = measure(seen)
             reason = health.reason(
                 measured, image.shape[:2], self.size_hw, self.variant.key, raw.pred_score
             )
@@ -252,6 +252,7 @@ class Inspector:
             embedding=raw.embedding,
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
+            image_hw=(image.shape[0], image.shape[1]),
             times=_times(at),
             engine=self.variant.engine,
             precision=self.variant.precision,
@@ -260,18 +261,19 @@ class Inspector:
             is_fault=bool(fault),
             statistics=measured,
             picture=resized,
+            roi=self.roi,
         )
 
-    def _fault(self, raw: RawOutputs, picture: UInt8Image) -> str:
+    def _fault(self, raw: RawOutputs, picture: UInt8Image, seen: UInt8Image) -> str:
         """Why no verdict can be given on any picture; empty if one can."""
         if self._scores_only:
             return ""
-        said = (self._repeats.problem(raw, picture), self._plausibility.problem(raw, picture))
+        said = (self._repeats.problem(raw, seen), self._plausibility.problem(raw, picture))
         if any(said):
             self._engine.suspect()
         return "; ".join(one for one in (*said, self.threshold_problem, self.health_problem) if one)
 
-    def _unjudged(self, reason: str, at: list[float]) -> Prediction:
+    def _unjudged(self, reason: str, image: UInt8Image, at: list[float]) -> Prediction:
         """No output, no verdict: nothing in it can be taken for a good part's."""
         outputs = self.bundle.manifest.outputs
         at.extend([time.perf_counter()] * (5 - len(at)))
@@ -284,6 +286,7 @@ class Inspector:
             embedding=np.zeros(outputs.embedding_length, np.float32),
             blur_sigma=self.bundle.manifest.anomaly_map.blur_sigma,
             model_hw=self.size_hw,
+            image_hw=(image.shape[0], image.shape[1]),
             times=_times(at),
             engine=self.variant.engine,
             precision=self.variant.precision,
@@ -312,14 +315,3 @@ class Inspector:
 
 def _times(at: Sequence[float]) -> Times:
     return Times(*(1000.0 * (end - start) for start, end in pairwise(at)))
-
-
-def _decoded(source: Source) -> UInt8Image:
-    if not isinstance(source, np.ndarray):
-        return decode_rgb(Path(source) if isinstance(source, str) else source)
-    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise EngineError(
-            f"image: expected uint8 (H, W, 3), found {source.dtype} {source.shape}; "
-            "convert it first"
-        )
-    return source

@@ -19,7 +19,8 @@ from typing import Generic, TypeVar, Unpack
 from runtime.bundle.folder import Bundle
 from runtime.engines.base import EngineOptions, available_cores
 from runtime.errors import ImageError
-from runtime.inspector import Inspector, Source
+from runtime.images.preprocess import Source
+from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.progress import track
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +14,12 @@ import numpy as np
 
 from runtime import atomic
 from runtime.bundle.thresholds import Threshold
-from runtime.errors import sentence
+from runtime.errors import LinesideError, sentence
 from runtime.images.heatmap import overlay, upsample_map
-from runtime.types import Embedding, Float32Map, UInt8Image
+from runtime.images.preprocess import Source, decoded, resize
+from runtime.images.regions import Regions, draw_outlines, find_regions
+from runtime.images.roi import RegionOfInterest
+from runtime.types import Embedding, Float32Map, Mask, UInt8Image
 
 log = logging.getLogger("lineside")
 
@@ -76,6 +80,7 @@ class Prediction:
         embedding: float32 (D,), L2-normalised.
         blur_sigma: blur of the heat map, in model-input pixels.
         model_hw: height and width of the model's input.
+        image_hw: height and width of the inspected picture at its own size.
         times: what each stage took.
         engine: e.g. ``openvino``.
         precision: e.g. ``fp32``.
@@ -86,6 +91,7 @@ class Prediction:
             bundle has no health.json.
         picture: what the model saw, uint8 (H, W, 3), RGB: the file may be gone by the time that one
             wants to look.
+        roi: inside which alone the part was judged; None for the whole picture.
     """
 
     verdict: Verdict
@@ -96,6 +102,7 @@ class Prediction:
     embedding: Embedding
     blur_sigma: float
     model_hw: tuple[int, int]
+    image_hw: tuple[int, int]
     times: Times
     engine: str
     precision: str
@@ -104,6 +111,7 @@ class Prediction:
     is_fault: bool = False
     statistics: dict[str, float] | None = None
     picture: UInt8Image | None = None
+    roi: RegionOfInterest | None = None
 
     @property
     def has_score(self) -> bool:
@@ -115,12 +123,39 @@ class Prediction:
         """Decode to verdict, wall clock."""
         return self.times.decode + self.times.resize + self.times.infer + self.times.judge
 
-    def heat_map(self) -> Float32Map:
-        """Raw anomaly values at the model's input size, float32 (H, W); computed on demand."""
-        return upsample_map(self.anomaly_map, self.model_hw, self.blur_sigma)
+    def heat_map(self, size_hw: tuple[int, int] | None = None) -> Float32Map:
+        """Raw anomaly values, float32 (H, W); computed on demand.
+
+        Args:
+            size_hw: height and width, e.g. ``image_hw``; None for the model's input size.
+        """
+        heat = upsample_map(self.anomaly_map, self.model_hw, self.blur_sigma)
+        if self.roi is not None:
+            heat = self.roi.apply(heat)
+        if size_hw is None or size_hw == self.model_hw:
+            return heat
+        grown = cv2.resize(heat, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(grown, dtype=np.float32)
+
+    def mask(self) -> Mask:
+        """Which pixels of the picture lie above the pixel threshold, bool ``image_hw``."""
+        return np.asarray(self.heat_map(self.image_hw) > self.threshold.pixel_threshold)
+
+    def regions(self) -> Regions:
+        """Where the part lies above the pixel threshold, in pixels of the picture at its own size.
+
+        Computed on demand. The verdict comes from the score, not from a pixel: an anomalous part
+        may have no region, and a good part may have one.
+        """
+        # Neither up-sampling nor blur lifts a value. NaN, of a failing engine, is not above either.
+        if not float(self.anomaly_map.max()) > self.threshold.pixel_threshold:
+            return Regions()
+        return find_regions(self.heat_map(self.image_hw), self.threshold.pixel_threshold)
 
     def heat_overlay(self, image_rgb: UInt8Image) -> UInt8Image:
-        """The part with its heat map over it.
+        """The part with its heat map over it, and its regions outlined.
+
+        Outside of a region of interest it is dark.
 
         A pixel at the threshold is drawn at half strength or less: the scale ends at the part's
         worst place, so that one sees where that is, but never so early that a good part looks
@@ -132,37 +167,59 @@ class Prediction:
         Returns:
             uint8 (H, W, 3), RGB, of the same size.
         """
-        low = min(self.threshold.median_good_score, self.threshold.pixel_threshold)
-        height, width = image_rgb.shape[:2]
-        heat = cv2.resize(self.heat_map(), (width, height), interpolation=cv2.INTER_LINEAR)
-        high = max(2 * self.threshold.pixel_threshold - low, float(heat.max()))
-        return overlay(image_rgb, np.asarray(heat, dtype=np.float32), low, high)
+        threshold = self.threshold.pixel_threshold
+        low = min(self.threshold.median_good_score, threshold)
+        heat = self.heat_map((image_rgb.shape[0], image_rgb.shape[1]))
+        high = max(2 * threshold - low, float(heat.max()))
+        shown = image_rgb if self.roi is None else self.roi.draw(image_rgb)
+        return draw_outlines(overlay(shown, heat, low, high), heat, threshold)
 
-    def save_map(self, folder: Path, stem: str) -> None:
-        """Write the part with its heat map over it as PNG, at the model's size.
+    def save_map(self, folder: Path, stem: str, source: Source | None = None) -> None:
+        """Write the part under its heat map as PNG, and its mask: 255 above the pixel threshold.
 
-        A map that cannot be written is told, no more.
+        Both have the part's own size. A map that cannot be written is told, no more.
 
         Args:
             folder: where to.
-            stem: the file's name without its suffix, cut where it is too long for a disk.
+            stem: the file's name without its suffix, cut where it is too long for a disk; the
+                mask's ends in ``_mask``, as in MVTec AD.
+            source: the inspected picture; where it is None or gone by now, what the model saw is
+                stretched to the part's size.
         """
         if self.picture is None:
             return
+        seen = self.picture
         short = stem.encode(errors="surrogateescape")[:_LONGEST_STEM].decode(errors="ignore")
-        target = folder / f"{short}.png"
-        try:
-            _, data = cv2.imencode(".png", self.heat_overlay(self.picture)[:, :, ::-1])
-            atomic.write_bytes(target, data.tobytes())
-        except OSError as error:
-            log.info(
-                f"{target}: expected to write the heat map, but {error.strerror}; check the disk"
-            )
-        except Exception as error:
-            log.info(f"{target}: the heat map could not be drawn: {sentence(error)}")
+        drawn: dict[str, Callable[[], UInt8Image]] = {
+            short: lambda: self.heat_overlay(self._own_picture(source, seen))[:, :, ::-1],
+            f"{short}_mask": lambda: self.mask() * np.uint8(255),
+        }
+        for name, draw in drawn.items():
+            target = folder / f"{name}.png"
+            try:
+                atomic.write_bytes(target, cv2.imencode(".png", draw())[1].tobytes())
+            except OSError as error:
+                log.info(
+                    f"{target}: expected to write the heat map, but {error.strerror}; check the "
+                    "disk"
+                )
+                return
+            except Exception as error:
+                log.info(f"{target}: the heat map could not be drawn: {sentence(error)}")
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields of ``inspect --json``, without arrays."""
+    def _own_picture(self, source: Source | None, seen: UInt8Image) -> UInt8Image:
+        """The picture at its own size, if it still is the one that was inspected."""
+        try:
+            own = None if source is None else decoded(source)
+        except LinesideError:
+            own = None
+        if own is not None and np.array_equal(resize(own, self.model_hw), seen):
+            return own
+        return resize(seen, self.image_hw)
+
+    def to_json(self, *, regions: bool = False) -> dict[str, Any]:
+        """The fields of a line of ``watch --json``; with regions those of ``inspect --json``."""
+        where = self.regions() if regions else None
         return {
             "verdict": self.verdict,
             "pred_score": self.pred_score if self.has_score else None,
@@ -172,6 +229,7 @@ class Prediction:
             "precision": self.precision,
             "device": self.device,
             "latency_ms": round(self.latency_ms, 3),
+            **({} if where is None else where.to_json()),
             **({"reason": self.reason} if self.reason else {}),
             **({"fault": True} if self.is_fault else {}),
         }

@@ -49,7 +49,8 @@ for bundle in "${bundles[@]}"; do
 done
 
 step "Done in $(($(date +%s) - started)) s. Heat map: $out/maps. Where to go next:"
-echo "  make app                                   the operator page on these bundles"
+echo "  make station                               a line to look at: parts that come, live on the page"
+echo "  make app                                   the page for single pictures on these bundles"
 echo "  make demo CATEGORY=all                     tile, leather and grid"
 echo "  lineside train --model patchcore --data YOUR/GOOD/PICTURES --out mine     your own parts"
 echo "  docs/                                      how it all works"

@@ -1,4 +1,6 @@
-"""Draw docs/images/page.png and report.png in headless Chromium, from ``make demo CATEGORY=all``.
+"""Draw page.png, line.png, history.png and report.png of docs/images in headless Chromium.
+
+They show what ``make demo CATEGORY=all`` has made.
 
 python -m scripts.screenshot [--demo demo] [--out docs/images]
 """
@@ -6,23 +8,32 @@ python -m scripts.screenshot [--demo demo] [--out docs/images]
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from edge_app.live.config import read_config
+from edge_app.live.first import write_first
+from edge_app.live.running import running_station
+from edge_app.live.settings import Page, Source
 from edge_app.serving import serving
 from tests.cli import lineside
 from tests.edge_app.browser import chromium, find, wait_until
 
+SCREEN = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+
 
 def main() -> None:
-    """Draw both."""
+    """Draw all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("demo"))
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     draw_page(options.demo, options.out / "page.png")
+    draw_line(options.demo, options.out)
     draw_report(options.demo, options.out / "report.png")
 
 
@@ -35,6 +46,45 @@ def draw_page(demo: Path, out: Path) -> None:
         wait_until(window, lambda: len(find(window, ".ls-card")) == 5)
         time.sleep(2)  # Gradio fades its blocks in.
         window.save_screenshot(str(out))
+
+
+def draw_line(demo: Path, out: Path) -> None:
+    """The operator's screen with a flagged part, in the light and in the dark; the history."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        write_first(place / "station.toml", sorted((demo / "bundles").glob("tile-patchcore")))
+        shutil.copytree(demo / "neighbours", place / "neighbours")
+        (place / "incoming").mkdir()
+        config = replace(
+            read_config(place / "station.toml"),
+            store=place / "neighbours",
+            samples=demo / "parts",
+            sources=(Source("press 3", str(place / "incoming"), "tile-patchcore"),),
+            page=Page(port=0),
+        )
+        tests = demo / "parts" / "tile" / "test"
+        with running_station(config) as url, chromium(place / "profile") as window:
+            window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SCREEN)
+            window.get(f"{url}line")
+            for number, kind in enumerate(("good", "good", "crack", "good", "oil", "good", "good")):
+                part = sorted((tests / kind).glob("*.png"))[number]
+                # Whole at once, as a careful camera writes it.
+                shutil.copy(part, place / "next.png")
+                (place / "next.png").replace(place / "incoming" / f"{number:03d}.png")
+                wait_until(
+                    window, lambda wanted=number + 1: len(find(window, "#strip li")) >= wanted
+                )
+            wait_until(window, lambda: len(find(window, "#cards > *")) == 6)
+            for name, scheme in (("line.png", "light"), ("line-dark.png", "dark")):
+                features = [{"name": "prefers-color-scheme", "value": scheme}]
+                window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+                time.sleep(1)
+                window.save_screenshot(str(out / name))
+            window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+            window.get(f"{url}history")
+            wait_until(window, lambda: find(window, "#parts li"))
+            time.sleep(1)
+            window.save_screenshot(str(out / "history.png"))
 
 
 def draw_report(demo: Path, out: Path) -> None:

@@ -15,10 +15,14 @@ from hypothesis import settings
 
 from tests.cli import Done, lineside
 
-# Two processes share the cores; threads of their own would only get in each other's way.
-if "PYTEST_XDIST_WORKER" in os.environ:
+# A worker has a core of its own: the threads of torch and of both engines wait in loops, and those
+# of two workers on the same cores would wait for one another.
+if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 if TYPE_CHECKING:
     from export.bundling import Work
@@ -82,7 +86,7 @@ def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path
     """A PatchCore bundle trained on ``sample_root``."""
     out = tmp_path_factory.mktemp("bundles") / "tile-patchcore"
     data = ("--data", sample_root, "--category", CATEGORY)
-    options = ("--model", "patchcore", "--max-prototypes", 500)
+    options = ("--model", "patchcore", "--max-prototypes", 500, "--size", 128)
     _done(lineside("train", *options, *data, "--out", out))
     return out
 
@@ -92,19 +96,19 @@ def efficientad_work(sample_root: Path) -> Work:
     """An EfficientAD trained briefly: its figures say nothing, its graph is whole."""
     from export.models.efficientad.recipe import EfficientAdRecipe
 
-    return _few_parts(sample_root, EfficientAdRecipe(steps=10))
+    return _few_parts(sample_root, EfficientAdRecipe(steps=60))
 
 
 @pytest.fixture(scope="session")
-def feature_student_work(sample_root: Path) -> Work:
-    """The same with a student that reads the teacher's features."""
+def paper_efficientad_work(sample_root: Path) -> Work:
+    """The same with the paper's student, which takes its time on every part."""
     from export.models.efficientad.recipe import EfficientAdRecipe
 
-    return _few_parts(sample_root, EfficientAdRecipe(student="features", steps=60))
+    return _few_parts(sample_root, EfficientAdRecipe(student="pixels", steps=5), 6)
 
 
-def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
-    """A fitted EfficientAD and few parts, for it takes its time on every one of them."""
+def _few_parts(root: Path, recipe: EfficientAdRecipe, good: int = FEW_GOOD) -> Work:
+    """A fitted EfficientAD and few parts."""
     from calibration.learning.photographs import read_photographs
     from export.bundling import Work
     from export.training import train
@@ -112,9 +116,7 @@ def _few_parts(root: Path, recipe: EfficientAdRecipe) -> Work:
 
     whole = load_category(root, CATEGORY)
     one_of_each = {part.defect_type: part for part in whole.test}
-    category = replace(
-        whole, train_good=whole.train_good[:FEW_GOOD], test=tuple(one_of_each.values())
-    )
+    category = replace(whole, train_good=whole.train_good[:good], test=tuple(one_of_each.values()))
     photographs = read_photographs(category, recipe.size_hw, 0)
     return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)
 

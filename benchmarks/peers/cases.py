@@ -89,7 +89,7 @@ class PatchCoreCase:
 
 @dataclass(frozen=True)
 class EfficientAdCase:
-    """EfficientAD with an untrained student: time does not depend on what it has learned."""
+    """EfficientAD with the paper's student, untrained: time is the same whatever it has learned."""
 
     teacher: Literal["backbone", "pdn"]
     size_hw: tuple[int, int] = SIZE_HW
@@ -99,7 +99,7 @@ class EfficientAdCase:
 
     def build(self) -> Checkpoint:
         """A model with statistics of no meaning."""
-        recipe = EfficientAdRecipe(teacher=self.teacher, size_hw=self.size_hw)
+        recipe = EfficientAdRecipe(teacher=self.teacher, student="pixels", size_hw=self.size_hw)
         model = make_efficientad(recipe, None).eval()
         inner, channels = model.model, model.model.teacher_out_channels
         zeros, ones = torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1)

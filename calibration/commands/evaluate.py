@@ -76,7 +76,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
     for name in ("model", "category", "variant"):
         table.add_column(name, no_wrap=True)
     for name in (
-        *("good", "anomalous", "image AUROC", "95 %", "F1 max", "pixel AUROC", "AUPRO"),
+        *("good", "anomalous", "image AUROC", "95 %", "F1 max", "pixel AUROC", "AUPRO", "AUPRO 5%"),
         *("false rejects", "misses", "best misses", "cannot judge", "p50 ms"),
     ):
         table.add_column(name, justify="right")
@@ -94,6 +94,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> Table:
             figure(row["image_f1_max"]),
             figure(row["pixel_auroc"]),
             figure(row["aupro"]),
+            figure(row["aupro_05"]),
             str(row["false_rejects"]),
             str(row["misses"]),
             str(row["best_misses"]),

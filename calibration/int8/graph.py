@@ -20,6 +20,8 @@ from runtime.engines.winograd import replace_output
 from runtime.errors import BundleError
 
 MEMORY_BANK = "memory_bank"
+# Which patches lie in the region of interest: 1 or 0, (1, 1, h, w).
+INSIDE = "inside.cells"
 POOLING = "AvgPool"
 
 

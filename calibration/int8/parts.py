@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,6 +13,7 @@ from calibration.scoring import Pictures, digest_of, named, read_pictures
 from calibration.synthetic import PATCH, synthetic_defects
 from runtime.engines.base import Engine
 from runtime.errors import DataError
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Floats, UInt8Image
 
@@ -89,11 +90,15 @@ def share_out(
 
 
 def scores_of(
-    engine: Engine, good: Sequence[UInt8Image], bad: Sequence[UInt8Image], what: str
+    engine: Engine,
+    good: Sequence[UInt8Image],
+    bad: Sequence[UInt8Image],
+    what: str,
+    roi: RegionOfInterest | None = None,
 ) -> Floats:
     """Raw scores of good parts, bad parts and, where there are none, synthetic defects, (n,)."""
     count = 0 if bad else SYNTHETIC_DEFECTS
-    pictures = chain(good, bad, synthetic_defects(good, count, kinds=(PATCH,)))
+    pictures = chain(good, bad, _defects(good, count, roi))
     total = len(good) + len(bad) + count
     return np.array(
         [
@@ -101,3 +106,17 @@ def scores_of(
             for picture in track(pictures, f"INT8: scoring with {what}", total)
         ]
     )
+
+
+def _defects(
+    good: Sequence[UInt8Image], count: int, roi: RegionOfInterest | None
+) -> Iterator[UInt8Image]:
+    """Good parts with one defect each, in the region of interest where there is one."""
+    if roi is None:
+        yield from synthetic_defects(good, count, kinds=(PATCH,))
+        return
+    pieces = [np.ascontiguousarray(part[roi.window]) for part in good]
+    for index, piece in enumerate(synthetic_defects(pieces, count, kinds=(PATCH,))):
+        whole = good[index % len(good)].copy()
+        whole[roi.window] = piece
+        yield whole

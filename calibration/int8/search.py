@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.int8.bank import Reduction, nearest_prototypes, reduce_bank
-from calibration.int8.graph import memory_bank
-from calibration.learning.ir import tensor
+from calibration.int8.graph import INSIDE, memory_bank
+from calibration.learning.ir import constant, tensor
 from runtime.engines.base import ANOMALY_MAP, SUPPORT, TOP_PARTIALS, TOP_PATCHES, TOP_PROTOTYPES
 from runtime.engines.quiet import opset13, ov
 from runtime.engines.winograd import replace_output
@@ -43,6 +43,8 @@ CHUNK_ROWS = 1024
 # Share of the patches, the most anomalous ones, that are looked at again; by default the score is
 # the mean of 1 %.
 SECOND_LOOK = 1 / 32
+# At least so many times those that the descriptor is made of: the first look orders them roughly.
+MORE_THAN_TOP = 1.5
 # And where the first look did not see the whole bank.
 WIDE_SECOND_LOOK = 1 / 16
 # Cells of the grid from the bank's mean to its farthest component. Six bits and a sign: without
@@ -96,9 +98,14 @@ def quantize_search(whole: ov.Model, features: ov.Output) -> None:
     reduction = reduce_bank(rows[:MAX_COARSE_ROWS])
     partly = _pays(len(rows), rows.shape[1], len(reduction.matrix))
     coarse = _coarse_distances(patches, reduction if partly else reduce_bank(rows), least_reach)
+    inside = constant(whole, INSIDE)
+    if inside is not None:
+        coarse = opset13.multiply(coarse, inside)
     centered = opset13.subtract(bank, opset13.constant(center[None]))
-    found = _second_look(patches, coarse, centered, top.get_shape()[0], partly=partly)
+    found = _second_look(patches, coarse, centered, top.get_shape()[0], inside, partly=partly)
     anomaly_map = opset13.sqrt(opset13.relu(found.distances))
+    if inside is not None:
+        anomaly_map = opset13.multiply(anomaly_map, inside)
     replace_output(whole.output(ANOMALY_MAP).get_node().input_value(0), anomaly_map.output(0))
     replace_output(top, found.patches.output(0))
     replace_output(partials, found.partials.output(0))
@@ -177,7 +184,13 @@ def _nearest_partial(
 
 
 def _second_look(
-    patches: ov.Node, squared: ov.Node, bank: ov.Node, most_anomalous: int, *, partly: bool
+    patches: ov.Node,
+    squared: ov.Node,
+    bank: ov.Node,
+    most_anomalous: int,
+    inside: ov.Node | None,
+    *,
+    partly: bool,
 ) -> SecondLook:
     """The largest squared distances once more, in fp32.
 
@@ -186,12 +199,15 @@ def _second_look(
         squared: (1, 1, h, w).
         bank: float32 (K, D).
         most_anomalous: patches to return.
+        inside: 1 for patches that may be returned, else 0, (1, 1, h, w); None for all.
         partly: the first look was at a part of the bank.
     """
     _, channels, height, width = (int(size) for size in patches.get_output_shape(0))
     flat = opset13.reshape(squared, _whole(height * width), False)
     share = WIDE_SECOND_LOOK if partly else SECOND_LOOK
-    count = max(most_anomalous, round(share * height * width))
+    patches_there = height * width
+    wanted = max(round(MORE_THAN_TOP * most_anomalous), round(share * patches_there))
+    count = min(wanted, patches_there)
     coarse, worst = opset13.topk(flat, opset13.constant(count), 0, "max", "value", "i32").outputs()
     # The engine keeps the channels of a patch together, so this copies nothing but the rows that
     # are chosen.
@@ -208,6 +224,9 @@ def _second_look(
     if partly:
         flat = opset13.multiply(flat, _ratio(exact, coarse))
     mixed = opset13.scatter_elements_update(flat, worst, exact, opset13.constant(0))
+    if inside is not None:
+        counting = opset13.reshape(inside, _whole(height * width), False)
+        exact = opset13.multiply(exact, opset13.gather(counting, worst, _whole(0)))
     order = opset13.topk(exact, opset13.constant(most_anomalous), 0, "max", "value", "i32").output(
         1
     )

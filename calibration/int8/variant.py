@@ -157,7 +157,8 @@ def _best(
     onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
     good = roles.judge
     fp32 = open_engine("openvino", ir)
-    exact_scores = scores_of(fp32, good, bad, "fp32")
+    roi = bundle.roi()
+    exact_scores = scores_of(fp32, good, bad, "fp32", roi)
     exact = feature_model(onnx)
     convolutions = shallowest_first(exact)
     problems = ""
@@ -173,7 +174,7 @@ def _best(
         whole = around_networks(onnx, ir, networks, roles.learn)
         ov.save_model(whole, str(target), compress_to_fp16=False)
         int8 = open_engine("openvino", target)
-        scores = scores_of(int8, good, bad, "int8")
+        scores = scores_of(int8, good, bad, "int8", roi)
         thresholds = _bound(exact_scores[: len(good)]), _bound(scores[: len(good)])
         gate = compare(exact_scores, scores, len(good), len(bad), thresholds, bounds)
         if not gate.problems:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.types import Float32, Float64
+from runtime.types import Float32, Float64, Mask
 
 # Pictures that the components are computed from, spread evenly over the training set.
 MAX_FIT_IMAGES = 256
@@ -42,7 +42,10 @@ def spread(count: int) -> range:
 
 
 def find_components(
-    pictures: Iterable[Sequence[Float32]], dimensions: int, whitening: float
+    pictures: Iterable[Sequence[Float32]],
+    dimensions: int,
+    whitening: float,
+    inside: Mask | None = None,
 ) -> Components:
     """Principal components of good parts.
 
@@ -52,8 +55,9 @@ def find_components(
         dimensions: components to keep; at most as many as there are channels.
         whitening: 0 leaves every component its standard deviation s, 1 gives all the same; between,
             s ** (1 - whitening).
+        inside: which patches of a picture count, bool (h * w,); None for all.
     """
-    mean, covariance, channels = _moments(pictures)
+    mean, covariance, channels = _moments(pictures, inside)
     scale = _layer_scales(covariance, channels)
     values, vectors = np.linalg.eigh(scale[:, None] * covariance * scale)
     # eigh sorts upwards.
@@ -68,13 +72,17 @@ def find_components(
     )
 
 
-def _moments(pictures: Iterable[Sequence[Float32]]) -> tuple[Float64, Float64, list[int]]:
+def _moments(
+    pictures: Iterable[Sequence[Float32]], inside: Mask | None
+) -> tuple[Float64, Float64, list[int]]:
     """Mean (C,) and covariance (C, C) of the stacked patches, and the channels of each layer."""
     shift: Float64 | None = None
     channels: list[int] = []
     rows = 0
     for layers in pictures:
         patches = stacked(layers).astype(np.float64)
+        if inside is not None:
+            patches = patches[inside]
         if shift is None:
             channels = [len(one) for one in layers]
             # Sums around a rough mean do not cancel.

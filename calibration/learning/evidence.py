@@ -15,6 +15,7 @@ from runtime.engines.base import Engine
 from runtime.errors import ImageError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Float32Map, Floats, UInt8Image
 
@@ -95,7 +96,11 @@ def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Sco
 
 
 def learned_parts(
-    digests: Sequence[str], left_out: Scored | None, size_hw: tuple[int, int], blur_sigma: float
+    digests: Sequence[str],
+    left_out: Scored | None,
+    size_hw: tuple[int, int],
+    blur_sigma: float,
+    roi: RegionOfInterest | None = None,
 ) -> dict[str, Any]:
     """What the provenance keeps of the learned parts, for the calibrations to come.
 
@@ -104,6 +109,7 @@ def learned_parts(
         left_out: what each scores with a model that has not seen it; None where that is not known.
         size_hw: model input size.
         blur_sigma: of the heat map in pixels.
+        roi: inside which alone parts are judged; None for the whole picture.
 
     Returns:
         The digests, cut to 64 bits, which tell pictures apart: calibration leaves out what was
@@ -112,7 +118,7 @@ def learned_parts(
     learned = [digest[:DIGEST_LENGTH] for digest in digests]
     if left_out is None:
         return {TRAIN_DIGESTS: learned}
-    peaks = peaks_of(left_out.maps, size_hw, blur_sigma)
+    peaks = peaks_of(left_out.maps, size_hw, blur_sigma, roi)
     rows = zip(learned, left_out.scores, peaks, strict=True)
     scores = {digest: [round(float(one), 6), round(float(peak), 6)] for digest, one, peak in rows}
     return {TRAIN_DIGESTS: learned, LEFT_OUT_SCORES: scores}

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from calibration.synthetic import STRENGTHS, graded_defect
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Floats, Mask, UInt8Image
 
@@ -28,6 +29,8 @@ PICTURE_FILE = "made_up_defects.png"
 METRIC = "made_up_defects"
 # Below this share of the medium ones a model is said to find little.
 _FEW = 0.5
+# Of a defect's pixels in a region of interest, and how often another place is tried.
+_INSIDE, _ATTEMPTS = 0.5, 50
 _CELL, _MARGIN, _HEADER = 192, 12, 34
 _INK = (40, 40, 40)
 
@@ -38,7 +41,11 @@ def share_of_part(place: int, parts: int) -> range:
 
 
 def score_made_up(
-    score: Callable[[UInt8Image], float], part: UInt8Image, defects: Sequence[int], seed: int
+    score: Callable[[UInt8Image], float],
+    part: UInt8Image,
+    defects: Sequence[int],
+    seed: int,
+    roi: RegionOfInterest | None = None,
 ) -> list[list[float]]:
     """Raw scores of one part's defects, weak to strong, (defects, strengths).
 
@@ -47,15 +54,19 @@ def score_made_up(
         part: uint8 (H, W, 3) RGB.
         defects: their numbers, from :func:`share_of_part`.
         seed: of the defects.
+        roi: inside which they are painted; None for the whole part.
     """
     return [
-        [score(picture) for picture in graded_defect(part, index, seed)[0].values()]
+        [score(picture) for picture in _graded(part, index, seed, roi)[0].values()]
         for index in defects
     ]
 
 
 def score_made_up_on(
-    score: Callable[[UInt8Image], float], parts: Sequence[UInt8Image], seed: int
+    score: Callable[[UInt8Image], float],
+    parts: Sequence[UInt8Image],
+    seed: int,
+    roi: RegionOfInterest | None = None,
 ) -> Floats:
     """Raw scores of the defects on unseen parts, weak to strong, (m, strengths).
 
@@ -66,7 +77,7 @@ def score_made_up_on(
     for place, part in enumerate(track(parts, "made-up defects")):
         if time.monotonic() > until:
             break
-        rows += score_made_up(score, part, share_of_part(place, len(parts)), seed)
+        rows += score_made_up(score, part, share_of_part(place, len(parts)), seed, roi)
     return as_scores(rows)
 
 
@@ -112,18 +123,21 @@ def tell_what_to_expect(
         )
 
 
-def draw_made_up(part: UInt8Image, rates: dict[str, float], seed: int) -> UInt8Image:
+def draw_made_up(
+    part: UInt8Image, rates: dict[str, float], seed: int, roi: RegionOfInterest | None = None
+) -> UInt8Image:
     """A sheet of examples: a row for each strength, a column for each kind of defect.
 
     Args:
         part: a good part, uint8 (H, W, 3) RGB.
         rates: what is found of each strength.
         seed: of the defects.
+        roi: inside which they are painted; None for the whole part.
 
     Returns:
         uint8 (h, w, 3) RGB.
     """
-    columns = [graded_defect(part, index, seed) for index in range(3)]
+    columns = [_graded(part, index, seed, roi) for index in range(3)]
     width = 3 * (_CELL + _MARGIN) + _MARGIN
     rows = []
     for name, level in STRENGTHS.items():
@@ -132,11 +146,32 @@ def draw_made_up(part: UInt8Image, rates: dict[str, float], seed: int) -> UInt8I
         text = f"{name}: {level:.0f} gray levels{found}"
         font = cv2.FONT_HERSHEY_SIMPLEX
         cv2.putText(row, text, (_MARGIN, _HEADER - 10), font, 0.6, _INK, 1, cv2.LINE_AA)
-        for column, (pictures, mask, _) in enumerate(columns):
+        for column, (pictures, mask) in enumerate(columns):
             left = _MARGIN + column * (_CELL + _MARGIN)
             row[_HEADER:, left : left + _CELL] = _around(pictures[name], mask)
         rows.append(row)
     return np.vstack([*rows, np.full((_MARGIN, width, 3), 255, np.uint8)])
+
+
+def _graded(
+    part: UInt8Image, index: int, seed: int, roi: RegionOfInterest | None
+) -> tuple[dict[str, UInt8Image], Mask]:
+    """A defect of every strength, and where it is; for the most part in the region of interest."""
+    if roi is None:
+        return graded_defect(part, index, seed)[:2]
+    piece = np.ascontiguousarray(part[roi.window])
+    for attempt in range(_ATTEMPTS):
+        # The kind is the index's remainder by three.
+        graded, inside, _ = graded_defect(piece, index + 3 * MADE_UP * attempt, seed)
+        if roi.mask[roi.window][inside].mean() > _INSIDE:
+            break
+    mask = np.zeros(roi.mask.shape, np.bool_)
+    mask[roi.window] = inside
+    whole = {}
+    for name, picture in graded.items():
+        whole[name] = part.copy()
+        whole[name][roi.window] = picture
+    return whole, mask
 
 
 def _around(picture: UInt8Image, mask: Mask) -> UInt8Image:

@@ -12,7 +12,8 @@ import numpy as np
 
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category
-from runtime.images.preprocess import load_image
+from runtime.images.preprocess import decode_rgb, resize
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 
 log = logging.getLogger("lineside")
@@ -38,6 +39,8 @@ class Photographs:
         fingerprint: sha256 over the training and held-out pictures' content.
         train_digests: sha256 in hex of each training picture at the model's size.
         held_out_digests: the same of each held-out picture.
+        sizes_hw: heights and widths that the usable pictures have.
+        roi: inside which alone they are learned and judged; None for all of them.
     """
 
     train: tuple[Path, ...]
@@ -46,6 +49,8 @@ class Photographs:
     fingerprint: str
     train_digests: tuple[str, ...] = ()
     held_out_digests: tuple[str, ...] = ()
+    sizes_hw: frozenset[tuple[int, int]] = frozenset()
+    roi: RegionOfInterest | None = None
 
 
 def read_photographs(
@@ -62,7 +67,7 @@ def read_photographs(
     Raises:
         DataError: too few usable pictures.
     """
-    usable, skipped, digests = _usable(category.train_good, size_hw)
+    usable, skipped, digests, sizes_hw = _usable(category.train_good, size_hw)
     if not usable:
         raise DataError(
             f"{category.name}: expected readable pictures of good parts (some {COMFORTABLE_GOOD} "
@@ -75,7 +80,7 @@ def read_photographs(
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     by_path = dict(zip(usable, digests, strict=True))
     learned, unseen = (tuple(by_path[path] for path in part) for part in (train, held_out))
-    return Photographs(train, held_out, tuple(skipped), fingerprint, learned, unseen)
+    return Photographs(train, held_out, tuple(skipped), fingerprint, learned, unseen, sizes_hw)
 
 
 def _warning(count: int) -> str:
@@ -107,17 +112,20 @@ def split(paths: Sequence[Path], seed: int) -> tuple[tuple[Path, ...], tuple[Pat
 
 def _usable(
     paths: Sequence[Path], size_hw: tuple[int, int]
-) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
+) -> tuple[list[Path], list[tuple[Path, str]], list[str], frozenset[tuple[int, int]]]:
     usable: dict[str, Path] = {}
+    sizes_hw: set[tuple[int, int]] = set()
     skipped: list[tuple[Path, str]] = []
     repeated = brightest = 0
     for path in track(paths, "reading pictures"):
         try:
-            image = load_image(path, size_hw)
+            own = decode_rgb(path)
         except ImageError as error:
             skipped.append((path, str(error)))
             log.warning(f"skipped: {error}")
             continue
+        sizes_hw.add((own.shape[0], own.shape[1]))
+        image = resize(own, size_hw)
         brightest = max(brightest, int(image.max()))
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         # A copy may not be held out from a training that has seen its original: the threshold would
@@ -139,4 +147,4 @@ def _usable(
             f"warning: {repeated} of {repeated + len(usable)} good pictures are exact repeats of "
             "another one, which counts once"
         )
-    return list(usable.values()), skipped, list(usable)
+    return list(usable.values()), skipped, list(usable), frozenset(sizes_hw)

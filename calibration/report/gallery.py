@@ -17,10 +17,8 @@ import numpy.typing as npt
 from calibration.evaluation import Evaluation
 from runtime.errors import DataError
 from runtime.images.dataset import Part, load_mask
-from runtime.images.heatmap import overlay
 from runtime.images.preprocess import decode_rgb, resize
 from runtime.inspector import Inspector
-from runtime.prediction import Prediction
 from runtime.types import UInt8Image
 
 # Neighbors of a part.
@@ -185,22 +183,12 @@ def _picture(part: Part, inspector: Inspector) -> Picture:
         verdict=prediction.verdict,
         part=_data_uri(small),
         truth=_truth(part, small),
-        heat=_data_uri(_heat(small, prediction)),
+        heat=_data_uri(prediction.heat_overlay(small)),
     )
 
 
 def _name(part: Part) -> str:
     return f"{part.path.parent.name}/{part.path.name}"
-
-
-def _heat(small: UInt8Image, prediction: Prediction) -> UInt8Image:
-    height, width = small.shape[:2]
-    heat = cv2.resize(prediction.heat_map(), (width, height), interpolation=cv2.INTER_LINEAR)
-    threshold = prediction.threshold
-    # As in the rest of Lineside: clear at a typical good part's value, half strength at the pixel
-    # threshold.
-    low = min(threshold.median_good_score, threshold.pixel_threshold)
-    return overlay(small, np.asarray(heat, np.float32), low, 2 * threshold.pixel_threshold - low)
 
 
 def _truth(part: Part, small: UInt8Image) -> str | None:

@@ -38,7 +38,7 @@ from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peak
 from runtime import atomic
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, replay_golden, write_golden
-from runtime.bundle.manifest import Manifest, Variant
+from runtime.bundle.manifest import ROI, Manifest, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, MissingExtraError, ParityError, TrainingError
@@ -206,6 +206,11 @@ def _teachable(base: Bundle) -> TeachableGraph:
             f"{base.source}: expected the variant {ONNX.key}, which another part's bank is put "
             f"into, found {', '.join(one.key for one in manifest.variants)}; make the bundle again "
             "on a workstation with: lineside train --model patchcore"
+        )
+    if ROI in manifest.recipe:
+        raise BundleError(
+            f"{base.source}: expected a bundle that judges whole pictures, found one with a region "
+            "of interest of its own part; teach from a bundle that was trained without --roi"
         )
     return TeachableGraph(base.model_path(files[0]), base.source, manifest.model)
 

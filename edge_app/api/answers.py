@@ -13,6 +13,8 @@ from edge_app.api.problems import Problem
 from edge_app.line import Inspected, Line
 from edge_app.store import PartPoint
 from edge_app.store.schema import Word
+from edge_app.store.words import truth
+from runtime.images.regions import Region
 
 Verdict = Literal["good", "anomalous", "cannot_judge"]
 # What may be said of a part; "" takes a word back.
@@ -47,6 +49,9 @@ class Inspection:
         part_id: the part's record; null where none was asked for or stored.
         heat_map: the part under its heat map as PNG: a link, or base64, as asked; null where the
             engine has failed.
+        regions: what lies above the pixel threshold, the largest first, in pixels of the picture;
+            null where none were asked for.
+        regions_left_out: how many smaller ones there are.
         drift: what has changed about the line's pictures.
         warning: what went wrong beside the verdict.
         store_problem: why the part was not recorded.
@@ -66,6 +71,8 @@ class Inspection:
     device: str = ""
     part_id: str | None = None
     heat_map: str | None = None
+    regions: list[Region] | None = None
+    regions_left_out: int = 0
     drift: str = ""
     warning: str = ""
     store_problem: str = ""
@@ -81,7 +88,12 @@ class Inspections:
 
 @dataclass(frozen=True)
 class Part:
-    """A recorded part. ``word`` is the newest; ``defect_type`` is what was known without it."""
+    """A recorded part.
+
+    ``word`` is the newest; ``defect_type`` is what was known without it; ``truth`` is ``good``, a
+    defect, ``anomalous`` or ``cannot_judge``, by the word, else by what was known, else by the
+    verdict.
+    """
 
     id: str
     bundle: str
@@ -98,6 +110,7 @@ class Part:
     word_by: str
     word_defect_type: str
     word_note: str
+    truth: str
     picture: Annotated[str, Field(description="address of its thumbnail")]
 
 
@@ -193,9 +206,11 @@ def inspection_of(
     part_id: str | None,
     store_problem: str,
     heat_map: str | None,
+    regions: bool,
 ) -> Inspection:
     """A judged picture as it is answered."""
     prediction, times = found.prediction, found.prediction.times
+    where = prediction.regions() if regions else None
     return Inspection(
         name=name,
         bundle=line.name,
@@ -221,6 +236,8 @@ def inspection_of(
         device=prediction.device,
         part_id=part_id,
         heat_map=heat_map,
+        regions=None if where is None else list(where.found),
+        regions_left_out=0 if where is None else where.left_out,
         drift=found.drift,
         warning=found.warning,
         store_problem=store_problem,
@@ -251,6 +268,7 @@ def part_of(point: PartPoint, bundle: str, below: str) -> Part:
         word_by=point.confirmed_by,
         word_defect_type=point.confirmed_defect,
         word_note=point.confirmed_note,
+        truth=truth(point.verdict, point.defect_type, point.confirmed, point.confirmed_defect),
         picture=f"{below}/parts/{point.point_id}/picture",
     )
 

@@ -26,6 +26,7 @@ from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
 from edge_app.page.station import Station
+from edge_app.screens import exporting, line, pages, pictures
 
 DESCRIPTION = (
     "Verdicts on pictures of parts, and the records of earlier parts. Errors are "
@@ -111,6 +112,7 @@ def build_application(
         one.state.service, one.state.door = service, door
         problems.install(one)
     app.include_router(status.outside)
+    app.include_router(pages.router)
     app.mount("/v1", api)
     if page is not None:
         gr.mount_gradio_app(
@@ -135,7 +137,14 @@ def build_api(service: Service) -> FastAPI:
         openapi_url=None,
         middleware=[Middleware(Timed, metrics=service.metrics), Middleware(SmallBodies)],
     )
-    for router in (inspecting.router, parts.router, status.router):
+    for router in (
+        inspecting.router,
+        parts.router,
+        pictures.router,
+        exporting.router,
+        line.router,
+        status.router,
+    ):
         api.include_router(
             router,
             dependencies=[Depends(known_query)],

@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 
 import anyio
 import cv2
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -22,14 +21,16 @@ from edge_app.api.answers import Inspection, Inspections, inspection_of
 from edge_app.api.bodies import BODY, read_pictures
 from edge_app.api.problems import Problem, ProblemError, answer, problem_of
 from edge_app.api.service import Service, service_of
-from edge_app.line import Line
+from edge_app.line import Inspected, Line
+from edge_app.page.render import shrunk
 from runtime.errors import ImageError, LinesideError, StoreError
-from runtime.prediction import Prediction
 
 router = APIRouter()
 HeatMap = Literal["none", "link", "base64"]
 # Heat maps whose links work; the oldest is forgotten.
 MOST_MAPS = 64
+# They are kept in memory.
+MAP_SIDE = 1024
 
 
 class HeatMaps:
@@ -68,6 +69,7 @@ async def inspect(
     ] = None,
     record: Annotated[bool, Query(description="keep a record of each part")] = False,
     heat_map: Annotated[HeatMap, Query(description="what to answer of the heat map")] = "none",
+    regions: Annotated[bool, Query(description="measure what is wrong with each part")] = False,
     camera: Annotated[str, Query(max_length=100, description="where the part was seen")] = "",
     name: Annotated[
         str, Query(max_length=200, description="of a picture that is the body itself")
@@ -92,6 +94,7 @@ async def inspect(
                     record=record,
                     camera=camera,
                     draw=drawers[heat_map],
+                    regions=regions,
                 ),
                 limiter=service.workers,
             )
@@ -139,6 +142,7 @@ def inspect_one(
     record: bool = False,
     camera: str = "",
     draw: Callable[[bytes], str] | None = None,
+    regions: bool = False,
 ) -> Inspection:
     """Judge a picture, record it once if asked, and say what came of it.
 
@@ -149,6 +153,7 @@ def inspect_one(
         record: whether to keep a record of the part.
         camera: where it was seen.
         draw: from the heat map as PNG to what is answered of it; None to draw none.
+        regions: whether to measure what is wrong with the part.
     """
     try:
         found = line.inspect(content)
@@ -168,17 +173,19 @@ def inspect_one(
             # A lost store must not keep anybody from the verdict.
             store_problem = str(error)
     has_map = not found.prediction.is_fault
-    drawn = draw(heat_png(found.prediction)) if draw is not None and has_map else None
+    drawn = draw(heat_png(found)) if draw is not None and has_map else None
     return inspection_of(
-        line, name, found, part_id=part_id, store_problem=store_problem, heat_map=drawn
+        line,
+        name,
+        found,
+        part_id=part_id,
+        store_problem=store_problem,
+        heat_map=drawn,
+        regions=regions,
     )
 
 
-def heat_png(prediction: Prediction) -> bytes:
-    """The part under its heat map, at the model's size."""
-    height, width = prediction.model_hw
-    picture = prediction.picture
-    if picture is None:
-        picture = np.zeros((height, width, 3), np.uint8)
-    drawn = np.ascontiguousarray(prediction.heat_overlay(picture)[:, :, ::-1])
-    return bytes(cv2.imencode(".png", drawn)[1].tobytes())
+def heat_png(part: Inspected) -> bytes:
+    """The part under its heat map, at its own shape, at most :data:`MAP_SIDE` pixels a side."""
+    drawn = part.prediction.heat_overlay(shrunk(part.image_rgb, MAP_SIDE))
+    return bytes(cv2.imencode(".png", drawn[:, :, ::-1])[1].tobytes())

@@ -26,7 +26,7 @@ def add_endpoints(service: Service) -> None:
     """Add ``/inspect``, ``/bundles`` and ``/feedback`` to the page that is being built."""
 
     def inspect(file: str | None, bundle: str, record: bool, heat_map: bool) -> dict[str, Any]:
-        """Judge a picture: see POST /v1/inspect."""
+        """Judge a picture: see POST /v1/inspect; regions come with the heat map."""
         if file is None:
             raise gr.Error(
                 "expected a picture, found none; send one with handle_file", print_exception=False
@@ -38,6 +38,7 @@ def add_endpoints(service: Service) -> None:
                 picture_name(file),
                 record=record,
                 draw=in_base64 if heat_map else None,
+                regions=heat_map,
             )
         except (ProblemError, OSError) as error:
             raise _error(str(error)) from error

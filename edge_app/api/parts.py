@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -23,9 +22,8 @@ from edge_app.api.answers import (
 )
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
-from edge_app.store import PartPoint, SearchFilter
-from edge_app.store.schema import Place, checked_id, utc_time
-from runtime.errors import StoreError
+from edge_app.screens.choosing import Chosen, cursor_of, place_of
+from edge_app.store import SearchFilter
 
 router = APIRouter()
 MOST = 200
@@ -33,49 +31,22 @@ MOST_NEIGHBORS = 50
 _JPEG = b"\xff\xd8\xff"
 _ASKED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 503)}
 _NAMED: dict[int | str, dict[str, Any]] = {**_ASKED, 404: {"model": Problem}}
-_TIME = "ISO 8601, UTC where no zone is given"
-_FORMAT: dict[str, Any] = {"format": "date-time"}
 
 
 @router.get("/parts", responses={**_ASKED, 400: {"model": Problem}})
 def parts(
     request: Request,
     who: Who,
-    bundle: Annotated[str | None, Query(description="name of a bundle")] = None,
-    verdict: Annotated[Verdict | None, Query()] = None,
-    camera: Annotated[str | None, Query(max_length=100)] = None,
-    word: Annotated[
-        Literal["right", "wrong", "none"] | None, Query(description="what was said of them")
-    ] = None,
-    since: Annotated[
-        str | None, Query(description=f"{_TIME}; inclusive", json_schema_extra=_FORMAT)
-    ] = None,
-    until: Annotated[
-        str | None, Query(description=f"{_TIME}; exclusive", json_schema_extra=_FORMAT)
-    ] = None,
+    chosen: Chosen,
     cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
 ) -> PartsPage:
     """Recorded parts, newest first."""
     service = service_of(request)
-    where = SearchFilter(
-        verdict=verdict,
-        camera=camera,
-        confirmed={"none": ""}.get(word, word) if word else None,
-        since=_time("since", since),
-        until=_time("until", until),
-    )
-    before = None if cursor is None else _place(cursor)
-    found = [
-        (point, line.name)
-        for line in service.chosen(bundle)
-        for point in line.store.recent(where, before, limit + 1)
-    ]
-    found.sort(key=lambda entry: (entry[0].time, entry[0].point_id), reverse=True)
-    page = found[:limit]
+    found = chosen.page(service, None if cursor is None else place_of(cursor), limit + 1)
     return PartsPage(
-        [part_of(point, name, service.below) for point, name in page],
-        _cursor(page[-1][0]) if len(found) > limit else None,
+        [part_of(point, line.name, service.below) for point, line in found[:limit]],
+        cursor_of(found[limit - 1][0]) if len(found) > limit else None,
     )
 
 
@@ -111,12 +82,17 @@ def picture(request: Request, who: Who, part_id: UUID) -> Response:
 
 @router.get("/parts/{part_id}/neighbours", responses=_NAMED)
 def neighbours(
-    request: Request, who: Who, part_id: UUID, k: Annotated[int, Query(ge=1, le=MOST_NEIGHBORS)] = 5
+    request: Request,
+    who: Who,
+    part_id: UUID,
+    k: Annotated[int, Query(ge=1, le=MOST_NEIGHBORS)] = 5,
+    verdict: Annotated[Verdict | None, Query(description="of those that are looked for")] = None,
 ) -> Neighbours:
     """The recorded parts that are most like a part, itself left out."""
     service = service_of(request)
     line, point = service.find(str(part_id))
-    found = line.store.search(point.embedding, k, SearchFilter(exclude_ids=(point.point_id,)))
+    where = SearchFilter(exclude_ids=(point.point_id,), verdict=verdict)
+    found = line.store.search(point.embedding, k, where)
     return Neighbours(
         [
             LikePart(round(one.similarity, 6), part_of(one.point, line.name, service.below))
@@ -144,28 +120,3 @@ def history(service: Service, part_id: str) -> PartHistory:
         part_of(point, line.name, service.below),
         [given(word) for word in line.store.words(part_id)],
     )
-
-
-def _time(name: str, value: str | None) -> str | None:
-    try:
-        return None if value is None else utc_time(value)
-    except StoreError as error:
-        raise ProblemError(422, f"{name}: {str(error).removeprefix('time: ')}") from error
-
-
-def _cursor(point: PartPoint) -> str:
-    text = json.dumps([point.time, point.point_id])
-    return base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("=")
-
-
-def _place(cursor: str) -> Place:
-    try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        time, part_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        return utc_time(time) if time else "", checked_id(part_id)
-    except (ValueError, TypeError, RecursionError, StoreError) as error:
-        raise ProblemError(
-            400,
-            "cursor: expected the 'next' of an earlier page, found another text; leave it out to "
-            "begin with the newest part",
-        ) from error

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 
 from edge_app.api.problems import RETRY_S, ProblemError
 from edge_app.line import Line
+from edge_app.live.board import Board
+from edge_app.live.looks import Looks
 from edge_app.page.station import Station
 from edge_app.store import PartPoint
 from runtime.engines.base import available_cores
@@ -96,6 +100,11 @@ class Service:
         metrics: what Prometheus is told.
         places: room for requests.
         below: where a browser finds the API, e.g. ``/line3/v1``.
+
+    Attributes:
+        board: of a station that watches sources, or None.
+        looks: pictures of the newest parts.
+        folders: where pictures of parts may be read from, to be shown.
     """
 
     def __init__(
@@ -114,6 +123,17 @@ class Service:
         # One line judges one part at a time; another thread may decode meanwhile.
         self.workers = CapacityLimiter(max(2, available_cores()))
         self.lines = {line.name: line for line in station.lines.values()}
+        self.board: Board | None = None
+        self.looks = Looks()
+        self.folders: list[Path] = []
+
+    def watches(self, board: Board | None, samples: Path | None) -> None:
+        """Show a station's sources, and read pictures from their folders and that of samples."""
+        self.board = board
+        self.folders = [] if samples is None else [samples]
+        if board is not None:
+            self.looks = board.looks
+            self.folders += board.folders()
 
     def line(self, name: str | None) -> Line:
         """A line by its bundle's name, or the only one.
@@ -166,8 +186,15 @@ async def known_query(request: Request) -> None:
         ProblemError: there is one.
     """
     dependant = getattr(request.scope.get("route"), "dependant", None)
-    known = [one.alias for one in dependant.query_params] if dependant is not None else []
+    known = [] if dependant is None else list(_queries(dependant))
     for name in request.query_params:
         if name not in known:
             wanted = f"one of {', '.join(known)}" if known else "no parameter"
             raise ProblemError(422, f"query: expected {wanted}, found {name[:40]!r}; leave it out")
+
+
+def _queries(dependant: Dependant) -> Iterator[str]:
+    """Names of a route's parameters, those of what it depends on included."""
+    for inner in dependant.dependencies:
+        yield from _queries(inner)
+    yield from (one.alias for one in dependant.query_params)

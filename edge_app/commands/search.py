@@ -12,17 +12,17 @@ import click
 from runtime.options import engine_options, json_option, store_option
 
 if TYPE_CHECKING:
-    from edge_app.region import Region
     from edge_app.similar import Found
     from edge_app.store import SearchFilter
     from runtime.errors import ImageError
+    from runtime.images.regions import Box
 
 
 def _region(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
-    from edge_app.region import Region
+    from runtime.images.regions import Box
 
     try:
-        return None if text is None else Region.parse(text)
+        return None if text is None else Box.parse(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}; e.g. --region 120,80,60,40") from error
 
@@ -110,7 +110,7 @@ def search_pictures(
     *,
     k: int = 5,
     where: SearchFilter | None = None,
-    region: Region | None = None,
+    region: Box | None = None,
     **engine: Any,
 ) -> Iterator[Found | ImageError]:
     """Find the neighbours of pictures, one after the other; for one that cannot be read, why.

@@ -38,6 +38,8 @@ def conditions(where: SearchFilter) -> tuple[str, list[Any]]:
         ("time >= ?", where.since),
         # A part without a time lies in no range.
         ("time < ? AND time <> ''", where.until),
+        ("normalized_score >= ?", where.min_score),
+        ("normalized_score <= ?", where.max_score),
         (
             "id NOT IN (SELECT value FROM json_each(?))",
             json.dumps(where.exclude_ids) if where.exclude_ids else None,

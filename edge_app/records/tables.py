@@ -76,4 +76,37 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Newest first, page by page.
         "CREATE INDEX parts_time ON parts (bundle, time, id)",
     ),
+    (
+        # What a station's sources have brought, each once; the part's own record is in parts.
+        # size and written_ns are those of a file, 0 for a camera's frame.
+        """CREATE TABLE arrivals (
+            arrival INTEGER PRIMARY KEY,
+            source TEXT NOT NULL,
+            name TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            written_ns INTEGER NOT NULL,
+            bundle TEXT NOT NULL,
+            id TEXT NOT NULL,
+            time TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            raw_score REAL,
+            normalized_score REAL,
+            threshold REAL,
+            reason TEXT NOT NULL,
+            seen_at TEXT NOT NULL DEFAULT '',
+            seen_by TEXT NOT NULL DEFAULT ''
+        ) STRICT""",
+        "CREATE INDEX arrivals_name ON arrivals (source, name)",
+        "CREATE INDEX arrivals_time ON arrivals (time, source, verdict)",
+        "CREATE INDEX arrivals_part ON arrivals (bundle, id)",
+        # What nobody has looked at.
+        """CREATE INDEX arrivals_waiting ON arrivals (arrival)
+            WHERE seen_at = '' AND verdict <> 'good'""",
+        # Up to which arrival an output has taken everything; lost: what was given up for room.
+        """CREATE TABLE outputs (
+            name TEXT PRIMARY KEY,
+            delivered INTEGER NOT NULL,
+            lost INTEGER NOT NULL DEFAULT 0
+        ) STRICT""",
+    ),
 )

@@ -179,6 +179,9 @@ def field_filter(where: SearchFilter) -> models.Filter | None:
         must.append(
             models.FieldCondition(key="time", range=models.DatetimeRange(gte=since, lt=until))
         )
+    if where.min_score is not None or where.max_score is not None:
+        scores = models.Range(gte=where.min_score, lte=where.max_score)
+        must.append(models.FieldCondition(key="normalized_score", range=scores))
     must_not: list[models.Condition] = []
     if where.exclude_ids:
         must_not.append(models.HasIdCondition(has_id=list(where.exclude_ids)))

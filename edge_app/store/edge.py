@@ -151,7 +151,9 @@ class EdgeStore(NeighborStore):
         return self.records.merge(checked)
 
     def _search(self, embedding: Embedding, k: int, where: SearchFilter) -> list[Neighbor]:
-        found = self._index.search(embedding, k, where)
+        # The index knows no scores.
+        by_score = where.min_score is not None or where.max_score is not None
+        found = None if by_score else self._index.search(embedding, k, where)
         if found is None:
             return self.records.search(embedding, k, where)
         return self.records.neighbors(found)

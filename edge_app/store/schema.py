@@ -153,6 +153,8 @@ class SearchFilter:
         exclude_ids: point ids to leave out, e.g. the query itself.
         camera: name of the camera.
         confirmed: the operator's word; ``""`` for parts on which nobody has said anything.
+        min_score: lowest ``normalized_score``, inclusive.
+        max_score: highest ``normalized_score``, inclusive.
     """
 
     category: str | None = None
@@ -163,6 +165,8 @@ class SearchFilter:
     exclude_ids: tuple[str, ...] = ()
     camera: str | None = None
     confirmed: str | None = None
+    min_score: float | None = None
+    max_score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -112,3 +112,23 @@ def moment(text: str, unknown: datetime) -> datetime:
     except ValueError:
         return unknown
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def truth(verdict: str, defect_type: str, word: str, word_defect: str = "") -> str:
+    """What a part is: by the operator's word, else by what was known of it, else by the verdict.
+
+    Args:
+        verdict: ``good``, ``anomalous`` or ``cannot_judge``.
+        defect_type: what was known without a word: a defect, ``good`` or ``""``.
+        word: ``right``, ``wrong`` or ``""``.
+        word_defect: the defect that the word names, or ``""``.
+
+    Returns:
+        ``good``, a defect, ``anomalous`` where nobody has named it, or ``cannot_judge``.
+    """
+    if not word or verdict not in ("good", "anomalous"):
+        return defect_type or verdict
+    is_good = (verdict == "good") == (word == "right")
+    if is_good:
+        return "good"
+    return word_defect or (defect_type if defect_type != "good" else "") or "anomalous"

@@ -75,7 +75,8 @@ class Packaged:
 def weights_folder() -> Path:
     """Folder of the weights that were fetched: LINESIDE_WEIGHTS_DIR, or among the user's data."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    return Path(chosen or platformdirs.user_data_dir("lineside", appauthor=False)) / "weights"
+    data = Path(platformdirs.user_data_dir("lineside", appauthor=False))
+    return Path(chosen) if chosen else data / "weights"
 
 
 def find(backbone: str) -> State | None:

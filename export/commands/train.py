@@ -40,6 +40,12 @@ if TYPE_CHECKING:
     metavar="RATE",
     help="Share of good parts that the threshold may reject.",
 )
+@click.option(
+    "--roi",
+    metavar="X,Y,W,H|MASK",
+    help="Learn and judge this region alone: a box in pixels of the pictures, or in shares of them "
+    "(0.1,0.1,0.8,0.8), or a mask picture, white inside.",
+)
 def command(
     model: str | None,
     file: Path | None,
@@ -49,6 +55,7 @@ def command(
     name: str | None,
     seed: int,
     max_false_rejects: float,
+    roi: str | None,
     **options: Any,
 ) -> None:
     """Train a model on good parts and export it as a bundle.
@@ -60,6 +67,7 @@ def command(
     Example:
       lineside train --model patchcore --data parts --category tile --out tile-patchcore
       lineside train --model efficientad --data photographs/good --out screws --steps 3000
+      lineside train --model patchcore --data photographs/good --out lids --roi 120,80,600,400
     """
     from runtime.errors import require_extra
 
@@ -69,7 +77,7 @@ def command(
     from export.training import train_bundle
 
     recipe = recipe_from(model, file, given_settings(options))
-    _tell(train_bundle(recipe, data, out, category, name, seed, max_false_rejects), out)
+    _tell(train_bundle(recipe, data, out, category, name, seed, max_false_rejects, roi), out)
 
 
 def recipe_from(model: str | None, file: Path | None, given: dict[str, Any]) -> Recipe:

@@ -42,6 +42,8 @@ class ModelFamily(Protocol):
         recipe: the type of its settings, with ``model: Literal[name] = name``.
         int8_attempts: shares of the convolutions that stay in fp32, in the order in which
             ``lineside calibrate --int8`` tries them; 1 quantises a bank's search alone.
+        takes_roi: whether it learns and judges inside of a region of interest alone, that of the
+            photographs.
         leaves_out: whether training needs no held-out parts, for it learns all of them and leaves
             each out in turn to set the threshold.
     """
@@ -51,6 +53,7 @@ class ModelFamily(Protocol):
     recipe: type[Recipe]
     int8_attempts: tuple[float, ...] = (0.0, 1 / 8, 1 / 4, 1 / 2)
     leaves_out: bool = False
+    takes_roi: bool = False
 
     def fit(
         self, recipe: Any, photographs: Photographs, seed: int, folder: Path

@@ -22,7 +22,8 @@ from runtime.bench.start import measure_cold_start
 from runtime.bundle.folder import Bundle
 from runtime.errors import DataError, ImageError
 from runtime.images.dataset import Category
-from runtime.inspector import Inspector, Source
+from runtime.images.preprocess import Source
+from runtime.inspector import Inspector
 from runtime.progress import track
 
 log = logging.getLogger("lineside")

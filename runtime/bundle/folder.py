@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from runtime import atomic
-from runtime.bundle.manifest import FileRecord, Manifest, Variant, parse_manifest
+from runtime.bundle.manifest import ROI, FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds, write_thresholds
 from runtime.errors import BundleError, LinesideError, ThresholdError, reading, sentence
 from runtime.health.baseline import HEALTH_FILE, Health, read_health
+from runtime.images.roi import ROI_FILE, RegionOfInterest, read_roi
 
 MANIFEST_FILE = "bundle.json"
 ARCHIVE_SUFFIX = ".lineside"
@@ -114,6 +115,22 @@ class Bundle:
         """
         path = self.root / HEALTH_FILE
         return read_health(path, self._seal_of(HEALTH_FILE)) if path.exists() else None
+
+    def roi(self) -> RegionOfInterest | None:
+        """The region inside which alone parts are judged; None for the whole picture.
+
+        Raises:
+            BundleError: the bundle has one, but its picture is missing or damaged.
+        """
+        said = self.manifest.recipe.get(ROI)
+        if said is None and ROI_FILE not in self.manifest.files:
+            return None
+        if said is None or ROI_FILE not in self.manifest.files:
+            raise BundleError(
+                f"{self.source}: expected bundle.json to name the region of interest and its file "
+                f"{ROI_FILE}, found one of them alone; export or copy the bundle again"
+            )
+        return read_roi(self.root / ROI_FILE, self.manifest.input.size_hw)
 
     def missing_health(self) -> str:
         """Why a health.json that was made with the bundle is missed; empty if it is not."""

@@ -21,7 +21,7 @@ from runtime.options import engine_options, json_option
     "--save-maps",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write heat maps over the parts.",
+    help="Write each part under its heat map, and its mask, at the part's own size.",
 )
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 unless every part is good.")
 @json_option
@@ -39,6 +39,9 @@ def command(
     end. A picture that cannot be judged (out of focus, too dark, ...) says why; --fail-on-anomaly
     counts it like a flagged part, for nobody has found it good. Where the engine fails, hangs or
     says what cannot be, no part is called good: each says why, and the command exits with 1.
+
+    With --json each part has its regions: what lies above the pixel threshold, with box, area,
+    peak and contour in pixels of the picture. A mask of --save-maps is white there.
 
     \b
     Example:
@@ -61,11 +64,11 @@ def command(
         counts[found.verdict] += 1
         counts["fault"] += found.is_fault
         if as_json:
-            emit_json({"path": str(path), **found.to_json()})
+            emit_json({"path": str(path), **found.to_json(regions=True)})
         else:
             click.echo(prediction_line(str(path), found))
         if save_maps is not None:
-            found.save_map(save_maps, f"{index:05d}_{path.stem}")
+            found.save_map(save_maps, f"{index:05d}_{path.stem}", path)
     if not as_json and len(pictures) > 1:
         say(
             f"{len(pictures)} pictures: {counts['anomalous']} anomalous, "

@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle.manifest import DIGEST_LENGTH
-from runtime.errors import ImageError, reading, sentence
+from runtime.errors import EngineError, ImageError, reading, sentence
 from runtime.types import UInt8Image
 
+# A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
+Source = Path | str | bytes | UInt8Image
 ResizeRule = Literal["area"]
 RESIZE_RULE: ResizeRule = "area"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -85,6 +87,23 @@ def decode_rgb(source: Path | bytes) -> UInt8Image:
     name, data = _read(source)
     with reading(name, "a picture", ImageError, "check that the file is whole"):
         return _decoded(name, data)
+
+
+def decoded(source: Source) -> UInt8Image:
+    """The picture of a source, uint8 (H, W, 3), RGB, at its own size.
+
+    Raises:
+        ImageError: a file or bytes that cannot be decoded.
+        EngineError: an array that is no picture.
+    """
+    if not isinstance(source, np.ndarray):
+        return decode_rgb(Path(source) if isinstance(source, str) else source)
+    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+        raise EngineError(
+            f"image: expected uint8 (H, W, 3), found {source.dtype} {source.shape}; "
+            "convert it first"
+        )
+    return source
 
 
 def _decoded(name: str, data: bytes) -> UInt8Image:

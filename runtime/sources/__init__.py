@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime.errors import SourceError
@@ -14,7 +14,12 @@ __all__ = ["Arrival", "arrivals", "shown"]
 
 
 def arrivals(
-    source: str, stop: threading.Event, *, existing: bool = True, once: bool = False
+    source: str,
+    stop: threading.Event,
+    *,
+    existing: bool = True,
+    once: bool = False,
+    away: Callable[[str], None] = lambda why: None,
 ) -> Iterator[Arrival]:
     """Parts of a source, as they come.
 
@@ -27,13 +32,15 @@ def arrivals(
         stop: set it to end the iteration.
         existing: for a folder, whether pictures that are there already count.
         once: for a folder, end after the pictures that are there.
+        away: told why a folder, camera or stream has gone away, and ``""`` when it is back; called
+            in a thread of the source.
 
     Raises:
         SourceError: there is no such source, or it cannot be opened.
     """
     path = Path(source)
     if path.is_dir():
-        return pictures_of(path, stop, existing=existing, once=once)
+        return pictures_of(path, stop, existing=existing, once=once, away=away)
     live = source.isdigit() or "://" in source or path.is_char_device()
     if not live and not path.is_file():
         raise SourceError(
@@ -47,4 +54,6 @@ def arrivals(
             f"{shown(source)}: expected {what}, found none; check the cable, the address or the "
             "file"
         )
-    return newest_frames(source, capture, stop) if live else every_frame(source, capture, stop)
+    if live:
+        return newest_frames(source, capture, stop, away)
+    return every_frame(source, capture, stop)

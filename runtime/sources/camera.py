@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,10 @@ _PATIENCE_S = 2.0
 
 
 def newest_frames(
-    source: str, capture: cv2.VideoCapture, stop: threading.Event
+    source: str,
+    capture: cv2.VideoCapture,
+    stop: threading.Event,
+    away: Callable[[str], None] = lambda why: None,
 ) -> Iterator[Arrival]:
     """Frames until ``stop`` is set; a camera that goes away is opened again when it is back.
 
@@ -35,8 +38,9 @@ def newest_frames(
         source: the number or device file of a camera, or a URL.
         capture: of it, open, and released at the end.
         stop: set it to end the iteration.
+        away: see :func:`runtime.sources.arrivals`.
     """
-    newest = _Newest(source, capture, stop)
+    newest = _Newest(source, capture, stop, away)
     try:
         while not stop.is_set():
             arrival = newest.take()
@@ -50,8 +54,15 @@ def newest_frames(
 class _Newest:
     """Reads a camera in a thread of its own and keeps one frame."""
 
-    def __init__(self, source: str, capture: cv2.VideoCapture, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        source: str,
+        capture: cv2.VideoCapture,
+        stop: threading.Event,
+        away: Callable[[str], None],
+    ) -> None:
         self._source, self._name, self._stop = source, shown(source), stop
+        self._away = away
         self._capture: cv2.VideoCapture | None = capture
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -118,6 +129,7 @@ class _Newest:
     def _open_again(self) -> None:
         """Until it is back, or all is over."""
         log.warning(f"warning: {self._name}: no frames any more; trying again until they come")
+        self._away("no frames any more; check the cable")
         if self._capture is not None:
             self._capture.release()
         self._capture, pause = None, POLL_S
@@ -126,6 +138,7 @@ class _Newest:
             if capture is not None and read_rgb(capture) is not None:
                 self._capture = capture
                 log.info(f"{self._name}: frames again")
+                self._away("")
                 return
             if capture is not None:
                 capture.release()

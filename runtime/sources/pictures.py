@@ -6,13 +6,13 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import SourceError
 from runtime.images.dataset import pictures_below
-from runtime.inspector import Source
+from runtime.images.preprocess import Source
 
 log = logging.getLogger("lineside")
 
@@ -45,7 +45,12 @@ def shown(source: str) -> str:
 
 
 def pictures_of(
-    folder: Path, stop: threading.Event, *, existing: bool, once: bool
+    folder: Path,
+    stop: threading.Event,
+    *,
+    existing: bool,
+    once: bool,
+    away: Callable[[str], None] = lambda why: None,
 ) -> Iterator[Arrival]:
     """Pictures in a folder and all below it, sorted, then those that appear or are written anew.
 
@@ -57,6 +62,7 @@ def pictures_of(
         stop: set it to end the iteration.
         existing: whether pictures that are there already count.
         once: end after the pictures that are there.
+        away: see :func:`runtime.sources.arrivals`.
 
     Raises:
         SourceError: the folder cannot be read now.
@@ -69,22 +75,28 @@ def pictures_of(
     known = _Known()
     if not existing:
         known.add(first)
-    return _arriving(folder, known, stop, once=once)
+    return _arriving(folder, known, stop, away, once=once)
 
 
 def _arriving(
-    folder: Path, known: _Known, stop: threading.Event, *, once: bool
+    folder: Path,
+    known: _Known,
+    stop: threading.Event,
+    away: Callable[[str], None],
+    *,
+    once: bool,
 ) -> Iterator[Arrival]:
     growing: Stamps = {}
-    away = False
+    gone = False
     while not stop.is_set():
         start = time.monotonic()
         present = _look(folder)
         took = time.monotonic() - start
-        if (present is None) != away:
-            away = present is None
+        if (present is None) != gone:
+            gone = present is None
             trouble = f"warning: {folder}: cannot be read; trying again until it can"
-            log.info(trouble if away else f"{folder}: can be read again")
+            log.info(trouble if gone else f"{folder}: can be read again")
+            away("the folder cannot be read; check the share" if gone else "")
         if present is not None:
             new = known.new_among(present)
             # One look is enough where nobody is writing.

@@ -97,7 +97,7 @@ def watch(
                     # What a broken engine says is nothing that the line's pictures have done.
                     if isinstance(prediction, Prediction) and not prediction.is_fault:
                         where = f"{shown(source)}: " if len(drifts) > 1 else ""
-                        alarm = _see(drifts[source], inspector, prediction, where)
+                        alarm = see_drift(drifts[source], inspector, prediction, where)
                     yield Watched(source, part, prediction, alarm)
         finally:
             stop.set()
@@ -164,9 +164,17 @@ def _take_over_edits(inspector: Inspector) -> None:
         log.info(inspector.health_problem or f"check of pictures: {in_force}")
 
 
-def _see(
+def see_drift(
     drift: DriftWatch, inspector: Inspector, prediction: Prediction, where: str
 ) -> Alarm | None:
+    """Show a part to the drift test of its source, and log when an alarm begins and ends.
+
+    Args:
+        drift: of the source.
+        inspector: which has judged the part.
+        prediction: of the part.
+        where: what the log line begins with, e.g. ``"camera 0: "``.
+    """
     before, test = drift.alarm, drift.test
     try:
         alarm = drift.see(

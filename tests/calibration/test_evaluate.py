@@ -85,12 +85,14 @@ def test_pixel_figures_agree_with_scikit_learn_on_the_same_maps(bundle, root):
     expected = roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())
     assert row["pixel_auroc"] == pytest.approx(expected, abs=1e-4)
     assert 0.5 < row["aupro"] <= 1.0
+    assert 0.0 < row["aupro_05"] <= row["aupro"]
 
 
 def test_without_masks_pixel_figures_are_null(bundle, tmp_path):
     (row,) = rows_of(bundle, "--data", data_root(tmp_path / "bare", masks=False))
     assert row["pixel_auroc"] is None
     assert row["aupro"] is None
+    assert row["aupro_05"] is None
     assert row["image_auroc"] is not None
 
 
@@ -190,6 +192,7 @@ def test_average_skips_what_is_undefined_and_keeps_models_apart():
             "image_f1_max": value,
             "pixel_auroc": None,
             "aupro": value,
+            "aupro_05": value,
             **blank,
         }
         for model, value in (("a", 1.0), ("a", None), ("b", 0.5), ("a", 0.5))

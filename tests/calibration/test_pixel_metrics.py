@@ -90,7 +90,7 @@ def brute_aupro(maps, masks, limit):
 @given(
     hnp.arrays(np.int8, (2, 6, 6), elements=st.integers(0, 7)),
     hnp.arrays(np.bool_, (2, 6, 6)),
-    st.sampled_from([0.1, 0.3, 1.0]),
+    st.sampled_from([0.05, 0.1, 0.3, 1.0]),
 )
 def test_aupro_follows_the_definition(values, masks, limit):
     found = aupro(values.astype(np.float32), masks, limit)
@@ -153,3 +153,18 @@ def test_what_is_not_finite_or_of_another_shape_is_refused():
         pixels.add(np.full((2, 2), np.nan, np.float32), np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         pixels.add(np.zeros((2, 3), np.float32), np.zeros((2, 2), bool))
+
+
+def test_pixels_outside_of_a_region_do_not_count():
+    rng = np.random.default_rng(0)
+    part, whole = PixelScores(), PixelScores()
+    counting = np.zeros((24, 32), np.bool_)
+    counting[4:20, 8:30] = True
+    for _ in range(4):
+        heat = rng.random((24, 32)).astype(np.float32)
+        mask = rng.random((24, 32)) > 0.9
+        part.add(heat, mask, counting)
+        whole.add(heat[4:20, 8:30], mask[4:20, 8:30])
+    assert part.regions == whole.regions
+    assert part.auroc() == whole.auroc()
+    assert part.aupro() == whole.aupro()

@@ -39,6 +39,7 @@ def test_evaluate_both_models(patchcore_bundle, efficientad_bundle, sample_root)
     assert patchcore["image_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
     for row in (patchcore, efficientad):
         assert 0 <= row["aupro"] <= 1
+        assert 0 <= row["aupro_05"] <= 1
         assert 0 <= row["pixel_auroc"] <= 1
 
 

@@ -310,6 +310,17 @@ def test_an_efficientad_bundle_is_refused_with_what_to_do(efficientad_bundle: Pa
         teach(efficientad_bundle, good, tmp_path / "out", "x")
 
 
+def test_a_region_of_interest_is_its_own_parts(base: Path, good: Path, tmp_path: Path):
+    copy = shutil.copytree(base, tmp_path / "base")
+    with Bundle.open(copy) as bundle:
+        manifest = bundle.manifest
+    recipe = {**manifest.recipe, "roi": {"file": "roi.png", "given": "", "share": 0.5}}
+    seal(copy, dataclasses.replace(manifest, recipe=recipe))
+    with pytest.raises(BundleError, match="trained without --roi"):
+        teach(copy, good, tmp_path / "new", "screw")
+    assert not (tmp_path / "new").exists()
+
+
 def renamed(base: Path, target: Path, old: bytes, new: bytes) -> Path:
     """A bundle whose graph has another name for something."""
     shutil.copytree(base, target)

@@ -185,7 +185,7 @@ FIELDS = (
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(tmp_path, data):
@@ -196,7 +196,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, data):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "colour"]), json_values, max_size=9),

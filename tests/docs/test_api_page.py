@@ -76,6 +76,8 @@ def test_python_is_answered(
         code = "\n" * (block.line - 1) + block.code.replace(WRITTEN, url)
         exec(compile(code, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
+    region, said = said.split("\n", 1)
+    assert region.startswith("Box(x=0, y=0, width=")
     assert said.startswith("anomalous 100.0 64.0")
     assert "'who': 'press-3', 'word': 'right'" in said
     assert "part.jpg right" in said

@@ -102,8 +102,19 @@ def test_a_heat_map_comes_as_asked(client: httpx.Client) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     inline = base64.b64decode(str(inspected(client, content, heat_map="base64")["heat_map"]))
     assert inline == answer.content
-    assert cv2.imdecode(np.frombuffer(inline, np.uint8), cv2.IMREAD_COLOR).shape == (32, 32, 3)
+    assert cv2.imdecode(np.frombuffer(inline, np.uint8), cv2.IMREAD_COLOR).shape == (64, 64, 3)
     assert "newest heat maps" in problem(client.get("v1/heat-maps/none"), 404)
+
+
+def test_regions_come_as_asked(client: httpx.Client, bundle: Path) -> None:
+    content = picture(28)
+    with Inspector(bundle) as inspector:
+        expected = inspector.inspect(content).regions().to_json()
+    assert inspected(client, content)["regions"] is None
+    found = inspected(client, content, regions=True)
+    assert {name: found[name] for name in expected} == expected
+    assert len(expected["regions"]) == 1
+    assert inspected(client, picture(120), regions=True)["regions"] == []
 
 
 def test_a_part_is_recorded_once_and_can_be_looked_up(client: httpx.Client) -> None:

@@ -32,6 +32,13 @@ GUARDED = (
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/picture"),
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/neighbours"),
     ("POST", "v1/parts/00000000-0000-4000-8000-000000000000/feedback"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/image"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/heat"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/outline"),
+    ("GET", "v1/export/parts.csv"),
+    ("GET", "v1/export/parts.zip"),
+    ("GET", "v1/line"),
+    ("POST", "v1/line/7/seen"),
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
 )
@@ -92,7 +99,12 @@ def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
         for method in operations
     }
     known = {
-        (method, re.sub("0{8}-[0-9-]+", "{part_id}", path).replace("maps/x", "maps/{name}"))
+        (
+            method,
+            re.sub("0{8}-[0-9-]+", "{part_id}", path)
+            .replace("maps/x", "maps/{name}")
+            .replace("line/7", "line/{number}"),
+        )
         for method, path in GUARDED
     }
     assert of_api == known - {("GET", "metrics"), ("GET", "v1/openapi.json")}
@@ -160,6 +172,7 @@ def test_on_this_machine_alone_no_token_is_asked_but_another_name_is_refused(bun
             assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_forwarded_address_counts_from_a_trusted_proxy_alone(bundle: Path) -> None:
     """Wrong passwords of one address wait for one another; a client must not choose its own."""
 

@@ -17,7 +17,7 @@ from edge_app.serving import serving
 from tests.edge_app.served import client_of, picture
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
-EXAMPLES = 20
+EXAMPLES = 8
 KINDS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
@@ -67,6 +67,13 @@ OPERATIONS = (
     "GET /parts/{part_id}/picture",
     "GET /parts/{part_id}/neighbours",
     "POST /parts/{part_id}/feedback",
+    "GET /parts/{part_id}/image",
+    "GET /parts/{part_id}/heat",
+    "GET /parts/{part_id}/outline",
+    "GET /export/parts.csv",
+    "GET /export/parts.zip",
+    "GET /line",
+    "POST /line/{number}/seen",
     "GET /bundles",
 )
 

@@ -236,7 +236,7 @@ parts = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(parts)
 def test_any_part_survives_a_line(point: PartPoint) -> None:
     line = format_line(point, "")
@@ -256,7 +256,7 @@ values = st.recursive(
 fields = st.sampled_from([*json.loads(format_line(make_points(1)[0], "")), "thumbnails", "vector"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(fields, values, max_size=4))
 @example({"embedding": [[0.0]]})
 @example({"time": "9999-12-31T23:59:59-14:00"})
@@ -265,7 +265,7 @@ def test_a_changed_line_is_a_part_or_a_line_error(change: dict[str, Any]) -> Non
     _part_or_line_error(line)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")) | values.map(json.dumps))
 @example("[" * 100_000)
 @example('{"a":' * 100_000)

@@ -56,6 +56,7 @@ def test_a_client_of_gradio_gets_the_verdict_of_the_api(
     found = client.predict(handle_file(part), "b", True, True, api_name="/inspect")
     assert (found["name"], found["verdict"], found["raw_score"]) == ("part.png", "anomalous", 200.0)
     assert base64.b64decode(found["heat_map"]).startswith(b"\x89PNG")
+    assert len(found["regions"]) == 1
     said = client.predict(found["part_id"], "wrong", "oil", "a drop", api_name="/feedback")
     assert [(word["who"], word["word"], word["note"]) for word in said["words"]] == [
         ("operator", "wrong", "a drop")

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import find_parts, index_parts
-from edge_app.region import MIN_SHARE, Region
+from edge_app.region import MIN_SHARE, piece_around
 from edge_app.similar import find_neighbors
 from edge_app.store import open_store
 from runtime.errors import ImageError
+from runtime.images.regions import Box
 from runtime.inspector import Inspector
 from tests.cli import lineside
 from tests.edge_app.tiny_bundle import LENGTH, write_tiny_bundle
@@ -40,7 +41,7 @@ def numbered(height: int, width: int) -> np.ndarray:
 @given(st.text("0123456789,,,,-+. _x²", max_size=20) | st.tuples(*[NUMBER] * 4).map(",".join))
 def test_only_four_whole_numbers_with_a_size_are_a_box(text):
     try:
-        found = Region.parse(text)
+        found = Box.parse(text)
     except ValueError as error:
         assert "expected" in str(error)
         return
@@ -57,8 +58,8 @@ def test_only_four_whole_numbers_with_a_size_are_a_box(text):
 )
 def test_what_is_inspected_holds_the_box_and_half_of_the_part(height, width, data):
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    region = Region(x, y, data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300)))
-    piece = region.around(numbered(height, width))
+    region = Box(x, y, data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300)))
+    piece = piece_around(region, numbered(height, width))
     rows, columns = piece[:, 0, 0].astype(int), piece[0, :, 1].astype(int)
     assert (np.diff(rows) == 1).all()
     assert (np.diff(columns) == 1).all()
@@ -71,25 +72,23 @@ def test_what_is_inspected_holds_the_box_and_half_of_the_part(height, width, dat
     assert len(rows) >= MIN_SHARE * height - 1
 
 
-@pytest.mark.parametrize(
-    "region", [Region(40, 0, 5, 5), Region(0, 30, 5, 5), Region(9999, 9999, 1, 1)]
-)
+@pytest.mark.parametrize("region", [Box(40, 0, 5, 5), Box(0, 30, 5, 5), Box(9999, 9999, 1, 1)])
 def test_a_box_outside_the_picture_is_refused(region):
     with pytest.raises(ImageError, match=r"inside 40x30 pixels, found one outside; give X,Y,W,H"):
-        region.around(numbered(30, 40))
+        piece_around(region, numbered(30, 40))
 
 
 @given(st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 4))
 def test_shares_of_a_picture_always_lie_in_it(shares):
-    region = Region.from_shares(shares, (30, 40))
+    region = Box.from_shares(shares, (30, 40))
     assert 0 <= region.x < 40
     assert 0 <= region.y < 30
-    region.around(numbered(30, 40))
+    piece_around(region, numbered(30, 40))
 
 
 def test_shares_are_of_the_picture():
-    assert Region.from_shares((0.25, 0.5, 0.1, 0.2), (200, 100)) == Region(25, 100, 10, 40)
-    assert Region.from_shares((math.nan, -1.0, 9.0, 0.0), (200, 100)) == Region(0, 0, 100, 1)
+    assert Box.from_shares((0.25, 0.5, 0.1, 0.2), (200, 100)) == Box(25, 100, 10, 40)
+    assert Box.from_shares((math.nan, -1.0, 9.0, 0.0), (200, 100)) == Box(0, 0, 100, 1)
 
 
 def two_defects(path: Path) -> None:
@@ -115,17 +114,17 @@ def test_a_box_finds_the_like_of_what_is_in_it(bundle: Path, tmp_path: Path) -> 
         with open_store("memory:", bundle=fingerprint, embedding_length=LENGTH) as store:
             index_parts(inspector, find_parts(parts), store, bundle=fingerprint)
 
-            def kinds(region: Region | None) -> set[str]:
+            def kinds(region: Box | None) -> set[str]:
                 found = find_neighbors(inspector, picture, store, bundle=fingerprint, region=region)
                 assert found.verdict == inspector.inspect(picture).verdict
                 return {neighbor.point.defect_type for neighbor in found.neighbors}
 
-            assert kinds(Region(4, 20, 20, 20)) == {"dark"}
-            assert kinds(Region(40, 20, 20, 20)) == {"bright"}
+            assert kinds(Box(4, 20, 20, 20)) == {"dark"}
+            assert kinds(Box(40, 20, 20, 20)) == {"bright"}
             with pytest.raises(
                 ImageError, match=r"both.png: region 64,0,5,5: expected a box inside 64x64"
             ):
-                kinds(Region(64, 0, 5, 5))
+                kinds(Box(64, 0, 5, 5))
 
 
 def test_command(bundle: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def kept_by(all_entries: list[Entry], limit: Limits) -> tuple[set[str], list[Ent
     return set(gone), [entry for entry in all_entries if entry.point_id not in gone]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(entries, limits)
 def test_choice_keeps_to_the_limits_and_removes_no_more(
     all_entries: list[Entry], limit: Limits

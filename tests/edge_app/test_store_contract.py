@@ -133,6 +133,9 @@ def test_upsert_twice_changes_nothing_and_replaces(store: NeighborStore) -> None
         SearchFilter(camera="right"),
         SearchFilter(category="tile", verdict="good"),
         SearchFilter(category="nothing of the kind"),
+        SearchFilter(min_score=0.5),
+        SearchFilter(verdict="good", min_score=0.25, max_score=0.75),
+        SearchFilter(max_score=-1.0),
         SearchFilter(since="2025-01-10T12:00:00+00:00"),
         SearchFilter(until="2025-01-10T12:00:00+00:00"),
         SearchFilter(since="2025-01-05", until="2025-01-06T13:00:00+01:00"),
@@ -161,6 +164,8 @@ def test_filters_agree_with_brute_force(store: NeighborStore, where: SearchFilte
         if (where.category is None or point.category == where.category)
         and (where.verdict is None or point.verdict == where.verdict)
         and (where.camera is None or point.camera == where.camera)
+        and (where.min_score is None or point.normalized_score >= where.min_score)
+        and (where.max_score is None or point.normalized_score <= where.max_score)
         and (since is None or np.datetime64(point.time[:19]) >= since)
         and (until is None or np.datetime64(point.time[:19]) < until)
     ]

@@ -141,10 +141,8 @@ def catch_up(location: str, url: str, limit: int = 60) -> int:
     raise AssertionError(f"no run of {limit} went through")
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("seed", [0, *(pytest.param(one, marks=SLOW) for one in (1, 2, 3))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_two_boxes_over_a_bad_network_hold_the_union_and_the_newest_words(
     tmp_path: Path, url: str, seed: int
 ) -> None:
@@ -185,9 +183,8 @@ def test_two_boxes_over_a_bad_network_hold_the_union_and_the_newest_words(
             assert part.path == by_id[key].path
 
 
-@pytest.mark.parametrize(
-    "fault", [FAULTS[0], *(pytest.param(one, marks=SLOW) for one in FAULTS[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_on_each_request(tmp_path: Path, url: str, fault: str) -> None:
     """One fault, at every place in turn; one run with its repetitions gets over it."""
     points = make_points(12)

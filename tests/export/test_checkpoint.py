@@ -29,7 +29,7 @@ def patchcore_work(sample_root: Path) -> Work:
     return Work(RECIPE, category, photographs, train(RECIPE, photographs, 0), 0)
 
 
-@pytest.mark.parametrize("model", ["patchcore", "efficientad", "feature_student"])
+@pytest.mark.parametrize("model", ["patchcore", "efficientad", "paper_efficientad"])
 def test_what_was_kept_says_the_same(
     model: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_mended_bank_covers_the_others_as_closely_as_the_whole_one_covers_all(
         assert covering_radius(others, places) <= radius * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_good_parts_are_rejected_about_as_often_as_promised():
     """With the fast banks, and against banks that are selected anew without each part."""
     rng, alpha, rates, anew = np.random.default_rng(2), 0.1, [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -126,15 +127,30 @@ def test_fewer_prototypes_than_neighbors_are_refused():
         PatchCoreRecipe(max_prototypes=9)
 
 
-def test_a_student_of_features_has_its_own_layers_and_steps_and_needs_a_backbone():
-    recipe = EfficientAdRecipe(student="features")
+def test_a_student_of_features_has_its_own_layers_and_steps():
+    recipe = EfficientAdRecipe()
+    assert recipe.student == "features"
     assert recipe.resolved_layers() == PatchCoreRecipe().resolved_layers()
-    assert recipe.to_json()["steps"] > EfficientAdRecipe().to_json()["steps"] > 0
-    assert EfficientAdRecipe(student="features", steps=7).resolved_steps() == 7
-    with pytest.raises(TrainingError, match=r"expected --teacher backbone.*found --teacher pdn"):
-        EfficientAdRecipe(student="features", teacher="pdn")
-    with pytest.raises(TrainingError, match="--student: expected pixels or features"):
+    paper = EfficientAdRecipe(student="pixels")
+    assert recipe.to_json()["steps"] > paper.to_json()["steps"] > 0
+    assert EfficientAdRecipe(steps=7).resolved_steps() == 7
+    with pytest.raises(TrainingError, match="--student: expected auto or features or pixels"):
         EfficientAdRecipe(student="neither")
+
+
+@pytest.mark.parametrize(
+    ("papers", "said"),
+    [
+        ({"teacher": "pdn"}, "--teacher pdn"),
+        ({"model_size": "medium"}, "--model-size medium"),
+        ({"imagenet_dir": Path(__file__).parent}, "--imagenet-dir"),
+    ],
+)
+def test_what_the_papers_student_alone_has_brings_it(papers: dict[str, Any], said: str):
+    assert EfficientAdRecipe(**papers).student == "pixels"
+    assert EfficientAdRecipe(student="pixels", **papers).student == "pixels"
+    with pytest.raises(TrainingError, match=rf"found {said}; take --student pixels"):
+        EfficientAdRecipe(student="features", **papers)
 
 
 @pytest.mark.parametrize("rate", ["0.0", "-1.0", "inf", "nan", "1e6"])

@@ -26,7 +26,7 @@ LITE1 = "tf_efficientnet_lite1"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(weights.FOLDER_VARIABLE, str(tmp_path / "data"))
-    return tmp_path / "data" / "weights"
+    return tmp_path / "data"
 
 
 def wheel(path: Path, member: str, content: bytes) -> Path:

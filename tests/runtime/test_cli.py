@@ -144,8 +144,9 @@ def test_inspect_saves_a_heat_map_for_each_part(bundle: Path, parts: Path, tmp_p
     done = lineside("inspect", bundle, parts, "--save-maps", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
     maps = sorted((tmp_path / "maps").iterdir())
-    assert [path.name for path in maps] == ["00000_flagged.png", "00001_good.png"]
-    drawn = [cv2.imread(str(path)) for path in maps]
+    names = ["00000_flagged", "00000_flagged_mask", "00001_good", "00001_good_mask"]
+    assert [path.stem for path in maps] == names
+    drawn = [cv2.imread(str(path)) for path in maps[::2]]
     assert {image.shape for image in drawn} == {(SIDE, SIDE, 3)}
     change = [
         np.abs(image.astype(int) - cv2.imread(str(parts / name))).mean()

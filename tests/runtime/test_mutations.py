@@ -132,7 +132,7 @@ def test_a_value_edited_in_a_file(
     generator = random.Random(f"{name} {sealed}")
     bundle = Path(shutil.copytree(pristine, tmp_path / "bundle"))
     whole = json.loads((pristine / name).read_text())
-    for _ in range(30):
+    for _ in range(8):
         raw = mutated(whole, generator)
         if sealed and isinstance(raw, dict) and SEAL in raw:
             raw[SEAL] = seal_of(raw)
@@ -162,7 +162,7 @@ def test_a_damaged_archive(pristine: Path, tmp_path: Path, kind: str) -> None:
     pack_archive(pristine, tmp_path / "whole.lineside")
     whole = (tmp_path / "whole.lineside").read_bytes()
     damaged = tmp_path / "damaged.lineside"
-    for turn in range(25):
+    for turn in range(8):
         content = bytearray(whole)
         if kind == "flip":
             # Near the end stands the list of members: there a byte means most.

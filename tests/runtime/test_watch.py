@@ -212,9 +212,10 @@ def test_maps_of_an_earlier_run_stay_and_are_named_by_frame(
         monkeypatch.setattr(time, "strftime", lambda _, hour=hour: f"20261127-1{hour}0000")
         names, _ = maps_of(bundle, video, tmp_path / "maps")
     assert names == [
-        f"20261127-1{hour}0000_{index:06d}_line-{index}.png"
+        f"20261127-1{hour}0000_{index:06d}_line-{index}{what}.png"
         for hour in range(2)
         for index in range(3)
+        for what in ("", "_mask")
     ]
 
 
@@ -237,7 +238,7 @@ def test_a_map_shows_the_part_that_was_judged_wherever_its_file_is_by_then(
 
     monkeypatch.setattr(watch_command, "prediction_line", sorted_out)
     names, done = maps_of(bundle, folder, tmp_path / "maps")
-    assert len(names) == 2
+    assert len(names) == 4
     assert all(cv2.imread(str(tmp_path / "maps" / name)) is not None for name in names)
     assert done.stdout.count("anomalous") == 2
 

@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from export.inference_graph import (
-    DESCRIPTOR_PATCHES,
     InferenceGraph,
     SeparableGaussian,
     Uint8Input,
@@ -29,6 +28,8 @@ from export.models.efficientad.model import SmoothedEfficientAdModel
 from runtime.engines.base import ANOMALY_MAP, EMBEDDING, PRED_SCORE
 
 _PAD = 4
+# Patches that speak for the part: fewer are noisy, more dilute small defects.
+_DESCRIPTOR_PATCHES = 10
 
 
 class EfficientAdGraph(InferenceGraph):
@@ -113,7 +114,7 @@ class EfficientAdGraph(InferenceGraph):
     def _direction(self, combined: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
         """Mean of what the student did not expect, over the most anomalous patches, (1, C)."""
         flat = difference.flatten(2)[0]
-        top = torch.topk(combined.flatten(), min(DESCRIPTOR_PATCHES, flat.shape[1])).indices
+        top = torch.topk(combined.flatten(), min(_DESCRIPTOR_PATCHES, flat.shape[1])).indices
         # Indexing would transpose the whole tensor first.
         return flat.index_select(1, top).mean(dim=1).unsqueeze(0)
 

@@ -11,7 +11,7 @@ from export.models.settings import BackboneRecipe, require, setting
 
 MIN_SIDE = 256
 # Training steps that a student takes.
-STEPS = {"pixels": 300, "features": 1500}
+STEPS = {"features": 1500, "pixels": 300}
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,13 @@ class EfficientAdRecipe(BackboneRecipe):
         default="backbone",
         metadata=setting("a frozen backbone (no download), or the official network"),
     )
-    student: Literal["pixels", "features"] = field(
-        default="pixels",
-        metadata=setting("the paper's, or one that reads a backbone teacher's features"),
+    # ``auto`` is what a user leaves open: once made, a recipe says ``features`` or ``pixels``.
+    student: Literal["auto", "features", "pixels"] = field(
+        default="auto",
+        metadata=setting(
+            "one that reads a backbone teacher's features, or the paper's",
+            shown="features; pixels with --teacher pdn, --model-size medium or --imagenet-dir",
+        ),
     )
     teacher_weights: Path | None = field(
         default=None,
@@ -44,7 +48,7 @@ class EfficientAdRecipe(BackboneRecipe):
         default=0,
         metadata=setting(
             "training steps",
-            shown=f"{STEPS['pixels']}, or {STEPS['features']} with --student features",
+            shown=f"{STEPS['features']}, or {STEPS['pixels']} with --student pixels",
             in_plan=True,
         ),
     )
@@ -71,13 +75,7 @@ class EfficientAdRecipe(BackboneRecipe):
         rate, size = self.learning_rate, self.size_hw
         steps = "at least 1, or 0 for as many as the student takes"
         require(self.steps >= 0, "--steps", steps, self.steps)
-        require(self.student in STEPS, "--student", " or ".join(STEPS), self.student)
-        require(
-            self.student == "pixels" or self.teacher == "backbone",
-            "--student features",
-            "--teacher backbone, whose features it reads",
-            f"--teacher {self.teacher}",
-        )
+        self._settle_student()
         self.check_layers()
         require(
             self.imagenet_dir is None or self.imagenet_dir.is_dir(),
@@ -94,6 +92,28 @@ class EfficientAdRecipe(BackboneRecipe):
             "--size",
             f"multiples of 64, at least {MIN_SIDE} (the autoencoder's last kernel needs that)",
             size,
+        )
+
+    def _settle_student(self) -> None:
+        """Take the paper's student where a setting that only it has is given, else the other."""
+        students = ("auto", *STEPS)
+        require(self.student in students, "--student", " or ".join(students), self.student)
+        papers = [
+            said
+            for said, given in (
+                ("--teacher pdn", self.teacher == "pdn"),
+                ("--model-size medium", self.model_size == "medium"),
+                ("--imagenet-dir", self.imagenet_dir is not None),
+            )
+            if given
+        ]
+        if self.student == "auto":
+            object.__setattr__(self, "student", "pixels" if papers else "features")
+        require(
+            self.student == "pixels" or not papers,
+            "--student features",
+            "a backbone teacher, and no settings of the paper's student",
+            f"{' and '.join(papers)}; take --student pixels",
         )
 
     def resolved_layers(self) -> tuple[str, ...]:

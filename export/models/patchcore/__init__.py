@@ -29,6 +29,7 @@ class PatchCore(ModelFamily):
     # The very first layers take little time and lose most; last the search alone (docs/int8.md).
     int8_attempts = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
     leaves_out = True
+    takes_roi = True
 
     def fit(
         self, recipe: PatchCoreRecipe, photographs: Photographs, seed: int, folder: Path
@@ -42,10 +43,15 @@ class PatchCore(ModelFamily):
         self, recipe: PatchCoreRecipe, model: Any, good_scores: tuple[float, float]
     ) -> InferenceGraph:
         """As of any family."""
+        import torch
+
         from export.backbones.extractors import normalization_of
         from export.models.patchcore.graph import PatchCoreGraph
 
         inner = model.model
+        if inner.roi is not None:
+            # A restored model does not know its grid yet.
+            inner.generate_embedding(inner.pooled(torch.zeros(1, 3, *recipe.size_hw)))
         return PatchCoreGraph(
             inner.feature_extractor,
             recipe.resolved_layers(),
@@ -57,6 +63,7 @@ class PatchCore(ModelFamily):
             recipe.score_share,
             recipe.score_blur,
             pooling=recipe.resolved_pooling(),
+            inside=inner.inside,
         )
 
     def smoothing(self, model: Any) -> nn.Module:
@@ -71,20 +78,25 @@ class PatchCore(ModelFamily):
 
     def checkpoint(self, model: Any) -> dict[str, Any]:
         """Bank and projection; the backbone comes with the recipe."""
+        import torch
+
         inner = model.model
         projection = inner.projection
         return {
             "memory_bank": inner.memory_bank,
             "projection": None if projection is None else projection.weights(),
             "bias": None if projection is None else projection.bias.flatten(),
+            "roi": None if inner.roi is None else torch.from_numpy(inner.roi.mask.copy()),
         }
 
     def restore(self, recipe: PatchCoreRecipe, seed: int, parts: Mapping[str, Any]) -> nn.Module:
         """As of any family."""
         from export.models.patchcore.model import LinesidePatchcore
         from export.projection import Projection
+        from runtime.images.roi import RegionOfInterest
 
-        model = LinesidePatchcore(recipe, seed)
+        roi = None if parts["roi"] is None else RegionOfInterest(parts["roi"].numpy())
+        model = LinesidePatchcore(recipe, seed, roi)
         model.model.memory_bank = parts["memory_bank"]
         if parts["projection"] is not None:
             model.model.projection = Projection(parts["projection"], parts["bias"])

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from calibration.learning.patch_scores import patches_scored
 from calibration.teaching.names import (
@@ -31,13 +32,13 @@ from calibration.teaching.names import (
 )
 from export.backbones.extractors import Normalization
 from export.inference_graph import (
-    DESCRIPTOR_PATCHES,
     InferenceGraph,
     SeparableGaussian,
     Uint8Input,
     defect_descriptor,
     good_scores_buffer,
 )
+from export.models.patchcore.inside import Inside
 from export.projection import Projection, stack
 from runtime.engines.base import (
     ANOMALY_MAP,
@@ -50,6 +51,12 @@ from runtime.engines.base import (
 )
 
 _NOWHERE = float(2**24)
+# Patches that speak for the part, the most anomalous ones, each with its distance to this power: a
+# large defect speaks through all, a small one through its own (benchmarks/descriptors.py).
+DESCRIPTOR_PATCHES = 32
+_POWER = 8
+# What is there, beside how it differs from what should be there, which has length 1.
+_PRESENCE = 0.2
 
 
 def local_average(side: int) -> nn.AvgPool2d:
@@ -74,6 +81,8 @@ class PatchCoreGraph(InferenceGraph):
         score_blur: deviation in patches of the Gaussian over the distances before that mean.
         chunk_rows: rows of the bank per product.
         pooling: side in patches of the average over a patch's neighborhood; 1 is none.
+        inside: the patches that count, where there is a region of interest; the extractor is then
+            one that sees nothing else.
     """
 
     replaceable = (MEMORY_BANK, GOOD_BOUND, GOOD_SCALE, ROW_NUMBERS)
@@ -95,6 +104,7 @@ class PatchCoreGraph(InferenceGraph):
         score_blur: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
         pooling: int = 3,
+        inside: Inside | None = None,
     ) -> None:
         super().__init__()
         self.input = Uint8Input(normalization)
@@ -106,6 +116,7 @@ class PatchCoreGraph(InferenceGraph):
         self.score_share = score_share
         self.smoothing = SeparableGaussian(score_blur)
         self.chunk_rows = chunk_rows
+        self.inside = inside
         self.register_buffer(MEMORY_BANK, memory_bank.float().contiguous())
         # Apart, so that each keeps its name in the exported graph: teaching replaces them.
         bound, scale = good_scores_buffer(good_scores)
@@ -134,8 +145,11 @@ class PatchCoreGraph(InferenceGraph):
         # All that follows reads the map and what is named: another search for the nearest can take
         # the place of this one.
         anomaly_map = squared.reshape(1, 1, height, width).clamp_min(0.0).sqrt()
+        count = height * width
+        if self.inside is not None:
+            anomaly_map, count = anomaly_map * self.inside.cells, self.inside.count
 
-        top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, height * width)).indices
+        top = torch.topk(anomaly_map.flatten(), min(DESCRIPTOR_PATCHES, count)).indices
         top_patches = centered[top]
         partials = bank_norms - 2.0 * (top_patches @ bank.T)
         prototypes = first_smallest(partials, self.row_numbers)
@@ -150,10 +164,11 @@ class PatchCoreGraph(InferenceGraph):
             TOP_PROTOTYPES: prototypes,
         }
         if self.score_share:
-            smooth = self.smoothing(anomaly_map).flatten()
-            score = torch.topk(
-                smooth, patches_scored(self.score_share, height * width)
-            ).values.mean()
+            smooth = self.smoothing(anomaly_map)
+            if self.inside is not None:
+                smooth = smooth * self.inside.weights
+            scored = patches_scored(self.score_share, count)
+            score = torch.topk(smooth.flatten(), scored).values.mean()
         else:
             score = anomaly_map.amax(dim=(1, 2, 3))
             if self.num_neighbors > 1:
@@ -163,7 +178,8 @@ class PatchCoreGraph(InferenceGraph):
                 ).indices
                 score = score * reweighting(partials[0, support] + top_patches[0].square().sum())
                 seams[SUPPORT] = support
-        direction = (top_patches - bank[prototypes]).mean(dim=0, keepdim=True)
+        distances = top_patches.square().sum(dim=1) + partials.amin(dim=1)
+        direction = _direction(top_patches, bank[prototypes], distances)
         embedding = defect_descriptor(direction, score, (self.good_bound, self.good_scale))
         return {
             PRED_SCORE: score.reshape(1),
@@ -205,6 +221,23 @@ class PatchCoreGraph(InferenceGraph):
         if smallest is None:
             raise ValueError("memory_bank: expected at least one row, found none")
         return smallest
+
+
+def _direction(
+    patches: torch.Tensor, prototypes: torch.Tensor, squared: torch.Tensor
+) -> torch.Tensor:
+    """What sets anomalous patches apart from good ones, float32 (1, D).
+
+    Args:
+        patches: around the bank's mean, float32 (N, D).
+        prototypes: the nearest to each, likewise.
+        squared: distances between them, (N,).
+    """
+    share = squared.clamp_min(0.0) / squared.amax(dim=0).clamp_min(1e-30)
+    weights = share.pow(_POWER // 2)[:, None]
+    differing = F.normalize((weights * (patches - prototypes)).sum(dim=0, keepdim=True), dim=1)
+    there = F.normalize((weights * patches).sum(dim=0, keepdim=True), dim=1)
+    return differing + _PRESENCE * there
 
 
 def reweighting(squared: torch.Tensor) -> torch.Tensor:

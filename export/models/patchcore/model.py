@@ -26,10 +26,12 @@ from calibration.learning.photographs import Photographs
 from export.anomalib_engine import GoodPartsModule, fit_with_engine, to_batch
 from export.backbones.extractors import make_extractor, normalization_of
 from export.models.patchcore.graph import local_average
+from export.models.patchcore.inside import Inside, MaskedExtractor
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor
 from export.projection import Features, Projection, fit_projection
 from runtime.errors import TrainingError
+from runtime.images.roi import RegionOfInterest
 from runtime.progress import task, track
 from runtime.types import Float32, Float32Map, UInt8Image
 
@@ -44,11 +46,21 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
             means anomalib's re-weighted maximum.
         score_blur: deviation in patches of anomalib's Gaussian over the patches' distances before
             that mean.
+        roi: inside which alone a picture is judged.
         arguments: of anomalib's model.
     """
 
-    def __init__(self, *, score_share: float, score_blur: float = 0.0, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        score_share: float,
+        score_blur: float = 0.0,
+        roi: RegionOfInterest | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
+        self.roi = roi
+        self.inside: Inside | None = None
         self.score_share = score_share
         self.smoothing = (
             GaussianBlur2d(sigma=score_blur, channels=1) if score_blur > 0 else nn.Identity()
@@ -70,16 +82,31 @@ class ProjectedPatchcoreModel(PatchcoreModel):  # type: ignore[misc]
         patches: torch.Tensor = embed(features)
         # anomalib hands distances on as a flat row.
         self.grid_hw = (patches.shape[-2], patches.shape[-1])
+        if self.roi is not None and (self.inside is None or self.inside.grid_hw != self.grid_hw):
+            self.inside = Inside(self.roi, self.grid_hw, self.smoothing, patches.device)
         return patches
+
+    def nearest_neighbors(
+        self, embedding: torch.Tensor, n_neighbors: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As anomalib's; whole pictures' patches (n * P, D) outside of the region are at 0."""
+        distances, places = super().nearest_neighbors(embedding, n_neighbors)
+        if self.inside is not None and n_neighbors == 1:
+            cells = self.inside.cells.flatten()
+            distances = (distances.reshape(-1, len(cells)) * cells).flatten()
+        return distances, places
 
     def compute_anomaly_score(
         self, patch_scores: torch.Tensor, locations: torch.Tensor, embedding: torch.Tensor
     ) -> torch.Tensor:
         """Scores of pictures (n,) from those of their patches (n, P)."""
         if self.score_share:
-            count = patches_scored(self.score_share, patch_scores.shape[1])
-            smooth = self.smoothing(patch_scores.reshape(-1, 1, *self.grid_hw)).flatten(1)
-            worst: torch.Tensor = smooth.topk(count, dim=1).values
+            smooth = self.smoothing(patch_scores.reshape(-1, 1, *self.grid_hw))
+            count = patch_scores.shape[1]
+            if self.inside is not None:
+                smooth, count = smooth * self.inside.weights, self.inside.count
+            scored = patches_scored(self.score_share, count)
+            worst: torch.Tensor = smooth.flatten(1).topk(scored, dim=1).values
             return worst.mean(dim=1)
         scores: torch.Tensor = super().compute_anomaly_score(patch_scores, locations, embedding)
         return scores
@@ -98,9 +125,12 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
     Args:
         recipe: settings.
         seed: of the coreset's first patch.
+        roi: inside which alone parts are learned and judged.
     """
 
-    def __init__(self, recipe: PatchCoreRecipe, seed: int) -> None:
+    def __init__(
+        self, recipe: PatchCoreRecipe, seed: int, roi: RegionOfInterest | None = None
+    ) -> None:
         normalization = normalization_of(recipe.backbone)
         layers = recipe.resolved_layers()
         seen = (recipe.tile, recipe.tile) if recipe.tile else recipe.size_hw
@@ -121,16 +151,17 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self.model = ProjectedPatchcoreModel(
             score_share=recipe.score_share,
             score_blur=recipe.score_blur,
+            roi=roi,
             layers=layers,
             backbone=recipe.backbone,
             pre_trained=False,
             num_neighbors=recipe.num_neighbors,
         )
-        self.model.feature_extractor = (
-            TiledExtractor(extractor, recipe.tile, recipe.tile_overlap)
-            if recipe.tile
-            else extractor
-        )
+        if recipe.tile:
+            extractor = TiledExtractor(extractor, recipe.tile, recipe.tile_overlap)
+        if roi is not None:
+            extractor = MaskedExtractor(extractor, roi)
+        self.model.feature_extractor = extractor
         self.model.feature_pooler = local_average(recipe.resolved_pooling())
         self.recipe = recipe
         self.seed = seed
@@ -155,12 +186,16 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         """
         layers = self.recipe.resolved_layers()
         pooled = self._collected()
-        self._check_blur(pooled[layers[0]].shape)
+        first = pooled[layers[0]]
+        self._check_blur(first.shape[-2:])
+        counting = self._counting(first)
         if self.recipe.dimensions:
             self.model.projection = fit_projection(
-                pooled, layers, self.recipe.dimensions, self.recipe.whitening
+                pooled, layers, self.recipe.dimensions, self.recipe.whitening, counting
             )
         patches = self._patches(pooled)
+        if counting is not None:
+            patches = patches[counting.repeat(len(first))]
         count = math.ceil(len(patches) * self.recipe.coreset_ratio)
         # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
         count = max(min(count, self.recipe.max_prototypes), self.recipe.num_neighbors + 1)
@@ -168,7 +203,7 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         chosen = select_coreset(rows, min(count, len(rows)), self.seed, self.on_coreset_progress)
         self.model.memory_bank = torch.from_numpy(rows[chosen]).to(patches.device)
         if self.keep_patches:
-            self._learned = rows.reshape(len(pooled[layers[0]]), -1, rows.shape[1]), chosen
+            self._learned = rows.reshape(len(first), -1, rows.shape[1]), chosen
 
     def left_out(self, pictures: Sequence[Path]) -> Scored:
         """After fit(): what each picture scores with a bank that is built without it.
@@ -190,14 +225,33 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         for index, picture in enumerate(track(pictures, "patchcore: leaving parts out")):
             place = place_of[str(picture)]
             model.memory_bank = torch.from_numpy(banks.bank(place)).to(whole.device)
-            found.append(model.score(torch.from_numpy(banks.patches[place]).to(whole.device)))
+            patches_of_one = torch.from_numpy(banks.patches[place]).to(whole.device)
+            found.append(model.score(self._on_grid(patches_of_one)))
             # A picture may have gone since it was learned.
             for part in load_images([picture], self.recipe.size_hw):
                 defects = share_of_part(index, len(pictures))
-                made_up += score_made_up(self._score_picture, part, defects, self.seed)
+                made_up += score_made_up(self._score_picture, part, defects, self.seed, model.roi)
         model.memory_bank = whole
         scores, maps = zip(*found, strict=True)
         return Scored(np.array(scores), list(maps), as_scores(made_up))
+
+    def _counting(self, maps: torch.Tensor) -> torch.Tensor | None:
+        """Which patches of maps (n, C, h, w) count, bool (h * w,); None for all."""
+        model = self.model
+        if model.roi is None:
+            return None
+        grid_hw = (maps.shape[-2], maps.shape[-1])
+        model.inside = Inside(model.roi, grid_hw, model.smoothing, maps.device)
+        return model.inside.chosen
+
+    def _on_grid(self, patches: torch.Tensor) -> torch.Tensor:
+        """All patches of a picture (P, D) from those that count; the others are at 0."""
+        inside = self.model.inside
+        if inside is None:
+            return patches
+        whole = patches.new_zeros(inside.cells.numel(), patches.shape[1])
+        whole[inside.chosen.to(patches.device)] = patches
+        return whole
 
     def _score_picture(self, image_rgb: UInt8Image) -> float:
         """Raw score of a picture with the bank as it is now."""
@@ -218,13 +272,13 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
             )
         return pooled
 
-    def _check_blur(self, shape: torch.Size) -> None:
+    def _check_blur(self, grid_hw: torch.Size) -> None:
         """The border is mirrored, so the map must be larger than the Gaussian reaches."""
         reach = blur_reach(self.recipe.score_blur)
-        if self.recipe.score_share and reach >= min(shape[-2:]):
+        if self.recipe.score_share and reach >= min(grid_hw):
             raise TrainingError(
                 f"score_blur: expected a map of more than {reach} patches a side, found "
-                f"{shape[-2]} x {shape[-1]}; "
+                f"{grid_hw[0]} x {grid_hw[1]}; "
                 "give a larger --size, or score_blur = 0 in a recipe file"
             )
 
@@ -240,7 +294,7 @@ def fit(
 ) -> tuple[LinesidePatchcore, Scored | None]:
     """See :meth:`export.models.base.ModelFamily.fit`."""
     data = GoodPartsModule(photographs, recipe.size_hw, batch_size=4, seed=seed)
-    model = LinesidePatchcore(recipe, seed)
+    model = LinesidePatchcore(recipe, seed, photographs.roi)
     model.keep_patches = not photographs.held_out
     steps = len(data.train_dataloader())
     with task("patchcore: features", steps) as advance, task("patchcore: coreset") as coreset:

@@ -1,0 +1,288 @@
+// The operator's screen. What is shown: a part that was opened, else the flagged part that nobody has looked at for
+// longest, else the newest one. A flagged part stays until somebody has looked; a verdict on a later one never hides it.
+import { $, PATHS, address, ask, element, lay, links, plain, say, shape, t, truthOf } from "./screen.js";
+
+const HOLD_MS = 2000;  // The box answers at the latest after this; after twice as long it is gone.
+let state = null, live = false, opened = null, held = null, drawn = "", last = null, likes = [];
+
+const flagged = (part) => part.verdict !== "good";
+const keyOf = (part) => part && `${part.source} ${part.time} ${part.id}`;
+
+const newestOf = (sources) =>
+  sources.map((one) => one.newest).filter(Boolean).sort((a, b) => (a.time < b.time ? 1 : -1))[0] ?? null;
+
+/** What stands on the screen, and how it got there. */
+const shown = () => {
+  if (opened) return { part: opened, how: "opened" };
+  const waiting = state.waiting;
+  if (waiting.length) {
+    held = waiting.find((one) => one.number === held)?.number ?? waiting[0].number;
+    return { part: waiting.find((one) => one.number === held), how: "held" };
+  }
+  held = null;
+  return { part: newestOf(state.sources), how: "live" };
+};
+
+const draw = () => {
+  if (!state) { banner("none", "offline", null); return words(null, ""); }
+  const { part, how } = shown();
+  const source = state.sources.find((one) => one.name === part?.source) ?? state.sources[0];
+  if (!live) banner("none", "offline", part, t("box_gone"));
+  else if (!part) banner("none", source.state === "away" ? "away" : "nothing", null, source.trouble || t("nothing_yet"));
+  // Of a part in work the old verdict says nothing; a part that is held or opened is another matter.
+  else if (how === "live" && source.in_work) banner("none", "judging", null, t("is_judged"));
+  else if (how === "live" && source.state === "away") banner("none", "away", part, source.trouble);
+  else banner(part.verdict, part.verdict, part, note(part, how));
+  document.body.classList.toggle("stale", !live);
+  stage(part);
+  words(part, how);
+  sources();
+  strip(part);
+  const warnings = state.sources.filter((one) => one.warning).map((one) => `${one.name}: ${one.warning}`);
+  const trouble = [state.trouble, ...warnings].filter(Boolean).join("  ");
+  $("#trouble").hidden = !trouble;
+  $("#trouble").textContent = trouble;
+};
+
+const note = (part, how) => {
+  if (part.verdict === "cannot_judge") return plain(part.reason);
+  if (how === "opened") return t("opened");
+  if (how === "live") return t("live");
+  return t("to_look_at", { at: state.waiting.indexOf(part) + 1, number: state.waiting.length });
+};
+
+const banner = (verdict, word, part, said = "") => {
+  $("#banner").dataset.verdict = verdict;
+  $("#shape path").setAttribute("d", PATHS[verdict]);
+  $("#shape path").setAttribute("fill-rule", "evenodd");
+  $("#word").textContent = t(word);
+  const at = part && new Date(part.time).toLocaleTimeString();
+  $("#part").textContent = part ? `${part.source}  ${part.name}  ${at}` : "";
+  $("#said").textContent = said;
+  const gauge = $("#gauge"), over = part?.threshold > 0 && part.raw_score !== null;
+  gauge.hidden = verdict === "none" || verdict === "cannot_judge" || !over;
+  if (gauge.hidden) return;
+  const percent = Math.round(100 * (part.raw_score / part.threshold - 1));
+  const key = percent > 0 ? "over" : percent < 0 ? "under" : "at";
+  gauge.querySelector("p").textContent = t(key, { percent: Math.abs(percent) });
+  const meter = gauge.querySelector("div"), place = Math.round(100 * part.normalized_score);
+  meter.setAttribute("aria-valuenow", place);
+  meter.setAttribute("aria-label", gauge.querySelector("p").textContent);
+  meter.firstElementChild.style.left = `${place}%`;
+};
+
+/** The picture, and around it what belongs to this part alone. */
+const stage = async (part) => {
+  if (keyOf(part) === drawn) return;
+  drawn = keyOf(part);
+  likes = [];
+  $("#cards").replaceChildren();
+  $("#like h2").textContent = "";
+  const still = () => keyOf(part) === drawn;
+  await lay(part, still);
+  if (!part?.id || part.verdict === "cannot_judge") return;
+  for (let tries = 0; tries < 5 && still(); tries += 1) {
+    // It may be judged and not yet recorded.
+    const asked = ["k=5", "k=20&verdict=good"].map((what) => ask(`parts/${part.id}/neighbours?${what}`));
+    const found = await Promise.all(asked).catch(() => null);
+    if (found && still()) return like(found[0].neighbours, found[1].neighbours.find((one) => one.part.truth === "good"));
+    await new Promise((done) => setTimeout(done, 300));
+  }
+};
+
+/** Five parts, the most alike of them large, and the nearest good one large beside it. */
+const like = (found, good) => {
+  likes = found;
+  if (!found.length) { $("#like h2").textContent = t("like_nothing"); return; }
+  const kinds = found.map((one) => one.part.truth);
+  const count = (kind) => kinds.filter((one) => one === kind).length;
+  const most = kinds.reduce((best, kind) => (count(kind) > count(best) ? kind : best), kinds[0]);
+  $("#like h2").textContent = t("looks_like", { what: truthOf(most), number: count(most), of: found.length });
+  cards(found[0], good && good.part.id !== found[0].part.id ? good : found[1], Boolean(good));
+  chips();
+};
+
+const cards = (large, beside, isGood) => {
+  const small = likes.filter((one) => ![large, beside].some((other) => other?.part.id === one.part.id));
+  const note = isGood && beside?.part.truth === "good" ? t("nearest_good") : "";
+  const made = [card(large, true), ...(beside ? [card(beside, true, note)] : []), ...small.slice(0, 4).map((one) => card(one))];
+  $("#cards").replaceChildren(...made);
+  // A click makes a small one large.
+  small.forEach((one, at) => { made[at + (beside ? 2 : 1)]?.addEventListener("click", () => cards(one, beside, isGood)); });
+};
+
+const card = (one, large = false, note = "") => {
+  const { part } = one, verdict = part.truth === "good" || part.truth === "cannot_judge" ? part.truth : "anomalous";
+  const image = element("img", { src: address(part.id, large ? "image" : "picture"), alt: "" });
+  const alike = t("alike", { percent: Math.floor(100 * Math.max(0, one.similarity)) });
+  return element(large ? "figure" : "button", { className: `${verdict}${large ? " large" : ""}`, title: `${part.name}, ${alike}` }, image,
+    element(large ? "figcaption" : "span", { className: "caption" }, shape(verdict), element("b", {}, truthOf(part.truth)),
+      element("span", {}, note || alike)));
+};
+
+const words = (part, how) => {
+  const may = Boolean(live && part && part.recorded && how !== "live" && part.verdict !== "cannot_judge");
+  const kind = part?.verdict ?? "anomalous";
+  for (const name of ["agree", "overrule"]) {
+    $(`#${name} span`).textContent = t(`${name}_${kind}`);
+    $(`#${name}`).disabled = !may;
+    $(`#${name}`).setAttribute("aria-pressed", part?.word === (name === "agree" ? "right" : "wrong"));
+  }
+  $("#look span").textContent = t("look");
+  $("#look").disabled = !(live && how === "held");
+  $("#undo span").textContent = t("undo");
+  $("#undo").disabled = !(live && last);
+  const first = t("click_first"), told = $("#toast").textContent;
+  if (!told || told === first) toast(how === "live" && part ? first : "");
+  chips();
+};
+
+/** Defects to name with a word, as the parts that this one looks like are called. */
+const chips = () => {
+  const { part } = state ? shown() : {};
+  const known = ["good", "anomalous", "cannot_judge"];
+  const names = [...new Set(likes.map((one) => one.part.truth))].filter((name) => !known.includes(name)).slice(0, 2);
+  const wanted = part && !$("#agree").disabled ? [...names, ""] : [];
+  if ($("#chips").dataset.names === JSON.stringify(wanted)) return;
+  $("#chips").dataset.names = JSON.stringify(wanted);
+  $("#chips").replaceChildren(...wanted.map((name) => element("button", {
+    textContent: name || t("other"),
+    onclick: () => { const defect = name || prompt(t("which_defect")); if (defect) reject(defect); },
+  })));
+};
+
+const sources = () => {
+  const { counts } = state;
+  const unjudged = counts.cannot_judge ? `, ${t("unjudged", { number: counts.cannot_judge })}` : "";
+  $("#counts").textContent = t("counts", counts);
+  $("#counts").title = t("today") + unjudged;
+  const alarm = state.sources.map((one) => one.drift).find(Boolean);
+  $("#drift").hidden = false;
+  $("#drift").textContent = t(alarm ? "drift" : "drift_ok");
+  $("#drift").title = alarm ?? "";
+  $("#drift").classList.toggle("alarm", Boolean(alarm));
+  const tiles = [...state.outputs.map(output), ...state.sources.map(source)];
+  // What is away comes first, wherever the room ends.
+  tiles.sort((one, other) => (other.dataset.state === "away") - (one.dataset.state === "away"));
+  $("#sources").replaceChildren(...tiles);
+};
+
+const source = (one) => {
+  const verdict = one.in_work || one.state === "away" || !live ? "none" : one.newest?.verdict ?? "none";
+  const tile = element("li", { className: verdict, title: one.trouble || one.bundle }, shape(verdict),
+    element("b", {}, one.name), element("span", {}, t(`state_${one.state}`)));
+  tile.dataset.state = one.state;
+  return tile;
+};
+
+/** Who takes the verdicts. */
+const output = (one) => {
+  const away = one.state === "away";
+  const tile = element("li", { className: away ? "cannot_judge" : "output", title: one.trouble }, element("b", {}, `→ ${one.name}`));
+  if (away) tile.append(element("span", {}, t("output_away", { number: one.waiting })));
+  tile.dataset.state = one.state;
+  return tile;
+};
+
+/** Flagged parts that nobody has looked at, then the newest ones. */
+const strip = (current) => {
+  const left = state.waiting.slice(0, 15), numbers = new Set(left.map((one) => one.number));
+  const parts = [...left, ...state.newest.filter((one) => !numbers.has(one.number))].slice(0, 30);
+  const now = parts.map((one) => [one.number, one.word, numbers.has(one.number), keyOf(one) === keyOf(current)].join());
+  if ($("#strip").dataset.now === now.join(";")) return;
+  $("#strip").dataset.now = now.join(";");
+  $("#strip").replaceChildren(...parts.map((one) => {
+    const picture = one.recorded
+      ? element("img", { src: address(one.id, "picture"), alt: "", loading: "lazy" })
+      : element("i", {}, t("no_picture"));
+    const label = `${one.name}: ${t(one.verdict)}`;
+    const button = element("button", { title: label, "aria-label": label, onclick: () => open(one) }, picture, shape(one.verdict));
+    if (keyOf(one) === keyOf(current)) button.setAttribute("aria-current", "true");
+    if (one.word === "wrong") button.classList.add("overruled");
+    const item = element("li", { className: `${one.verdict}${numbers.has(one.number) ? " waiting" : ""}` }, button);
+    item.dataset.number = one.number;
+    return item;
+  }));
+};
+
+const open = (part) => {
+  if (part && state.waiting.some((one) => one.number === part.number)) { held = part.number; part = null; }
+  opened = part;
+  toast("");
+  draw();
+};
+
+const toast = (text) => { $("#toast").textContent = text; };
+
+const give = async (part, word, defect = "") => {
+  try {
+    await say(`parts/${part.id}/feedback`, { word, defect_type: defect });
+  } catch (error) {
+    return toast(t("not_said", { why: error.message }));
+  }
+  last = word ? { part } : null;
+  opened = null;
+  toast(t(`said_${word || "none"}`, { name: part.name }) + (defect ? `: ${defect}` : ""));
+  await refresh("");
+};
+
+const current = () => (state ? shown() : {});
+const agree = (defect = "") => { if (!$("#agree").disabled) give(current().part, "right", defect); };
+const overrule = (defect = "") => { if (!$("#overrule").disabled) give(current().part, "wrong", defect); };
+// A defect by name says that the part is bad, whatever the verdict was.
+const reject = (defect) => (current().part?.verdict === "good" ? overrule(defect) : agree(defect));
+const undo = () => { if (last) give(last.part, ""); };
+const look = async () => {
+  if ($("#look").disabled) return;
+  const { part } = current();
+  try {
+    await say(`line/${part.number}/seen`);
+    toast(t("said_seen", { name: part.name }));
+  } catch (error) {
+    toast(t("not_said", { why: error.message }));
+  }
+  await refresh("");
+};
+
+const step = (by) => {
+  const items = [...document.querySelectorAll("#strip li")];
+  const at = items.findIndex((one) => one.querySelector("[aria-current]"));
+  const item = items[Math.max(0, Math.min(items.length - 1, at + by))];
+  if (item) item.querySelector("button").click();
+};
+
+const keys = {
+  j: () => agree(), k: () => overrule(), z: undo, Enter: look, Escape: () => open(null),
+  ArrowLeft: () => step(-1), ArrowRight: () => step(1), h: () => document.body.classList.toggle("no-heat"),
+};
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, dialog") || event.ctrlKey || event.metaKey || event.altKey;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (typing || !keys[key] || (key === "Enter" && event.target.closest("button:not(#look)"))) return;
+  event.preventDefault();
+  if (!event.repeat || key.startsWith("Arrow")) keys[key]();
+});
+$("#agree").onclick = () => agree();
+$("#overrule").onclick = () => overrule();
+$("#look").onclick = look;
+$("#undo").onclick = undo;
+
+const refresh = async (after) => {
+  const found = await ask(`line${after ? `?after=${encodeURIComponent(after)}` : ""}`, { signal: AbortSignal.timeout(2 * HOLD_MS) });
+  state = found;
+  live = true;
+  if (opened) opened = [...state.newest, ...state.waiting].find((one) => one.number === opened.number) ?? opened;
+  draw();
+};
+
+links("line");
+draw();
+for (;;) {
+  try {
+    await refresh(live ? state?.version : "");
+  } catch (error) {
+    live = false;
+    draw();
+    await new Promise((done) => setTimeout(done, 500));
+  }
+}

@@ -1,0 +1,127 @@
+// What the screens share: the strings, the API, the login.
+const html = document.documentElement;
+export const root = html.dataset.root;
+const asked = new URLSearchParams(location.search).get("lang");
+export const language = asked === "de" || (!asked && navigator.language.startsWith("de")) ? "de" : "en";
+html.lang = language;
+const strings = (await (await fetch(`${root}/screen/strings.json`)).json())[language];
+
+export const $ = (css) => document.querySelector(css);
+
+/** A string of the catalogue, with its {places} filled. */
+export const t = (key, values = {}) =>
+  strings[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+
+/** What an operator can do about a part that cannot be judged, in one plain line. */
+export const plain = (reason) => {
+  const known = Object.keys(strings.reasons).find((key) => key && reason.startsWith(key));
+  return strings.reasons[known ?? ""];
+};
+
+/** A part's kind in words: a defect's own name stays as it is. */
+export const truthOf = (truth) => strings[`truth_${truth}`] ?? truth;
+
+/** Shape, so that nobody has to tell red from green: an octagon stops, a ring lets pass. */
+export const PATHS = {
+  anomalous: "M30 4h40l26 26v40l-26 26h-40l-26-26v-40z",
+  good: "M50 4a46 46 0 1 0 .1 0zM50 22a28 28 0 1 1-.1 0z",
+  cannot_judge: "M50 6l46 86h-92zM45 38h10v28h-10zM45 72h10v10h-10z",
+  none: "M10 44h80v12h-80z",
+};
+
+export const element = (name, attributes = {}, ...inside) => {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key in made && key !== "list") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...inside);
+  return made;
+};
+
+export const shape = (verdict) => {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 100 100");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", PATHS[verdict] ?? PATHS.none);
+  path.setAttribute("fill-rule", "evenodd");
+  svg.append(path);
+  return svg;
+};
+
+/** Ask the API; a refusal is an Error with its sentence, and one for the login shows that. */
+export const ask = async (path, options = {}) => {
+  const answer = await fetch(`${root}/v1/${path}`, { cache: "no-store", ...options });
+  if (answer.ok) return answer.headers.get("content-type")?.includes("json") ? answer.json() : answer;
+  if (answer.status === 401) logIn();
+  const problem = await answer.json().catch(() => ({}));
+  throw Object.assign(new Error(problem.detail ?? answer.statusText), { status: answer.status });
+};
+
+export const say = (path, body) =>
+  ask(path, { method: "POST", body: JSON.stringify(body ?? {}), headers: { "Content-Type": "application/json" } });
+
+export const address = (id, what) => `${root}/v1/parts/${id}/${what}`;
+
+/** Lay out a part's picture with its heat map and outline; what answers after it is no longer wanted is dropped. */
+export const lay = async (part, still = () => true) => {
+  for (const image of [$("#picture"), $("#heat")]) image.removeAttribute("src");
+  $("#outline").replaceChildren();
+  $("#hint").textContent = part?.id ? t("hint") : "";
+  if (!part?.id) return;
+  $("#picture").src = address(part.id, "image");
+  $("#picture").alt = part.name;
+  $("#picture").onload = ({ target }) =>
+    $("#layers").style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+  if (part.verdict === "cannot_judge") return;
+  const outline = await ask(`parts/${part.id}/outline`).catch(() => null);
+  if (!outline || !still()) return;
+  if (!outline.whole) $("#hint").textContent = t("thumbnail_only");
+  if (outline.has_heat) $("#heat").src = address(part.id, "heat");
+  for (const kind of ["halo", "edge"]) {
+    for (const contour of outline.contours) {
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+      line.setAttribute("class", kind);
+      line.setAttribute("points", contour.map((point) => point.join(",")).join(" "));
+      $("#outline").append(line);
+    }
+  }
+};
+
+/** Hold Space for the bare part. */
+document.addEventListener("keydown", (event) => {
+  if (event.key !== " " || event.target.closest("input, select, dialog")) return;
+  event.preventDefault();
+  document.body.classList.add("bare");
+});
+document.addEventListener("keyup", (event) => { if (event.key === " ") document.body.classList.remove("bare"); });
+
+const logIn = () => {
+  const dialog = $("#login");
+  if (dialog.open) return;
+  const wrong = element("p", { role: "alert" });
+  const form = element("form", { method: "dialog" },
+    element("h2", {}, t("log_in_first")),
+    element("label", {}, t("user"), element("input", { name: "username", value: "operator", autocomplete: "username" })),
+    element("label", {}, t("password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
+    wrong, element("button", {}, t("log_in")));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const done = await fetch(`${root}/login`, { method: "POST", body: new FormData(form) });
+    if (done.ok) location.reload();
+    else wrong.textContent = t("wrong_password");
+  });
+  dialog.replaceChildren(form);
+  dialog.showModal();
+};
+
+export const links = (here) => {
+  const places = { line: "line", history: "history", inspect: "" };
+  for (const [name, path] of Object.entries(places)) {
+    if (name === "line" && !html.dataset.station) continue;
+    const link = element("a", { href: `${root}/${path}${asked && path ? `?lang=${asked}` : ""}` }, t(`link_${name}`));
+    if (name === here) link.setAttribute("aria-current", "page");
+    $("#links").append(link);
+  }
+};

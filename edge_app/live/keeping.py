@@ -1,0 +1,103 @@
+"""Pictures of parts that come from no file: cameras' frames, kept as PNG within a bounded space."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from edge_app.store import PartPoint
+from edge_app.store.schema import point_id
+from runtime import atomic
+from runtime.errors import ImageError
+from runtime.images.preprocess import decode_rgb
+from runtime.types import UInt8Image
+
+log = logging.getLogger("lineside")
+
+FOLDER = "pictures"
+Which = Literal["none", "flagged", "all"]
+# Down to this share of the space the oldest go once it is used up.
+_DOWN_TO = 0.9
+# zlib's quickest: frames come at the line's pace.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+class Pictures:
+    """Frames by part. Safe in threads.
+
+    Args:
+        store: folder of the records; the pictures lie in one of its own below.
+        which: of which parts they are kept.
+        most_mib: space in MiB; the oldest go first.
+    """
+
+    def __init__(self, store: Path, which: Which, most_mib: int) -> None:
+        self._folder = store / FOLDER
+        self._which, self._most = which, most_mib << 20
+        self._lock = threading.Lock()
+        self._size = sum(size for _, size, _ in self._files())
+
+    def wants(self, verdict: str) -> bool:
+        """Whether a part's frame is kept."""
+        return self._which == "all" or (self._which == "flagged" and verdict != "good")
+
+    def keep(self, part_id: str, image_rgb: UInt8Image) -> None:
+        """Write a frame, and make room.
+
+        Args:
+            part_id: of the part's record.
+            image_rgb: uint8 (H, W, 3), RGB.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        content = cv2.imencode(".png", np.ascontiguousarray(image_rgb[:, :, ::-1]), _PNG)[1]
+        path = self._path(part_id)
+        with self._lock:
+            if path.exists():
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_bytes(path, content.tobytes())
+            self._size += len(content)
+            if self._size > self._most:
+                self._make_room()
+
+    def read(self, point: PartPoint) -> bytes | None:
+        """The frame of a part as PNG; None where none is kept, or another one now."""
+        try:
+            content = self._path(point.point_id).read_bytes()
+            pixels = decode_rgb(content).tobytes()
+        except (OSError, ImageError):
+            return None
+        return content if point_id(pixels, point.bundle) == point.point_id else None
+
+    def _path(self, part_id: str) -> Path:
+        return self._folder / part_id[:2] / f"{part_id}.png"
+
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """Time, size and path of every picture."""
+        found = []
+        for path in self._folder.glob("*/*.png"):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((status.st_mtime_ns, status.st_size, path))
+        return found
+
+    def _make_room(self) -> None:
+        files = sorted(self._files())
+        self._size = sum(size for _, size, _ in files)
+        gone = 0
+        for _, size, path in files:
+            if self._size <= self._most * _DOWN_TO:
+                break
+            path.unlink(missing_ok=True)
+            self._size -= size
+            gone += 1
+        log.info(f"{self._folder}: {gone} oldest pictures were removed for room")

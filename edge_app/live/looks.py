@@ -1,0 +1,115 @@
+"""How parts look on the screen: the picture, its heat map, the outline of what is wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_app.page.render import shrunk
+from runtime.prediction import Prediction
+from runtime.types import UInt8Image
+
+# The newest parts whose pictures are at hand; older ones come from their files.
+MOST = 64
+SIDE = 1024
+_QUALITY = 88
+# What a contour encloses where no pixel reaches its threshold: the part's own worst places.
+_WORST = 0.7
+# A map has few cells; a finer outline would be made up.
+_SMOOTH = 0.006
+_OPACITY = 0.6
+
+
+@dataclass(frozen=True)
+class Look:
+    """One judged part.
+
+    Attributes:
+        jpeg: the picture, at most 1,024 pixels on the longer side.
+        prediction: without the picture; None where only the picture is known.
+    """
+
+    jpeg: bytes
+    prediction: Prediction | None = None
+
+
+class Looks:
+    """The newest looks by part. Safe in threads."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._looks: OrderedDict[str, Look] = OrderedDict()
+
+    def add(self, part_id: str, look: Look) -> None:
+        """Keep one; the oldest is forgotten."""
+        with self._lock:
+            self._looks[part_id] = look
+            self._looks.move_to_end(part_id)
+            while len(self._looks) > self._most:
+                self._looks.popitem(last=False)
+
+    def get(self, part_id: str) -> Look | None:
+        """One that is still at hand."""
+        return self._looks.get(part_id)
+
+
+def look_of(image_rgb: UInt8Image, prediction: Prediction | None = None) -> Look:
+    """What the screen needs of a part.
+
+    Args:
+        image_rgb: uint8 (H, W, 3), RGB.
+        prediction: on it.
+    """
+    image_bgr = np.ascontiguousarray(shrunk(image_rgb, SIDE)[:, :, ::-1])
+    encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return Look(encoded.tobytes(), prediction and replace(prediction, picture=None))
+
+
+def heat_png(prediction: Prediction) -> bytes:
+    """The heat map alone, to lie over the picture: RGBA, clear where the part looks good.
+
+    The colors are inferno's, which get lighter all the way and keep their order for eyes that
+    cannot tell red from green.
+    """
+    low, high = _scale(prediction)
+    heat = prediction.heat_map()
+    strength = np.clip((heat - low) / max(high - low, 1e-12), 0.0, 1.0)
+    colors = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    alpha = (np.sqrt(strength) * _OPACITY * 255).astype(np.uint8)
+    return bytes(cv2.imencode(".png", np.dstack([colors, alpha]))[1].tobytes())
+
+
+def contours(prediction: Prediction) -> list[list[tuple[float, float]]]:
+    """Outlines of what is anomalous, largest first; none on a part that is not.
+
+    Returns:
+        polygons of (x, y) as shares of width and height, in [0, 1].
+    """
+    if prediction.verdict != "anomalous":
+        return []
+    heat = prediction.heat_map()
+    low, worst = float(heat.min()), float(heat.max())
+    level = min(prediction.threshold.pixel_threshold, low + _WORST * (worst - low))
+    mask: npt.NDArray[np.uint8] = (heat > level).astype(np.uint8)
+    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    height, width = heat.shape
+    outlines = []
+    for contour in sorted(found, key=cv2.contourArea, reverse=True)[:20]:
+        smooth = cv2.approxPolyDP(contour, _SMOOTH * cv2.arcLength(contour, True), True)
+        points = (smooth.reshape(-1, 2) + 0.5) / (width, height)
+        if len(points) >= 3:
+            outlines.append([(round(float(x), 4), round(float(y), 4)) for x, y in points])
+    return outlines
+
+
+def _scale(prediction: Prediction) -> tuple[float, float]:
+    """As the page's heat map: a pixel at the threshold at half strength or less."""
+    threshold = prediction.threshold
+    low = min(threshold.median_good_score, threshold.pixel_threshold)
+    return low, max(2 * threshold.pixel_threshold - low, float(prediction.anomaly_map.max()))

@@ -1,0 +1,60 @@
+"""The operator's screens: plain pages beside Gradio's, fed by the API.
+
+Gradio's blocks cannot hold a layout that never moves, so these are three files each and no build.
+The pages hold nothing that is secret: whatever they show comes from ``/v1``, which asks who it is.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from edge_app.api.problems import ProblemError
+from edge_app.api.service import service_of
+
+router = APIRouter(include_in_schema=False)
+ASSETS = Path(__file__).parent.parent / "assets"
+_KINDS = {
+    "screen.css": "text/css",
+    "screen.js": "text/javascript",
+    "line.js": "text/javascript",
+    "history.js": "text/javascript",
+    "strings.json": "application/json",
+}
+_FRESH = {"Cache-Control": "no-cache"}
+
+
+@router.get("/line")
+def line(request: Request) -> Response:
+    """The line as it runs; where none is watched, the page for single pictures."""
+    service = service_of(request)
+    if service.board is None:
+        return RedirectResponse(f"{service.below.removesuffix('/v1')}/")
+    return _page(request, "line.html")
+
+
+@router.get("/history")
+@router.get("/parts/{part_id}")
+def history(request: Request) -> Response:
+    """Every recorded part, and each at an address of its own."""
+    return _page(request, "history.html")
+
+
+@router.get("/screen/{name}")
+def asset(name: str) -> Response:
+    """A style sheet, a script, or the strings."""
+    if name not in _KINDS:
+        raise ProblemError(404, f"expected one of {', '.join(_KINDS)}, found {name[:60]}")
+    return Response((ASSETS / name).read_bytes(), media_type=_KINDS[name], headers=_FRESH)
+
+
+def _page(request: Request, name: str) -> Response:
+    service = service_of(request)
+    root = escape(service.below.removesuffix("/v1"), quote=True)
+    station = "" if service.board is None else "yes"
+    text = (ASSETS / name).read_text(encoding="utf-8")
+    text = text.replace("{root}", root).replace("{station}", station)
+    return Response(text, media_type="text/html", headers=_FRESH)

@@ -1,0 +1,117 @@
+"""How a part looks: its picture as large as it is left, its heat map, what is wrong as an outline.
+
+Of the newest parts they are at hand. Of an older one the picture is read again: a frame that was
+kept, or a file below a folder that the box watches or shows, if it is still the same. Else its
+thumbnail is all there is.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from edge_app.access.door import Who
+from edge_app.api.answers import file_name
+from edge_app.api.problems import Problem, ProblemError
+from edge_app.api.service import Service, service_of
+from edge_app.line import Line
+from edge_app.live.looks import Look, contours, heat_png, look_of
+from edge_app.screens.answers import Outline
+from edge_app.store import PartPoint
+from edge_app.store.schema import point_id
+from runtime.errors import LinesideError
+
+router = APIRouter()
+_NAMED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 404, 503)}
+_CACHED = {"Cache-Control": "private, max-age=600"}
+_MOST_BYTES = 200 << 20
+
+
+def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}, **_NAMED}
+
+
+@router.get("/parts/{part_id}/image", response_class=Response, responses=_picture("image/jpeg"))
+def image(request: Request, who: Who, part_id: UUID) -> Response:
+    """The part, at most 1,024 pixels on the longer side; a thumbnail where no more is left."""
+    look = look_for(service_of(request), str(part_id))
+    return Response(look.jpeg, media_type="image/jpeg", headers=_CACHED)
+
+
+@router.get("/parts/{part_id}/heat", response_class=Response, responses=_picture("image/png"))
+def heat(request: Request, who: Who, part_id: UUID) -> Response:
+    """The heat map alone, clear where the part looks good."""
+    look = look_for(service_of(request), str(part_id))
+    if look.prediction is None or look.prediction.verdict == "cannot_judge":
+        raise ProblemError(
+            404, f"expected a part with a heat map, found none of {part_id}; its picture is gone"
+        )
+    return Response(heat_png(look.prediction), media_type="image/png", headers=_CACHED)
+
+
+@router.get("/parts/{part_id}/outline", responses=_NAMED)
+def outline(request: Request, who: Who, part_id: UUID) -> Outline:
+    """Where the part is anomalous, as polygons."""
+    found = look_for(service_of(request), str(part_id)).prediction
+    if found is None or found.verdict == "cannot_judge":
+        return Outline([], has_heat=False, whole=found is not None)
+    return Outline(contours(found), has_heat=True, whole=True)
+
+
+def look_for(service: Service, part_id: str) -> Look:
+    """How a part looks.
+
+    Raises:
+        ProblemError: there is no such part, or it has no picture.
+        StoreError: the records cannot be read.
+    """
+    known = service.looks.get(part_id)
+    if known is not None:
+        return known
+    line, point = service.find(part_id)
+    look = _read_again(service, line, point)
+    if look is None:
+        if not point.thumbnail:
+            raise ProblemError(
+                404,
+                f"expected a part with a picture, found none of {part_id}; it has a record alone",
+            )
+        return Look(base64.b64decode(point.thumbnail))
+    service.looks.add(part_id, look)
+    return look
+
+
+def original_of(service: Service, point: PartPoint) -> tuple[str, bytes] | None:
+    """The name and the bytes of the part's picture: its own file, or the frame that was kept.
+
+    None where it is gone, another one now, or nobody's to show.
+    """
+    kept = None if service.board is None else service.board.kept
+    frame = None if kept is None else kept.read(point)
+    if frame is not None:
+        return f"{file_name(point.path).replace('#', '-').replace('.', '-')}.png", frame
+    try:
+        path = Path(point.path).resolve()
+        inside = any(path.is_relative_to(folder.resolve()) for folder in service.folders)
+        if not inside or not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return None
+        content = path.read_bytes()
+    except (OSError, ValueError):
+        return None
+    is_same = point_id(content, point.bundle) == point.point_id
+    return (path.name, content) if is_same else None
+
+
+def _read_again(service: Service, line: Line, point: PartPoint) -> Look | None:
+    found = original_of(service, point)
+    if found is None:
+        return None
+    try:
+        image_rgb, prediction = line.look_again(found[1])
+    except LinesideError:
+        return None
+    return look_of(image_rgb, prediction)
