@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 from runtime.cli import cli
@@ -69,12 +70,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES[:-1] if snippets(page)], ids=name)
 def test_snippets_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.chdir(workplace)
     # Names that a page takes for granted.
-    generator = torch.Generator().manual_seed(0)
-    given = {"coreset.md": {"features": torch.randn(20_100, 4, generator=generator)}}
+    features = np.random.default_rng(0).standard_normal((20_100, 4)).astype(np.float32)
+    given = {"coreset.md": {"features": features}}
     run(page, {"__name__": "snippets", **given.get(page.name, {})})
 
 
