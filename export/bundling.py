@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +17,8 @@ from calibration.learning.evidence import (
     GOLDEN_IMAGES,
     Scored,
     certificate_pictures,
-    learned_parts,
     load_images,
+    provenance_of,
 )
 from calibration.learning.ir import to_openvino
 from calibration.learning.made_up import (
@@ -257,24 +256,16 @@ def _region(work: Work) -> dict[str, Any]:
 
 
 def _provenance(work: Work) -> dict[str, Any]:
-    photographs = work.photographs
-    blur = family_of(work.recipe.model).blur_sigma(work.trained.model)
+    family, trained = family_of(work.recipe.model), work.trained
     return {
-        "packages": {package: version(package) for package in _PACKAGES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "data_fingerprint": photographs.fingerprint,
-        "train_images": len(photographs.train),
-        "held_out_images": len(photographs.held_out),
-        **learned_parts(
-            photographs.train_digests,
-            work.trained.left_out,
+        **provenance_of(
+            work.photographs,
+            trained.left_out,
             work.recipe.size_hw,
-            blur,
-            photographs.roi,
+            family.blur_sigma(trained.model),
+            packages=_PACKAGES,
+            seed=work.seed,
+            seconds=trained.seconds,
         ),
-        "skipped_images": [path.name for path, _ in photographs.skipped],
-        "seed": work.seed,
-        "train_seconds": round(work.trained.seconds, 1),
-        **family_of(work.recipe.model).provenance(work.trained.model),
+        **family.provenance(trained.model),
     }

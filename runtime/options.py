@@ -75,3 +75,16 @@ def store_option(function: Function) -> Function:
 def json_option(function: Function) -> Function:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def first_threshold_option(function: Function) -> Function:
+    """Add --max-false-rejects of a model's first threshold, as ``max_false_rejects``."""
+    option = click.option(
+        "--max-false-rejects",
+        type=FiniteRange(0.0, 1.0, min_open=True, max_open=True),
+        default=0.05,
+        show_default=True,
+        metavar="RATE",
+        help="Share of good parts that the threshold may reject.",
+    )
+    return option(function)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime.options import FiniteRange, json_option
+from runtime.options import first_threshold_option, json_option
 
 if TYPE_CHECKING:
     from calibration.teaching.teach import Taught
@@ -25,14 +25,7 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path), required=True, help="New bundle folder to write."
 )
 @click.option("--name", required=True, metavar="PART", help="Name of the part.")
-@click.option(
-    "--max-false-rejects",
-    type=FiniteRange(0.0, 1.0, min_open=True, max_open=True),
-    default=0.05,
-    show_default=True,
-    metavar="RATE",
-    help="Share of good parts that the threshold may reject.",
-)
+@first_threshold_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @json_option
 def command(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from calibration.learning.photographs import Photographs
 from calibration.threshold_rules import peaks_of
 from runtime.bundle.manifest import DIGEST_LENGTH, LEFT_OUT_SCORES, TRAIN_DIGESTS
 from runtime.engines.base import Engine
 from runtime.errors import ImageError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
-from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Float32Map, Floats, UInt8Image
 
@@ -95,30 +97,49 @@ def score_engine(engine: Engine, images: Sequence[UInt8Image], what: str) -> Sco
     return Scored(scores, [np.asarray(o["anomaly_map"], dtype=np.float32)[0, 0] for o in outputs])
 
 
-def learned_parts(
-    digests: Sequence[str],
+def provenance_of(
+    photographs: Photographs,
     left_out: Scored | None,
     size_hw: tuple[int, int],
     blur_sigma: float,
-    roi: RegionOfInterest | None = None,
+    *,
+    packages: Sequence[str],
+    seed: int,
+    seconds: float,
 ) -> dict[str, Any]:
-    """What the provenance keeps of the learned parts, for the calibrations to come.
+    """What a bundle keeps of how it came to be: for people, and for the calibrations to come.
+
+    The digests of the learned parts are cut to 64 bits, which tell pictures apart: calibration
+    leaves out what was learned. With ``left_out`` come a score and a peak for each, evidence for a
+    threshold.
 
     Args:
-        digests: sha256 in hex of each part at the model's size.
-        left_out: what each scores with a model that has not seen it; None where that is not known.
+        photographs: what was learned.
+        left_out: what each part scores with a model that has not seen it; None where that is not
+            known.
         size_hw: model input size.
         blur_sigma: of the heat map in pixels.
-        roi: inside which alone parts are judged; None for the whole picture.
-
-    Returns:
-        The digests, cut to 64 bits, which tell pictures apart: calibration leaves out what was
-        learned. And with ``left_out`` a score and a peak for each: evidence for a threshold.
+        packages: distributions whose versions count.
+        seed: of everything random.
+        seconds: that learning took.
     """
-    learned = [digest[:DIGEST_LENGTH] for digest in digests]
-    if left_out is None:
-        return {TRAIN_DIGESTS: learned}
-    peaks = peaks_of(left_out.maps, size_hw, blur_sigma, roi)
-    rows = zip(learned, left_out.scores, peaks, strict=True)
-    scores = {digest: [round(float(one), 6), round(float(peak), 6)] for digest, one, peak in rows}
-    return {TRAIN_DIGESTS: learned, LEFT_OUT_SCORES: scores}
+    learned = [digest[:DIGEST_LENGTH] for digest in photographs.train_digests]
+    found: dict[str, Any] = {
+        "packages": {package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "data_fingerprint": photographs.fingerprint,
+        "train_images": len(photographs.train),
+        "held_out_images": len(photographs.held_out),
+        TRAIN_DIGESTS: learned,
+        "skipped_images": [path.name for path, _ in photographs.skipped],
+        "seed": seed,
+        "train_seconds": round(seconds, 1),
+    }
+    if left_out is not None:
+        peaks = peaks_of(left_out.maps, size_hw, blur_sigma, photographs.roi)
+        rows = zip(learned, left_out.scores, peaks, strict=True)
+        found[LEFT_OUT_SCORES] = {
+            digest: [round(float(one), 6), round(float(peak), 6)] for digest, one, peak in rows
+        }
+    return found

@@ -15,7 +15,7 @@ from export.commands.options import (
     training_options,
     typed_flag,
 )
-from runtime.options import FiniteRange
+from runtime.options import first_threshold_option
 
 if TYPE_CHECKING:
     from export.models.settings import Recipe
@@ -32,14 +32,7 @@ if TYPE_CHECKING:
     help="Settings in TOML, see docs/recipes.md; flags win over them.",
 )
 @training_options
-@click.option(
-    "--max-false-rejects",
-    type=FiniteRange(0.0, 1.0, min_open=True, max_open=True),
-    default=0.05,
-    show_default=True,
-    metavar="RATE",
-    help="Share of good parts that the threshold may reject.",
-)
+@first_threshold_option
 @click.option(
     "--roi",
     metavar="X,Y,W,H|MASK",

@@ -16,10 +16,11 @@ import pytest
 from onnx import numpy_helper
 
 from calibration.scoring import learned_digests, left_out_scores
-from calibration.teaching import lesson
+from calibration.teaching import lesson, writing
 from calibration.teaching import teach as teaching
 from calibration.teaching.graph import TeachableGraph
-from calibration.teaching.teach import TAUGHT_FROM, teach
+from calibration.teaching.teach import teach
+from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import verify
 from runtime.bundle.manifest import Variant
@@ -367,7 +368,7 @@ def test_a_full_disk_or_ctrl_c_leaves_nothing_half_written(
         raise stopped
 
     before = folder(base)
-    monkeypatch.setattr(teaching, at, stop)
+    monkeypatch.setattr(writing, at, stop)
     with pytest.raises(type(stopped)):
         teach(base, good, tmp_path / "new" / "out", "x")
     assert list((tmp_path / "new").iterdir()) == []
@@ -377,13 +378,13 @@ def test_a_full_disk_or_ctrl_c_leaves_nothing_half_written(
 def test_who_comes_second_to_the_same_place_is_told(
     base: Path, good, taught, tmp_path, monkeypatch
 ):
-    real = teaching.write_first_health
+    real = writing.write_first_health
 
     def meanwhile(*arguments: object, **more: object) -> None:
         shutil.copytree(taught, tmp_path / "out")
         real(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(teaching, "write_first_health", meanwhile)
+    monkeypatch.setattr(writing, "write_first_health", meanwhile)
     with pytest.raises(TrainingError, match="never overwritten"):
         teach(base, good, tmp_path / "out", "x")
     assert folder(tmp_path / "out") == folder(taught)
