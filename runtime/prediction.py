@@ -152,14 +152,24 @@ class Prediction:
             return Regions()
         return find_regions(self.heat_map(self.image_hw), self.threshold.pixel_threshold)
 
-    def heat_overlay(self, image_rgb: UInt8Image) -> UInt8Image:
-        """The part with its heat map over it, and its regions outlined.
-
-        Outside of a region of interest it is dark.
+    def heat_scale(self, heat: Float32Map) -> tuple[float, float]:
+        """Raw values that are drawn as nothing and at full strength.
 
         A pixel at the threshold is drawn at half strength or less: the scale ends at the part's
         worst place, so that one sees where that is, but never so early that a good part looks
         alarming.
+
+        Args:
+            heat: of :meth:`heat_map`, at any size.
+        """
+        threshold = self.threshold.pixel_threshold
+        low = min(self.threshold.median_good_score, threshold)
+        return low, max(2 * threshold - low, float(heat.max()))
+
+    def heat_overlay(self, image_rgb: UInt8Image) -> UInt8Image:
+        """The part with its heat map over it, and its regions outlined.
+
+        Outside of a region of interest it is dark.
 
         Args:
             image_rgb: uint8 (H, W, 3), RGB, the inspected part at any size.
@@ -167,12 +177,10 @@ class Prediction:
         Returns:
             uint8 (H, W, 3), RGB, of the same size.
         """
-        threshold = self.threshold.pixel_threshold
-        low = min(self.threshold.median_good_score, threshold)
         heat = self.heat_map((image_rgb.shape[0], image_rgb.shape[1]))
-        high = max(2 * threshold - low, float(heat.max()))
         shown = image_rgb if self.roi is None else self.roi.draw(image_rgb)
-        return draw_outlines(overlay(shown, heat, low, high), heat, threshold)
+        drawn = overlay(shown, heat, *self.heat_scale(heat))
+        return draw_outlines(drawn, heat, self.threshold.pixel_threshold)
 
     def save_map(self, folder: Path, stem: str, source: Source | None = None) -> None:
         """Write the part under its heat map as PNG, and its mask: 255 above the pixel threshold.

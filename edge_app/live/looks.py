@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edge_app.page.render import shrunk
+from runtime.images.regions import find_regions
 from runtime.prediction import Prediction
 from runtime.types import UInt8Image
 
@@ -20,8 +20,6 @@ SIDE = 1024
 _QUALITY = 88
 # What a contour encloses where no pixel reaches its threshold: the part's own worst places.
 _WORST = 0.7
-# A map has few cells; a finer outline would be made up.
-_SMOOTH = 0.006
 _OPACITY = 0.6
 
 
@@ -77,8 +75,8 @@ def heat_png(prediction: Prediction) -> bytes:
     The colors are inferno's, which get lighter all the way and keep their order for eyes that
     cannot tell red from green.
     """
-    low, high = _scale(prediction)
     heat = prediction.heat_map()
+    low, high = prediction.heat_scale(heat)
     strength = np.clip((heat - low) / max(high - low, 1e-12), 0.0, 1.0)
     colors = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     alpha = (np.sqrt(strength) * _OPACITY * 255).astype(np.uint8)
@@ -96,20 +94,9 @@ def contours(prediction: Prediction) -> list[list[tuple[float, float]]]:
     heat = prediction.heat_map()
     low, worst = float(heat.min()), float(heat.max())
     level = min(prediction.threshold.pixel_threshold, low + _WORST * (worst - low))
-    mask: npt.NDArray[np.uint8] = (heat > level).astype(np.uint8)
-    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     height, width = heat.shape
-    outlines = []
-    for contour in sorted(found, key=cv2.contourArea, reverse=True)[:20]:
-        smooth = cv2.approxPolyDP(contour, _SMOOTH * cv2.arcLength(contour, True), True)
-        points = (smooth.reshape(-1, 2) + 0.5) / (width, height)
-        if len(points) >= 3:
-            outlines.append([(round(float(x), 4), round(float(y), 4)) for x, y in points])
-    return outlines
-
-
-def _scale(prediction: Prediction) -> tuple[float, float]:
-    """As the page's heat map: a pixel at the threshold at half strength or less."""
-    threshold = prediction.threshold
-    low = min(threshold.median_good_score, threshold.pixel_threshold)
-    return low, max(2 * threshold.pixel_threshold - low, float(prediction.anomaly_map.max()))
+    return [
+        [(round((x + 0.5) / width, 4), round((y + 0.5) / height, 4)) for x, y in region.contour]
+        for region in find_regions(heat, level).found
+        if len(region.contour) >= 3
+    ]
