@@ -10,6 +10,7 @@ import click
 from runtime.options import first_threshold_option, json_option
 
 if TYPE_CHECKING:
+    from calibration.teaching.feedback import Grown
     from calibration.teaching.teach import Taught
 
 
@@ -18,23 +19,32 @@ if TYPE_CHECKING:
 @click.option(
     "--good",
     type=click.Path(path_type=Path),
-    required=True,
     help="Folder of pictures of good parts; 20 or more make a useful model.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="New bundle folder to write."
+    "--from-feedback",
+    "store",
+    metavar="STORE",
+    help="Go on learning BUNDLE's own part from what operators have said: the folder of a "
+    "station's records.",
 )
-@click.option("--name", required=True, metavar="PART", help="Name of the part.")
+@click.option("--out", type=click.Path(path_type=Path), help="New bundle folder to write.")
+@click.option("--name", metavar="PART", help="Name of the new part, with --good.")
 @first_threshold_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option(
+    "--dry-run", is_flag=True, help="With --from-feedback: say what would change, write nothing."
+)
 @json_option
 def command(
     bundle: Path,
-    good: Path,
-    out: Path,
-    name: str,
+    good: Path | None,
+    store: str | None,
+    out: Path | None,
+    name: str | None,
     max_false_rejects: float,
     seed: int,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make a bundle of a new part on the box, from a PatchCore bundle and good pictures.
@@ -42,13 +52,37 @@ def command(
     BUNDLE is any PatchCore bundle: its network describes the new part, and its size of pictures and
     settings are kept. It stays as it is. No torch is needed, and no internet: see docs/teach.md.
 
+    With --from-feedback it goes on learning its own part: from false alarms that operators have
+    overruled, and from good parts that they have confirmed. Parts that they have called defective
+    are never learned; nothing is written where one of them would pass that was found before, unless
+    a lower threshold finds it at no cost.
+
     \b
     Example:
       lineside teach tile-patchcore --good photographs/good --out screw-patchcore --name screw
+      lineside teach screw-patchcore --from-feedback neighbours --out screw-2 --dry-run
     """
-    from calibration.teaching.teach import teach
     from runtime.console import emit_json
 
+    if (good is None) == (store is None):
+        raise click.UsageError("give either --good DIR or --from-feedback STORE")
+    if out is None and not dry_run:
+        raise click.UsageError("--out: expected a new folder, found none")
+    if store is not None:
+        from calibration.teaching.feedback import teach_from_feedback
+
+        place = None if dry_run else out
+        grown = teach_from_feedback(
+            bundle, store, place, seed=seed, max_false_rejects=max_false_rejects
+        )
+        if as_json:
+            emit_json({"path": place and str(place), **grown.to_json()})
+        _tell_grown(grown, place, as_json=as_json)
+        return
+    from calibration.teaching.teach import teach
+
+    if dry_run or good is None or out is None or name is None:
+        raise click.UsageError("--good goes with --out NEW and --name PART, and without --dry-run")
     found = teach(bundle, good, out, name, seed=seed, max_false_rejects=max_false_rejects)
     if as_json:
         emit_json({"path": str(out), **found.to_json()})
@@ -79,3 +113,34 @@ def _tell(found: Taught, out: Path, max_false_rejects: float) -> None:
     )
     say(f"bundle written: {out}")
     say(f"next: lineside inspect {out} PICTURES…")
+
+
+def _tell_grown(grown: Grown, out: Path | None, *, as_json: bool) -> None:
+    from runtime.console import say
+
+    trial = grown.trial
+    rows = [
+        ("", "parts", "now", "new"),
+        ("good by a word: stopped", trial.good, trial.rejected_before, trial.rejected_after),
+        ("defective by a word: found", trial.defective, trial.found_before, trial.found_after),
+        ("without a word: stopped", trial.unsaid, trial.flagged_before, trial.flagged_after),
+    ]
+    if not as_json:
+        for what, *figures in rows:
+            click.echo(f"{what:28}" + "".join(f"{one:>7}" for one in figures))
+    say(
+        f"verdicts that change: {trial.to_good} to good, {trial.to_anomalous} to anomalous; parts "
+        "that are learned are judged without their own patches"
+    )
+    if grown.unseen or grown.known:
+        say(
+            f"left aside: {grown.unseen} parts with a word whose picture is gone, {grown.known} "
+            "that the bundle has learned already"
+        )
+    say(
+        f"{len(grown.taken)} parts taken in, {grown.prototypes} prototypes "
+        f"({grown.prototypes_before} before, {grown.left} of them left); threshold "
+        f"{grown.threshold.image_threshold:.4g} (before {grown.threshold_before:.4g}): "
+        f"{grown.threshold.note}"
+    )
+    say("nothing was written" if out is None else f"bundle written: {out}")

@@ -96,6 +96,20 @@ class TeachableGraph:
             project(model, components)
         return running(model, [PATCHES])
 
+    def bank(self) -> Float32:
+        """The prototypes, float32 (K, D).
+
+        Raises:
+            BundleError: the file holds none.
+        """
+        found = constant(ov.Core().read_model(self._path), MEMORY_BANK)
+        if found is None:
+            raise BundleError(
+                f"{self._path}: expected the prototypes as a constant, found none; copy the bundle "
+                "again"
+            )
+        return np.array(found.data, dtype=np.float32)
+
     def with_bank(
         self, bank: Float32, components: Components | None, good_scores: tuple[float, float]
     ) -> bytes:

@@ -107,7 +107,8 @@ class Lesson:
 
     Attributes:
         components: of the layers; None where the recipe keeps all their channels.
-        patches: of all parts that were learned, float32 (n, P, D).
+        patches: of all parts that were learned, float32 (n, P, D); of a bank that has grown, behind
+            those of the new parts, the rows that it had before.
         grid_hw: rows and columns of a part's patches.
         chosen: places of the prototypes among the n * P patches, in the order of choice.
         network: from a picture to its patches.
@@ -137,7 +138,7 @@ class Lesson:
             parts: those that were learned.
             seed: of made-up defects.
         """
-        if len(parts) == 1:
+        if len(self.patches) == 1:
             # The only part is both: its own bank judges it, and the rule for few scores does the
             # rest.
             score, found = self.scorer.score(self.patches[0], self.bank, self.grid_hw)

@@ -101,21 +101,17 @@ def teach(
     """
     start = time.perf_counter()
     name = _checked(name)
-    _require_new(out)
-    if out.resolve().is_relative_to(bundle.resolve()):
-        raise TrainingError(
-            f"{out}: expected a folder outside of the bundle {bundle}, which stays as it is; "
-            "choose another --out"
-        )
+    require_new(out)
+    require_outside(out, bundle)
     # A rate that makes no sense should not wait until everything is learned.
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
-        graph, settings = _teachable(base), Settings.of(base)
+        graph, settings = teachable(base), Settings.of(base)
         _tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         category = dataclasses.replace(load_category(good), name=name)
         found = read_photographs(category, size_hw, seed, hold_out=False)
-        on_base = _verified(base)
+        on_base = verified(base)
         photographs, left_aside = _within_memory(found, graph, size_hw)
         parts = Pictures(photographs.train, size_hw)
         lesson = learn(graph, settings, parts, seed)
@@ -128,7 +124,7 @@ def teach(
         with atomic.folder(out) as root:
             manifest = write(work, root, start)
             # Somebody else may have taught the same part meanwhile.
-            _require_new(out)
+            require_new(out)
     seconds = time.perf_counter() - start
     return Taught(manifest, photographs, left_aside, len(lesson.chosen), threshold, seconds)
 
@@ -142,10 +138,28 @@ def _checked(name: str) -> str:
     return name
 
 
-def _require_new(out: Path) -> None:
+def require_new(out: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        TrainingError: something is there.
+    """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise TrainingError(
             f"{out}: expected a new folder, found something there, which is never overwritten; "
+            "choose another --out"
+        )
+
+
+def require_outside(out: Path, bundle: Path) -> None:
+    """Refuse a place inside of the bundle that is taught from.
+
+    Raises:
+        TrainingError: it is inside.
+    """
+    if out.resolve().is_relative_to(bundle.resolve()):
+        raise TrainingError(
+            f"{out}: expected a folder outside of the bundle {bundle}, which stays as it is; "
             "choose another --out"
         )
 
@@ -161,7 +175,12 @@ def _tell_left_behind(base: Bundle) -> None:
         )
 
 
-def _teachable(base: Bundle) -> TeachableGraph:
+def teachable(base: Bundle) -> TeachableGraph:
+    """The graph of a bundle that another bank can be put into.
+
+    Raises:
+        BundleError: it has none.
+    """
     manifest = base.manifest
     files = [one for one in manifest.variants if one.key == ONNX.key]
     if not files:
@@ -178,7 +197,7 @@ def _teachable(base: Bundle) -> TeachableGraph:
     return TeachableGraph(base.model_path(files[0]), base.source, manifest.model)
 
 
-def _verified(base: Bundle) -> Parity:
+def verified(base: Bundle) -> Parity:
     """The bundle on its golden pictures: a box that computes it wrongly would learn it wrongly."""
     variant = base.manifest.variant(OPENVINO.engine, OPENVINO.precision)
     with Inspector(base, engine=variant.engine, precision=variant.precision) as inspector:

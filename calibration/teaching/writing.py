@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +30,11 @@ from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Lesson
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, write_golden
-from runtime.bundle.manifest import Manifest, Variant
+from runtime.bundle.manifest import LEFT_OUT_SCORES, TRAIN_DIGESTS, Manifest, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import MissingExtraError, ParityError
+from runtime.health.baseline import HEALTH_FILE, Health, write_health
 from runtime.images.dataset import Category
 from runtime.progress import track
 from runtime.types import UInt8Image
@@ -44,12 +46,47 @@ OPENVINO = Variant("openvino", "fp32", "openvino/fp32/model.xml")
 ONNX = Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx")
 # Where the provenance says which bundle's network it is.
 TAUGHT_FROM = "taught_from"
+# Where it says what operators' words have added.
+FROM_FEEDBACK, MODELS = "from_feedback", "models"
 _PACKAGES = ("lineside", "openvino", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
+class Growth:
+    """What a bundle keeps that goes on learning the same part.
+
+    Attributes:
+        health: what its pictures may look like, or None.
+        before: provenance of the bundle before.
+        trial: what is told of the new one.
+        models: fingerprints of the bundles before, whose records are about the same part.
+    """
+
+    health: Health | None
+    before: Mapping[str, Any]
+    trial: dict[str, Any]
+    models: Sequence[str]
+
+    def onto(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        """The new parts' provenance, with that of the parts before."""
+        digests, scores = self.before.get(TRAIN_DIGESTS, []), self.before.get(LEFT_OUT_SCORES, {})
+        learned = [*digests, *provenance[TRAIN_DIGESTS]]
+        return {
+            **provenance,
+            TRAIN_DIGESTS: learned,
+            LEFT_OUT_SCORES: {**scores, **provenance[LEFT_OUT_SCORES]},
+            "train_images": len(learned),
+            FROM_FEEDBACK: {
+                "parts": len(provenance[TRAIN_DIGESTS]),
+                "trial": self.trial,
+                MODELS: list(self.models),
+            },
+        }
+
+
+@dataclass(frozen=True)
 class Work:
-    """What the bundle is made of."""
+    """What the bundle is made of; ``growth`` where it is one of the same part."""
 
     base: Bundle
     graph: TeachableGraph
@@ -60,6 +97,7 @@ class Work:
     threshold: Threshold
     on_base: Parity
     seed: int
+    growth: Growth | None = None
 
 
 def write(work: Work, root: Path, start: float) -> Manifest:
@@ -98,8 +136,12 @@ def write(work: Work, root: Path, start: float) -> Manifest:
     for variant in (OPENVINO, ONNX):
         thresholds = thresholds.with_threshold(variant.key, good)
     write_thresholds(root / THRESHOLDS_FILE, thresholds)
-    scores = {variant.key: work.left_out.scores for variant in (OPENVINO, ONNX)}
-    write_first_health(root, train, size_hw, scores, left_out=True)
+    if work.growth is None:
+        scores = {variant.key: work.left_out.scores for variant in (OPENVINO, ONNX)}
+        write_first_health(root, train, size_hw, scores, left_out=True)
+    elif work.growth.health is not None:
+        # Scores of the bank before are no baseline for those of this one.
+        write_health(root / HEALTH_FILE, dataclasses.replace(work.growth.health, scores={}))
     metrics = _made_up(work, root)
     return seal(root, _manifest(work, certified, metrics, time.perf_counter() - start))
 
@@ -167,7 +209,20 @@ def _manifest(
     work: Work, certified: dict[str, Parity], metrics: dict[str, Any], seconds: float
 ) -> Manifest:
     base, photographs = work.base.manifest, work.photographs
-    left_out = work.left_out if len(photographs.train) > 1 else None
+    # The only part's score is no evidence, unless there were others before it.
+    alone = work.growth is None and len(photographs.train) == 1
+    left_out = None if alone else work.left_out
+    provenance = provenance_of(
+        photographs,
+        left_out,
+        base.input.size_hw,
+        base.anomaly_map.blur_sigma,
+        packages=_PACKAGES,
+        seed=work.seed,
+        seconds=seconds,
+    )
+    if work.growth is not None:
+        provenance = work.growth.onto(provenance)
     unknown = {"image_auroc_reference": None, "image_auroc": None}
     return dataclasses.replace(
         base,
@@ -176,15 +231,7 @@ def _manifest(
         variants=(OPENVINO, ONNX),
         files={},
         provenance={
-            **provenance_of(
-                photographs,
-                left_out,
-                base.input.size_hw,
-                base.anomaly_map.blur_sigma,
-                packages=_PACKAGES,
-                seed=work.seed,
-                seconds=seconds,
-            ),
+            **provenance,
             TAUGHT_FROM: {"bundle": base.name, "model": base.model_fingerprint()},
         },
         metrics=metrics,

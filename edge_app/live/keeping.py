@@ -69,15 +69,11 @@ class Pictures:
 
     def read(self, point: PartPoint) -> bytes | None:
         """The frame of a part as PNG; None where none is kept, or another one now."""
-        try:
-            content = self._path(point.point_id).read_bytes()
-            pixels = decode_rgb(content).tobytes()
-        except (OSError, ImageError):
-            return None
-        return content if point_id(pixels, point.bundle) == point.point_id else None
+        found = frame_of(self._folder.parent, point)
+        return None if found is None else found[1]
 
     def _path(self, part_id: str) -> Path:
-        return self._folder / part_id[:2] / f"{part_id}.png"
+        return _path_below(self._folder, part_id)
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Time, size and path of every picture."""
@@ -101,3 +97,23 @@ class Pictures:
             self._size -= size
             gone += 1
         log.info(f"{self._folder}: {gone} oldest pictures were removed for room")
+
+
+def frame_of(store: Path, point: PartPoint) -> tuple[Path, bytes] | None:
+    """The frame that is kept of a part, and its bytes; None where none is, or another one now.
+
+    Args:
+        store: folder of the records.
+        point: the part.
+    """
+    path = _path_below(store / FOLDER, point.point_id)
+    try:
+        content = path.read_bytes()
+        pixels = decode_rgb(content).tobytes()
+    except (OSError, ImageError):
+        return None
+    return (path, content) if point_id(pixels, point.bundle) == point.point_id else None
+
+
+def _path_below(folder: Path, part_id: str) -> Path:
+    return folder / part_id[:2] / f"{part_id}.png"

@@ -23,6 +23,8 @@ from runtime.bundle.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Va
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 
+# Good parts that a toy bundle is taught.
+COUNT = 24
 SIDE, LAYERS, WIDTH = 64, ("fine", "coarse"), 6
 VARIANTS = (
     Variant("openvino", "fp32", "openvino/fp32/model.xml"),

@@ -27,29 +27,17 @@ from runtime.bundle.manifest import Variant
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
 from runtime.inspector import Inspector
-from tests.calibration.teachable import SIDE, VARIANTS, pictures, write_pictures, write_toy_bundle
+from tests.calibration.teachable import (
+    COUNT,
+    SIDE,
+    VARIANTS,
+    pictures,
+    write_pictures,
+    write_toy_bundle,
+)
 from tests.cli import lineside
 
 pytestmark = pytest.mark.slow
-
-COUNT = 24
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy_bundle(tmp_path_factory.mktemp("toy") / "toy")
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("stripes") / "good", pictures(COUNT))
-
-
-@pytest.fixture(scope="module")
-def taught(base: Path, good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("taught") / "stripes"
-    teach(base, good, out, "stripes")
-    return out
 
 
 def folder(path: Path) -> dict[Path, bytes]:
