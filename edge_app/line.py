@@ -47,6 +47,8 @@ class Inspected:
         image_rgb: uint8 (H, W, 3), RGB, the picture at its own size.
         prediction: what the inspector says; its times tell the decoding, too.
         waited_ms: milliseconds until the line was free.
+        bundle: fingerprint of the one that has judged.
+        category: kind of part, as that bundle calls it.
         drift: what has changed about the line's pictures, in one sentence; empty if nothing has.
         warning: what is wrong beside the verdict, e.g. a lost health.json; empty if nothing is.
     """
@@ -55,6 +57,8 @@ class Inspected:
     image_rgb: UInt8Image
     prediction: Prediction
     waited_ms: float
+    bundle: str
+    category: str
     drift: str = ""
     warning: str = ""
 
@@ -107,6 +111,8 @@ class Line:
         self.name = name
         self.observer: Observer | None = None
         self._lock = threading.Lock()
+        # Of bundles that were at work here before, by fingerprint.
+        self._earlier: dict[str, NeighborStore] = {}
         self._ended = False
         self._drift = DriftWatch()
         self._last = b""
@@ -142,9 +148,10 @@ class Line:
             if self.observer is not None:
                 self.observer.refused(self.name)
             raise
-        inspector = self.inspector
         begin = time.perf_counter()
         with self._lock:
+            # Within the lock, so that a part is one bundle's from its verdict to its record.
+            inspector, bundle = self.inspector, self.store.bundle
             waited_ms = 1000.0 * (time.perf_counter() - begin)
             self._check_running()
             inspector.refresh_thresholds()
@@ -159,10 +166,13 @@ class Line:
                 )
                 self._last = content
             alarm = self._drift.alarm
+            warning = inspector.bundle.missing_health()
         prediction = replace(prediction, times=replace(prediction.times, decode=decode_ms))
         drift = "" if alarm is None else alarm.sentence()
-        warning = inspector.bundle.missing_health()
-        part = Inspected(content, image_rgb, prediction, waited_ms, drift, warning)
+        category = inspector.bundle.manifest.category
+        part = Inspected(
+            content, image_rgb, prediction, waited_ms, bundle, category, drift, warning
+        )
         if self.observer is not None:
             self.observer.judged(self.name, part)
         return part
@@ -184,6 +194,36 @@ class Line:
         with self._lock:
             self._check_running()
             return image_rgb, self.inspector.inspect(image_rgb)
+
+    @property
+    def stores(self) -> list[NeighborStore]:
+        """Of the bundle at work, and of those that were at work here before it."""
+        return [self.store, *self._earlier.values()]
+
+    def store_of(self, bundle: str) -> NeighborStore:
+        """The store of a bundle that is or was at work here, by its fingerprint."""
+        return self._earlier.get(bundle, self.store)
+
+    def renew(self, inspector: Inspector, store: NeighborStore) -> Inspector:
+        """Judge with another bundle, from the next part on.
+
+        Args:
+            inspector: of that bundle, an open one.
+            store: of that bundle.
+
+        Returns:
+            the inspector that was at work, which nobody uses any more.
+
+        Raises:
+            EngineError: the line has ended.
+        """
+        with self._lock:
+            self._check_running()
+            before, self.inspector = self.inspector, inspector
+            self._earlier[self.store.bundle] = self.store
+            self._earlier.pop(store.bundle, None)
+            self.store = store
+        return before
 
     def end(self) -> None:
         """Wait for the part that is being judged, and take on no other: its engine will close."""
@@ -212,8 +252,8 @@ class Line:
             part.prediction,
             part.content,
             part.image_rgb,
-            bundle=self.store.bundle,
-            category=self.inspector.bundle.manifest.category,
+            bundle=part.bundle,
+            category=part.category,
             path=name if sample is None else sample.path,
             defect_type="" if sample is None else sample.defect_type,
             camera=camera,
@@ -238,7 +278,7 @@ class Line:
         neighbors: tuple[Neighbor, ...] = ()
         store_problem = ""
         try:
-            neighbors = self._like(part.prediction, point.point_id)
+            neighbors = self._like(part.prediction, point.point_id, self.store_of(part.bundle))
         except StoreError as error:
             # A lost server must not keep the operator from the verdict.
             store_problem = str(error)
@@ -271,12 +311,14 @@ class Line:
         with self._lock:
             self._check_running()
             piece = piece_around(box, image_rgb, self.inspector.roi)
-            prediction = self.inspector.inspect(piece, strict=True)
-        return self._like(prediction, point_id(content, self.store.bundle))
+            prediction, store = self.inspector.inspect(piece, strict=True), self.store
+        return self._like(prediction, point_id(content, store.bundle), store)
 
-    def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:
+    def _like(
+        self, prediction: Prediction, itself: str, store: NeighborStore
+    ) -> tuple[Neighbor, ...]:
         where = SearchFilter(exclude_ids=(itself,))
-        return tuple(self.store.search(prediction.embedding, NEIGHBORS, where))
+        return tuple(store.search(prediction.embedding, NEIGHBORS, where))
 
     def keep(self, point: PartPoint) -> None:
         """Store a part on which nobody has said anything yet; one that is there stays as it is.
@@ -284,7 +326,7 @@ class Line:
         Raises:
             StoreError: it cannot be written.
         """
-        self.store.merge([point])
+        self.store_of(point.bundle).merge([point])
 
     def record(
         self, point: PartPoint, word: str, who: str = "", *, defect: str = "", note: str = ""
@@ -297,7 +339,7 @@ class Line:
         Raises:
             StoreError: it cannot be written.
         """
-        give_word(self.store, point, word, who, defect=defect, note=note)
+        give_word(self.store_of(point.bundle), point, word, who, defect=defect, note=note)
         try:
             return self.store.count()
         except StoreError:

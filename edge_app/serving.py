@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from edge_app.live.board import Board
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
 from edge_app.page.station import Station, open_station
 from edge_app.screens.gauges import StationGauges
+from edge_app.store.location import is_folder
+from edge_app.teaching.teacher import Teacher
 from runtime.errors import PageError
 
 _PATIENCE_S = 30.0
@@ -88,6 +90,8 @@ def serving(
         stack.enter_context(uploads_folder())
         below = root_path.rstrip("/")
         service = build_service(station, below)
+        if is_folder(location):
+            service.teacher = stack.enter_context(closing(Teacher(station, Path(location))))
         page = build_page(station).queue(default_concurrency_limit=4, max_size=_MOST_ASKED)
         with page:
             add_endpoints(service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lineside")
 LOG_FORMATS = ("text", "json")
-# Where stderr is a file or a pipe.
+# Where stderr is a file or a pipe: seconds between lines of progress.
+LINE_EVERY_VARIABLE = "LINESIDE_PROGRESS_EVERY"
 LINE_EVERY_S = 30.0
 _MIN_WIDTH = 170
 # Of Unicode's category Cc: a terminal obeys them.
@@ -184,7 +186,7 @@ class _Screen:
         began = self._began.setdefault(step.task, now)
         if step.ended:
             del self._began[step.task]
-        if step.ended or now - self._said < LINE_EVERY_S:
+        if step.ended or now - self._said < _line_every_s():
             return
         self._said = now
         of = "" if step.total is None else f" of {step.total:.0f}"
@@ -199,6 +201,13 @@ class _Screen:
         if self._bars is not None:
             self._bars.stop()
         self._bars = None
+
+
+def _line_every_s() -> float:
+    try:
+        return max(0.0, float(os.environ.get(LINE_EVERY_VARIABLE, LINE_EVERY_S)))
+    except ValueError:
+        return LINE_EVERY_S
 
 
 def _new_bars() -> Progress:

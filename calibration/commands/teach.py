@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 @first_threshold_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option(
+    "--look",
+    is_flag=True,
+    help="With --good: say how new each picture is and which are suspects, write nothing.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="With --from-feedback: say what would change, write nothing."
 )
 @json_option
@@ -44,6 +49,7 @@ def command(
     name: str | None,
     max_false_rejects: float,
     seed: int,
+    look: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -66,6 +72,9 @@ def command(
 
     if (good is None) == (store is None):
         raise click.UsageError("give either --good DIR or --from-feedback STORE")
+    if look and good is not None:
+        _look(bundle, good, seed, as_json=as_json)
+        return
     if out is None and not dry_run:
         raise click.UsageError("--out: expected a new folder, found none")
     if store is not None:
@@ -87,6 +96,28 @@ def command(
     if as_json:
         emit_json({"path": str(out), **found.to_json()})
     _tell(found, out, max_false_rejects)
+
+
+def _look(bundle: Path, good: Path, seed: int, *, as_json: bool) -> None:
+    from calibration.teaching.looking import look_at
+    from runtime.console import emit_json, figure, printable, say
+
+    found = look_at(bundle, good, seed=seed)
+    if as_json:
+        emit_json(found.to_json())
+        return
+    for one in found.pictures:
+        mark = "  SUSPECT: look at it" if one.suspect else ""
+        click.echo(f"{figure(one.novelty, 2):>6}  {printable(one.name)}{mark}")
+    for name in found.skipped:
+        say(f"cannot be read: {printable(name)}")
+    if found.repeated:
+        say(f"{len(found.repeated)} exact repeats, each of which counts once")
+    if found.gain is not None:
+        say(
+            f"twice as many pictures bring each {100 * found.gain:.0f} % nearer to the others"
+            + (": new ones teach hardly anything any more" if found.enough else "")
+        )
 
 
 def _tell(found: Taught, out: Path, max_false_rejects: float) -> None:

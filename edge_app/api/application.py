@@ -27,6 +27,7 @@ from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
 from edge_app.page.station import Station
 from edge_app.screens import exporting, line, pages, pictures
+from edge_app.teaching import routes as teaching
 
 DESCRIPTION = (
     "Verdicts on pictures of parts, and the records of earlier parts. Errors are "
@@ -143,6 +144,7 @@ def build_api(service: Service) -> FastAPI:
         pictures.router,
         exporting.router,
         line.router,
+        teaching.router,
         status.router,
     ):
         api.include_router(

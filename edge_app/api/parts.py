@@ -92,7 +92,7 @@ def neighbours(
     service = service_of(request)
     line, point = service.find(str(part_id))
     where = SearchFilter(exclude_ids=(point.point_id,), verdict=verdict)
-    found = line.store.search(point.embedding, k, where)
+    found = line.store_of(point.bundle).search(point.embedding, k, where)
     return Neighbours(
         [
             LikePart(round(one.similarity, 6), part_of(one.point, line.name, service.below))
@@ -118,5 +118,5 @@ def history(service: Service, part_id: str) -> PartHistory:
     line, point = service.find(part_id)
     return PartHistory(
         part_of(point, line.name, service.below),
-        [given(word) for word in line.store.words(part_id)],
+        [given(word) for word in line.store_of(point.bundle).words(part_id)],
     )

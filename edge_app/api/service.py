@@ -22,6 +22,7 @@ from runtime.engines.base import available_cores
 if TYPE_CHECKING:
     from edge_app.api.inspecting import HeatMaps
     from edge_app.api.metrics import Metrics
+    from edge_app.teaching.teacher import Teacher
 
 
 MOST_REQUESTS = 32
@@ -105,6 +106,7 @@ class Service:
         board: of a station that watches sources, or None.
         looks: pictures of the newest parts.
         folders: where pictures of parts may be read from, to be shown.
+        teacher: teaches parts, or None where the records are in no folder of the box.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Service:
         self.board: Board | None = None
         self.looks = Looks()
         self.folders: list[Path] = []
+        self.teacher: Teacher | None = None
 
     def watches(self, board: Board | None, samples: Path | None) -> None:
         """Show a station's sources, and read pictures from their folders and that of samples."""
@@ -165,9 +168,10 @@ class Service:
             StoreError: a store cannot be read.
         """
         for line in self.lines.values():
-            point = line.store.get(part_id)
-            if point is not None:
-                return line, point
+            for store in line.stores:
+                point = store.get(part_id)
+                if point is not None:
+                    return line, point
         raise ProblemError(
             404, f"expected the id of a recorded part, found {part_id}; see GET /v1/parts"
         )

@@ -117,7 +117,7 @@ const logIn = () => {
 };
 
 export const links = (here) => {
-  const places = { line: "line", history: "history", inspect: "" };
+  const places = { line: "line", history: "history", teach: "teach", inspect: "" };
   for (const [name, path] of Object.entries(places)) {
     if (name === "line" && !html.dataset.station) continue;
     const link = element("a", { href: `${root}/${path}${asked && path ? `?lang=${asked}` : ""}` }, t(`link_${name}`));

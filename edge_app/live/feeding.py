@@ -139,7 +139,7 @@ class _Feeder:
             name=readable(part.coming.name),
             size=part.stamp[0],
             written_ns=part.stamp[1],
-            bundle=line.store.bundle,
+            bundle=line.store.bundle if isinstance(judged, LinesideError) else judged.bundle,
             id="",
             time=utc_time(now()),
             verdict="cannot_judge",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -17,7 +17,8 @@ from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import find_parts
 from edge_app.line import Line, open_memory
 from edge_app.page.render import shrunk
-from edge_app.store import PartPoint
+from edge_app.store import NeighborStore, PartPoint
+from edge_app.teaching.versions import at_work
 from runtime.atomic import readable
 from runtime.errors import BundleError, ImageError
 from runtime.images.dataset import Part, list_categories
@@ -28,6 +29,9 @@ from runtime.types import UInt8Image
 MODEL_NAMES = {"patchcore": "PatchCore", "efficientad": "EfficientAD"}
 MOST_SAMPLES = 24
 _SAMPLE_SIDE = 200
+
+
+Opener = Callable[[Path, Sequence[NeighborStore]], tuple[Inspector, NeighborStore]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Station:
-    """The lines of one page, and pictures to click on, both by label."""
+    """The lines of one page, and pictures to click on, both by label.
+
+    Attributes:
+        lines: by label.
+        samples: by label.
+        paths: of the bundles as they were given, by name of the line.
+        open_bundle: opens another bundle as those of the lines were opened, for a line to go on
+            with, on its own one of some open stores if it is there; it is closed with the station.
+            None where no bundle may be changed.
+    """
 
     lines: dict[str, Line] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    paths: dict[str, Path] = field(default_factory=dict)
+    open_bundle: Opener | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -62,7 +77,11 @@ class Station:
 
     def line_of(self, point: PartPoint) -> Line:
         """The line that has judged a part: the operator may have chosen another since."""
-        return next(line for line in self.lines.values() if line.store.bundle == point.bundle)
+        return next(
+            line
+            for line in self.lines.values()
+            if point.bundle in [store.bundle for store in line.stores]
+        )
 
 
 @contextmanager
@@ -82,32 +101,43 @@ def open_station(
         StoreError: the store cannot be opened.
         DataError: the folder of samples is missing or empty.
     """
-    station = Station()
     fingerprints: dict[str, Path] = {}
     with ExitStack() as stack:
-        for path in bundles:
+
+        def open_bundle(
+            path: Path, known: Sequence[NeighborStore] = ()
+        ) -> tuple[Inspector, NeighborStore]:
             inspector = stack.enter_context(Inspector(path, canary=True, **engine))
             # The first inference prepares memory and is slow; the operator's first part should
             # not be.
             inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))
             fingerprint = bundle_fingerprint(inspector.bundle)
-            if fingerprint in fingerprints:
-                raise BundleError(
-                    f"{path}: expected different bundles, found the model of "
-                    f"{fingerprints[fingerprint]} again; name each bundle once"
-                )
-            fingerprints[fingerprint] = path
+            for store in known:
+                if store.bundle == fingerprint:
+                    return inspector, store
             # A server that is not up yet after a power cut must not keep the operator from
             # verdicts.
             store = stack.enter_context(open_memory(inspector, location, later=True))
             # In a process of its own; until it has done its work, searches read the records.
             store.optimize(wait=False)
+            return inspector, store
+
+        station = Station(open_bundle=open_bundle)
+        for path in bundles:
+            inspector, store = open_bundle(at_work(path))
+            if store.bundle in fingerprints:
+                raise BundleError(
+                    f"{path}: expected different bundles, found the model of "
+                    f"{fingerprints[store.bundle]} again; name each bundle once"
+                )
+            fingerprints[store.bundle] = path
             label = _label(inspector, path, station)
             category = inspector.bundle.manifest.category
             line = Line(inspector, store, line_name(path, station))
             # A server that ends may leave a part in work behind.
             stack.callback(line.end)
             station.lines[label] = line
+            station.paths[line.name] = path
             station.samples[label] = [] if samples is None else load_samples(samples, category)
         yield station
 

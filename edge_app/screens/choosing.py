@@ -39,7 +39,8 @@ class Choice:
         found = [
             (point, line)
             for line in service.chosen(self.bundle)
-            for point in line.store.recent(self.where, before, size)
+            for store in line.stores
+            for point in store.recent(self.where, before, size)
         ]
         found.sort(key=lambda entry: (entry[0].time, entry[0].point_id), reverse=True)
         return found[:size]

@@ -22,6 +22,7 @@ _KINDS = {
     "screen.js": "text/javascript",
     "line.js": "text/javascript",
     "history.js": "text/javascript",
+    "teach.js": "text/javascript",
     "strings.json": "application/json",
 }
 _FRESH = {"Cache-Control": "no-cache"}
@@ -41,6 +42,12 @@ def line(request: Request) -> Response:
 def history(request: Request) -> Response:
     """Every recorded part, and each at an address of its own."""
     return _page(request, "history.html")
+
+
+@router.get("/teach")
+def teach(request: Request) -> Response:
+    """A new part at the box."""
+    return _page(request, "teach.html")
 
 
 @router.get("/screen/{name}")

@@ -18,6 +18,11 @@ def is_server(location: str) -> bool:
     return location.startswith(_REMOTE_SCHEMES)
 
 
+def is_folder(location: str) -> bool:
+    """Whether a location is a folder of this box that lasts."""
+    return "://" not in location and location != MEMORY
+
+
 def open_store(
     location: str,
     *,

@@ -39,6 +39,17 @@ GUARDED = (
     ("GET", "v1/export/parts.zip"),
     ("GET", "v1/line"),
     ("POST", "v1/line/7/seen"),
+    ("GET", "v1/teach"),
+    ("POST", "v1/teach/draft"),
+    ("DELETE", "v1/teach/draft"),
+    ("POST", "v1/teach/pictures"),
+    ("POST", "v1/teach/take"),
+    ("GET", "v1/teach/pictures/7"),
+    ("POST", "v1/teach/pictures/7"),
+    ("POST", "v1/teach/make"),
+    ("POST", "v1/teach/trial"),
+    ("POST", "v1/teach/live"),
+    ("POST", "v1/teach/back"),
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
 )
@@ -103,7 +114,8 @@ def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
             method,
             re.sub("0{8}-[0-9-]+", "{part_id}", path)
             .replace("maps/x", "maps/{name}")
-            .replace("line/7", "line/{number}"),
+            .replace("line/7", "line/{number}")
+            .replace("pictures/7", "pictures/{number}"),
         )
         for method, path in GUARDED
     }

@@ -74,6 +74,17 @@ OPERATIONS = (
     "GET /export/parts.zip",
     "GET /line",
     "POST /line/{number}/seen",
+    "GET /teach",
+    "POST /teach/draft",
+    "DELETE /teach/draft",
+    "POST /teach/pictures",
+    "POST /teach/take",
+    "GET /teach/pictures/{number}",
+    "POST /teach/pictures/{number}",
+    "POST /teach/make",
+    "POST /teach/trial",
+    "POST /teach/live",
+    "POST /teach/back",
     "GET /bundles",
 )
 
