@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -29,7 +29,7 @@ from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.records import Database, PartRecords
 from edge_app.store.schema import checked_point
-from runtime.errors import TrainingError
+from runtime.errors import EngineError, TrainingError
 from runtime.images.dataset import Part, load_category
 from runtime.images.preprocess import decode_rgb
 from runtime.inspector import Inspector
@@ -37,6 +37,7 @@ from runtime.progress import track
 
 # Machines that simulate may have other work.
 PATIENCE_S = 300.0
+Result = TypeVar("Result")
 
 
 @click.command(help=__doc__)
@@ -85,7 +86,7 @@ def simulated(
         for number, path in enumerate(good[:first]):
             (folder / "good" / f"{number:04}{path.suffix}").symlink_to(path.absolute())
         alone = now = folder / "version-0"
-        teach(base, folder / "good", now, parts.name)
+        patiently(lambda: teach(base, folder / "good", alone, parts.name))
         start = measured(now, test)
         found["start"] = start
         size = -(-len(stream) // rounds)
@@ -96,7 +97,10 @@ def simulated(
             said: dict[str, Any] = {"parts": len(some)}
             new = folder / f"version-{number + 1}"
             try:
-                grown = teach_from_feedback(now, str(folder / "store"), new)
+                before = now
+                grown = patiently(
+                    lambda: teach_from_feedback(before, str(folder / "store"), new)  # noqa: B023
+                )
                 said["taught"] = grown.to_json()
                 now = new
             except TrainingError as error:
@@ -108,6 +112,16 @@ def simulated(
             found["rounds"].append(said)
             click.echo(json.dumps(said), err=True)
     return found
+
+
+def patiently(work: Callable[[], Result]) -> Result:
+    """Again where the machine was so busy that an inference took longer than it may."""
+    for _ in range(5):
+        try:
+            return work()
+        except EngineError as error:
+            click.echo(f"again: {error}", err=True)
+    return work()
 
 
 def judged(bundle: Path, parts: Sequence[Part], store: Path | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Draw page.png, line.png, history.png and report.png of docs/images in headless Chromium.
+"""Draw page.png, line.png, history.png, teach.png and report.png of docs/images in Chromium.
 
 They show what ``make demo CATEGORY=all`` has made.
 
@@ -34,6 +34,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     draw_page(options.demo, options.out / "page.png")
     draw_line(options.demo, options.out)
+    draw_teach(options.demo, options.out / "teach.png")
     draw_report(options.demo, options.out / "report.png")
 
 
@@ -85,6 +86,47 @@ def draw_line(demo: Path, out: Path) -> None:
             wait_until(window, lambda: find(window, "#parts li"))
             time.sleep(1)
             window.save_screenshot(str(out / "history.png"))
+
+
+def draw_teach(demo: Path, out: Path) -> None:
+    """A part that is taught, with a bad one among the good ones, and a version made before."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        bundle = shutil.copytree(demo / "bundles" / "tile-patchcore", place / "tile-patchcore")
+        write_first(place / "station.toml", [bundle])
+        (place / "incoming").mkdir(exist_ok=True)
+        config = replace(
+            read_config(place / "station.toml"),
+            store=place / "neighbours",
+            samples=None,
+            sources=(Source("press 3", str(place / "incoming"), "tile-patchcore"),),
+            page=Page(port=0),
+        )
+        parts = demo / "parts" / "tile"
+        good = sorted((parts / "train" / "good").glob("*.png"))
+        bad = sorted((parts / "test" / "crack").glob("*.png"))
+        with running_station(config) as url, chromium(place / "profile") as window:
+            window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SCREEN)
+            window.get(f"{url}teach")
+            for part, some in (("tile, night shift", good[:12]), ("tile, new mold", good[12:32])):
+                wait_until(window, lambda: find(window, "#begin:not([hidden]) #part"))
+                find(window, "#part")[0].send_keys(part)
+                find(window, "#begin form button")[0].click()
+                wait_until(window, lambda: find(window, "#files"))
+                chosen = [*some, *(bad[:1] if len(some) > 12 else [])]
+                find(window, "#files")[0].send_keys("\n".join(str(one.resolve()) for one in chosen))
+                count = len(chosen)
+                wait_until(
+                    window, lambda count=count: len(find(window, "#pictures li")) == count, 300
+                )
+                if len(some) > 12:
+                    break
+                find(window, "#make")[0].click()
+                wait_until(window, lambda: len(find(window, "#versions tr")) == 3, 300)
+                find(window, "#discard")[0].click()
+            wait_until(window, lambda: find(window, "#pictures .suspect"), 300)
+            time.sleep(1)
+            window.save_screenshot(str(out))
 
 
 def draw_report(demo: Path, out: Path) -> None:

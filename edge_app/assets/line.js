@@ -1,6 +1,6 @@
 // The operator's screen. What is shown: a part that was opened, else the flagged part that nobody has looked at for
 // longest, else the newest one. A flagged part stays until somebody has looked; a verdict on a later one never hides it.
-import { $, PATHS, address, ask, element, lay, links, plain, say, shape, t, truthOf } from "./screen.js";
+import { $, PATHS, address, ask, element, lay, links, plain, root, say, shape, t, truthOf } from "./screen.js";
 
 const HOLD_MS = 2000;  // The box answers at the latest after this; after twice as long it is gone.
 let state = null, live = false, opened = null, held = null, drawn = "", last = null, likes = [];
@@ -156,9 +156,13 @@ const sources = () => {
   const unjudged = counts.cannot_judge ? `, ${t("unjudged", { number: counts.cannot_judge })}` : "";
   $("#counts").textContent = t("counts", counts);
   $("#counts").title = t("today") + unjudged;
-  const alarm = state.sources.map((one) => one.drift).find(Boolean);
+  const drifted = state.sources.find((one) => one.drift), alarm = drifted?.drift;
   $("#drift").hidden = false;
-  $("#drift").textContent = t(alarm ? "drift" : "drift_ok");
+  if ($("#drift").dataset.of !== (drifted?.bundle ?? "")) {
+    $("#drift").dataset.of = drifted?.bundle ?? "";
+    $("#drift").replaceChildren(t(alarm ? "drift" : "drift_ok"), ...(alarm
+      ? [element("a", { href: `${root}/teach?bundle=${encodeURIComponent(drifted.bundle)}&take=50` }, t("teach_drift"))] : []));
+  }
   $("#drift").title = alarm ?? "";
   $("#drift").classList.toggle("alarm", Boolean(alarm));
   const tiles = [...state.outputs.map(output), ...state.sources.map(source)];

@@ -33,11 +33,18 @@ const begin = () => {
   const choice = element("select", { id: "bundle" }, ...state.lines.map((one) => element("option", { value: one.bundle }, one.bundle)));
   choice.value = given.get("bundle") ?? state.lines.find((one) => one.teachable)?.bundle ?? state.lines[0].bundle;
   const part = element("input", { id: "part", maxLength: 60, size: 18, required: true, value: wanted ? choice.value : "" });
-  const note = element("p", { className: "note" });
+  const note = element("p", { className: "note" }), alarm = element("p", { className: "warn drifted" });
   const told = () => {
     const able = state.lines.find((one) => one.bundle === choice.value)?.teachable;
     note.textContent = able ? (wanted ? t("teach_will_take", { number: wanted }) : t("teach_none")) : t("teach_not_teachable", { bundle: choice.value });
     form.querySelector("button").disabled = !able;
+    const drift = state.lines.find((one) => one.bundle === choice.value)?.drift;
+    alarm.hidden = !drift;
+    alarm.replaceChildren(t("teach_drifted", { what: drift }), button(t("teach_drift"), () => {
+      wanted = 50;
+      part.value ||= choice.value;
+      told();
+    }));
   };
   const form = element("form", { className: "bar" },
     element("label", {}, element("span", {}, t("teach_part")), part),
@@ -52,7 +59,7 @@ const begin = () => {
     }
   });
   choice.addEventListener("change", told);
-  $("#begin").replaceChildren(element("h2", {}, t("teach_title")), form, note);
+  $("#begin").replaceChildren(element("h2", {}, t("teach_title")), alarm, form, note);
   told();
 };
 
@@ -64,7 +71,7 @@ const sources = () => {
   const count = element("input", { type: "number", id: "count", min: 1, max: 500, value: 50 });
   const which = element("select", { id: "which" }, ...["good", "all"].map((one) => element("option", { value: one }, t(`teach_${one}`))));
   const folder = element("select", { id: "folder" }, ...state.folders.map((one) => element("option", {}, one)));
-  $("#sources").replaceChildren(
+  $("#take-from").replaceChildren(
     element("label", {}, element("span", {}, t("teach_recorded")), count), which,
     button(t("teach_take"), () => send("take", { source: which.value, count: Number(count.value) }), { id: "take" }),
     ...(state.folders.length ? [element("label", {}, element("span", {}, t("teach_folder")), folder),

@@ -120,10 +120,16 @@ class VersionState:
 
 @dataclass(frozen=True)
 class LineVersions:
-    """A line, with the versions of its bundle."""
+    """A line, with the versions of its bundle.
+
+    Attributes:
+        teachable: whether its bundle can be taught from.
+        drift: the alarm in force; empty if there is none.
+    """
 
     bundle: str
     teachable: bool
+    drift: str
     versions: list[VersionState]
     can_go_back: bool
 

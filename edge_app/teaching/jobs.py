@@ -63,7 +63,7 @@ class Jobs:
         self._began = 0.0
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[str] | None = None
-        self._closed = False
+        self._closed = self._stopped = False
 
     @property
     def now(self) -> Job:
@@ -98,6 +98,18 @@ class Jobs:
             self._thread.start()
         return True
 
+    def stop(self, kind: Kind) -> None:
+        """End work of a kind, if that is under way: what comes has more haste."""
+        with self._lock:
+            child, thread = self._child, self._thread
+            if not self._job.running or self._job.kind != kind:
+                return
+            self._stopped = True
+        _end(child)
+        if thread is not None:
+            thread.join(_PATIENCE_S)
+        self._stopped = False
+
     def command(self, *arguments: str, say: Say) -> dict[str, Any]:
         """Run a command of Lineside, within a piece of work.
 
@@ -113,8 +125,8 @@ class Jobs:
         """
         slow = _NICE if shutil.which(_NICE[0]) else ()
         with self._lock:
-            if self._closed:
-                raise TrainingError("expected a server at work, found one that ends; try again")
+            if self._closed or self._stopped:
+                raise TrainingError("expected to be let work, found that it is to end; try again")
             self._child = child = subprocess.Popen(
                 [*slow, *_COMMAND, *arguments, "--json"],
                 stdout=subprocess.PIPE,
@@ -122,6 +134,8 @@ class Jobs:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
+                # A Ctrl-C for the server is not for it: it is ended when the server ends.
+                start_new_session=True,
                 env={**os.environ, LINE_EVERY_VARIABLE: "1"},
             )
         last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -146,12 +160,7 @@ class Jobs:
         with self._lock:
             self._closed = True
             child, thread = self._child, self._thread
-        if child is not None and child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        _end(child)
         if thread is not None:
             thread.join(_PATIENCE_S)
 
@@ -170,6 +179,16 @@ class Jobs:
 
     def _say(self, text: str) -> None:
         self._job = replace(self._job, said=text)
+
+
+def _end(child: subprocess.Popen[str] | None) -> None:
+    if child is None or child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
 
 
 def _all_of(child: subprocess.Popen[str]) -> str:

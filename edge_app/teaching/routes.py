@@ -330,7 +330,7 @@ def _state(request: Request, client: str, refused: list[str] | None = None) -> T
     service, teacher = service_of(request), _teacher(request)
     job, draft = teacher.jobs.now, teacher.drafts.now
     return TeachState(
-        lines=[_versions(teacher, name) for name in service.lines],
+        lines=[_versions(teacher, name, _drift(service, name)) for name in service.lines],
         folders=list(_folders(service)),
         draft=None if draft is None else _draft(teacher, draft, client),
         job=JobState(**vars(job)),
@@ -357,7 +357,14 @@ def _draft(teacher: Teacher, draft: Draft, client: str) -> DraftState:
     )
 
 
-def _versions(teacher: Teacher, name: str) -> LineVersions:
+def _drift(service: Service, name: str) -> str:
+    states = [] if service.board is None else service.board.states()
+    found = next((one.drift for one in states if one.bundle == name and one.drift), "")
+    alarm = service.lines[name].alarm
+    return found or ("" if alarm is None else alarm.sentence())
+
+
+def _versions(teacher: Teacher, name: str, drift: str) -> LineVersions:
     versions = teacher.versions(name)
     pointer = versions.pointer()
     first = VersionState("", "", "", "", 0, not pointer.live)
@@ -365,4 +372,6 @@ def _versions(teacher: Teacher, name: str) -> LineVersions:
         VersionState(one, about.part, about.made, about.who, about.pictures, one == pointer.live)
         for one, about in versions.all()
     ]
-    return LineVersions(name, teacher.teachable(name), [first, *others], bool(pointer.before))
+    return LineVersions(
+        name, teacher.teachable(name), drift, [first, *others], bool(pointer.before)
+    )

@@ -121,6 +121,7 @@ class Teacher:
             self._record("made", draft.line, name, who, part=draft.part, pictures=count)
             return [name, str(found["note"])]
 
+        self.jobs.stop("look")
         return self.jobs.begin("make", work)
 
     def try_version(self, line: Line, version: str, parts: Iterator[TriedPart]) -> bool:
@@ -131,6 +132,7 @@ class Teacher:
             self.trial = self._tried(line, version, parts, say)
             return []
 
+        self.jobs.stop("look")
         return self.jobs.begin("trial", work)
 
     def go_live(self, line: Line, version: str, who: str) -> None:

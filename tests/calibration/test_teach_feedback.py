@@ -12,6 +12,7 @@ import pytest
 from calibration.scoring import learned_digests, left_out_scores
 from calibration.teaching.feedback import Grown, teach_from_feedback
 from calibration.teaching.growing import grow, least_distance
+from calibration.teaching.looking import look_at
 from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.records import Database, PartRecords
@@ -258,3 +259,37 @@ def test_the_least_distance_is_that_of_the_nearest_two() -> None:
     np.fill_diagonal(apart, np.inf)
     assert least_distance(bank) == pytest.approx(apart.min(), rel=1e-3)
     assert least_distance(bank[:1]) == 0.0
+
+
+@SLOW
+def test_a_bad_part_among_five_good_ones_is_a_suspect(base: Path, tmp_path: Path) -> None:
+    found = look_at(base, write_pictures(tmp_path / "five", [*pictures(5), *scratched(1, 70)]))
+    assert [one.name for one in found.pictures if one.suspect] == ["005.png"]
+    assert found.pictures[0].novelty is None
+    assert all(one.novelty is not None for one in found.pictures[1:])
+    assert not found.enough
+
+
+@SLOW
+def test_a_line_says_when_new_pictures_teach_nothing(base: Path, tmp_path: Path) -> None:
+    few = look_at(base, write_pictures(tmp_path / "few", pictures(6)))
+    many = look_at(base, write_pictures(tmp_path / "many", pictures(60)))
+    assert few.gain is not None
+    assert many.gain is not None
+    assert many.gain < few.gain
+    assert not few.enough
+    # Each is less new than those before it, to what a usual one has left.
+    novelty = [one.novelty for one in many.pictures[1:] if one.novelty is not None]
+    assert np.mean(novelty[:5]) > np.mean(novelty[-5:])
+    assert np.mean(novelty[-5:]) == pytest.approx(1.0, abs=0.15)
+
+
+@SLOW
+def test_what_cannot_be_compared_is_named(base: Path, tmp_path: Path) -> None:
+    place = write_pictures(tmp_path / "good", [pictures(1)[0]] * 3)
+    (place / "x.png").write_bytes(b"no picture")
+    done = lineside("teach", base, "--good", place, "--look")
+    assert done.returncode == 0, done.stderr
+    assert "cannot be read: x.png" in done.stderr
+    assert "2 exact repeats" in done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["000.png"]

@@ -56,7 +56,9 @@ def find(window: webdriver.Chrome, css: str) -> list[WebElement]:
     return window.find_elements(By.CSS_SELECTOR, css)
 
 
-def wait_until(window: webdriver.Chrome, true: Callable[[], object]) -> None:
+def wait_until(
+    window: webdriver.Chrome, true: Callable[[], object], seconds: float | None = None
+) -> None:
     """Wait for a condition; elements not yet there or just being replaced count as no."""
     gone = [StaleElementReferenceException, IndexError]
-    WebDriverWait(window, PATIENCE_S, ignored_exceptions=gone).until(lambda _: true())
+    WebDriverWait(window, seconds or PATIENCE_S, ignored_exceptions=gone).until(lambda _: true())

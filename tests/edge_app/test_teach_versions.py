@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -92,36 +93,38 @@ def test_a_part_is_one_bundle_s_from_its_verdict_to_its_record(
 ) -> None:
     other = write_tiny_bundle(tmp_path / "other", gain=2.0)
     content = picture(28)
-    with Inspector(bundle) as old, Inspector(other) as new:
-        with open_memory(old, "memory:") as first, open_memory(new, "memory:") as second:
-            line = Line(old, first, "tile-tiny")
-            gains = {first.bundle: 100.0, second.bundle: 200.0}
-            wrong: list[str] = []
-            stop = threading.Event()
+    with Inspector(bundle) as old, Inspector(other) as new, ExitStack() as stack:
+        first, second = (stack.enter_context(open_memory(one, "memory:")) for one in (old, new))
+        line = Line(old, first, "tile-tiny")
+        gains = {first.bundle: 100.0, second.bundle: 200.0}
+        wrong: list[str] = []
+        stop = threading.Event()
 
-            def judge() -> None:
-                while not stop.is_set():
-                    part = line.inspect(content)
-                    line.keep(line.point(part, "x.png"))
-                    if abs(part.prediction.pred_score - gains[part.bundle]) > 1.0:
-                        wrong.append(part.bundle)
+        def judge() -> None:
+            while not stop.is_set():
+                part = line.inspect(content)
+                line.keep(line.point(part, "x.png"))
+                if abs(part.prediction.pred_score - gains[part.bundle]) > 1.0:
+                    wrong.append(part.bundle)
 
-            threads = [threading.Thread(target=judge) for _ in range(2)]
-            for thread in threads:
-                thread.start()
-            for _ in range(20):
-                assert line.renew(new, second) is old
-                assert line.renew(old, first) is new
-            line.renew(new, second)
-            stop.set()
-            for thread in threads:
-                thread.join()
-            assert wrong == []
-            # What was judged before is found still, and may be given a word.
-            assert [one.bundle for one in line.stores] == [second.bundle, first.bundle]
-            point = first.recent(SearchFilter(), None, 1)[0]
-            line.record(point, "wrong", "anna")
-            assert first.words(point.point_id)[0].what == "wrong"
+        threads = [threading.Thread(target=judge) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            assert line.renew(new, second) is old
+            assert line.renew(old, first) is new
+        line.renew(new, second)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        # What was judged before is found still, and may be given a word.
+        assert [one.bundle for one in line.stores] == [second.bundle, first.bundle]
+        light = first.recent(SearchFilter(), None, 1)[0]
+        point = first.get(light.point_id)
+        assert point is not None
+        line.record(point, "wrong", "anna")
+        assert first.words(point.point_id)[0].what == "wrong"
 
 
 def test_a_station_starts_with_the_version_that_was_live(bundle: Path) -> None:

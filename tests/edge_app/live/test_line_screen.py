@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -23,6 +24,8 @@ from tests.edge_app.browser import chromium, find, wait_until
 from tests.edge_app.live.served import Place, place_at, station_at
 
 BROWSER = pytest.mark.slow
+# What a process of its own does.
+SLOW_S = 120.0
 SCREEN = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
 
 
@@ -312,3 +315,56 @@ def test_every_reason_why_a_picture_cannot_be_judged_has_a_plain_line() -> None:
         }[statistic.judged]
         for side in sides:
             assert any(key and side.startswith(key) for key in known), side
+
+
+@BROWSER
+def test_a_part_is_taught_tried_and_goes_live_and_back(
+    tmp_path: Path, window: webdriver.Chrome
+) -> None:
+    from tests.calibration.teachable import pictures, write_pictures, write_toy_bundle
+
+    place = place_at(tmp_path)
+    shutil.rmtree(tmp_path / "tile-tiny")
+    write_toy_bundle(tmp_path / "tile-tiny")
+    good = write_pictures(tmp_path / "good", pictures(24))
+    # A bad one among them.
+    bad = pictures(1, seed=9)
+    bad[:, 10:50, 10:50] = 20
+    write_pictures(tmp_path / "bad", bad)
+    files = [*sorted(good.iterdir()), tmp_path / "bad" / "000.png"]
+    with station_at(place) as url:
+        for number, image in enumerate(pictures(3, seed=3)):
+            write_pictures(tmp_path / f"part-{number}", [image])
+            (tmp_path / f"part-{number}" / "000.png").replace(place.incoming / f"{number}.png")
+        window.get(f"{url}teach")
+        wait_until(window, lambda: find(window, "#begin:not([hidden]) #part"))
+        find(window, "#part")[0].send_keys("stripes" + Keys.ENTER)
+        wait_until(window, lambda: find(window, "#files"))
+        # Whoever comes second is told.
+        window.execute_script("localStorage.lineside_client = 'another'")
+        window.refresh()
+        wait_until(window, lambda: "has been teaching stripes" in text(window, "#theirs"))
+        find(window, "#theirs button")[0].click()
+        wait_until(window, lambda: find(window, "#begin:not([hidden]) #part"))
+        find(window, "#part")[0].send_keys("stripes" + Keys.ENTER)
+        wait_until(window, lambda: find(window, "#files"))
+        find(window, "#files")[0].send_keys("\n".join(map(str, files)))
+        wait_until(window, lambda: len(find(window, "#pictures li")) == len(files))
+        wait_until(window, lambda: find(window, "#pictures li.suspect"), SLOW_S)
+        assert len(find(window, "#pictures li.suspect")) == 1
+        find(window, "#pictures li.suspect button")[0].click()
+        wait_until(window, lambda: "24 pictures chosen, 1 taken out" in text(window, "#counts"))
+        find(window, "#make")[0].click()
+        wait_until(window, lambda: "v0001 is made" in text(window, "#job"), SLOW_S)
+        find(window, "#versions button.try")[0].click()
+        wait_until(window, lambda: "on the last 3 parts" in text(window, "#trial"), SLOW_S)
+        find(window, "#versions button.go-live")[0].click()
+        wait_until(window, lambda: "v0001" in text(window, "#versions tr.live"))
+        write_pictures(tmp_path / "next", pictures(1, seed=4))
+        (tmp_path / "next" / "000.png").replace(place.incoming / "next.png")
+        window.get(f"{url}line")
+        shows(window, "good", "next.png")
+        window.get(f"{url}teach")
+        wait_until(window, lambda: find(window, "#versions .back:not(:disabled)"))
+        find(window, "#versions .back")[0].click()
+        wait_until(window, lambda: "as delivered" in text(window, "#versions tr.live"))
