@@ -108,6 +108,7 @@ def test_a_part_is_one_bundle_s_from_its_verdict_to_its_record(
                     wrong.append(part.bundle)
 
         threads = [threading.Thread(target=judge) for _ in range(2)]
+        line.keep(line.point(line.inspect(content), "x.png"))
         for thread in threads:
             thread.start()
         for _ in range(20):
