@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check app station bench results clean
+.PHONY: help install demo test fast check app station bench results clean release requirements audit extras
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
@@ -16,6 +16,9 @@ help:
 	@echo "make app       the page for single pictures on what the demo made"
 	@echo "make bench     latency beside anomalib's own inferencer"
 	@echo "make results   docs/results.md and the pictures in docs/, from what make demo CATEGORY=all made"
+	@echo "make extras    the wheel in a clean environment for each extra (EXTRAS='base app' for some)"
+	@echo "make release   wheel, sources, bill of materials and signed hashes in dist/ (KEY=an SSH key)"
+	@echo "make audit     known faults of the packages of a station"
 	@echo "make install   only the environment in $(VENV), with every extra"
 
 install: $(STAMP)
@@ -59,6 +62,26 @@ results: install
 	@test -d demo/bundles || { echo "make results: expected demo/bundles, found none; type: make demo CATEGORY=all" >&2; exit 1; }
 	$(BIN)/python -m scripts.results
 	$(BIN)/python -m scripts.screenshot
+
+extras: install
+	$(BIN)/python -m scripts.try_extras $(EXTRAS)
+
+# Tools of the release, in an environment of their own.
+TOOLS := .tools
+
+$(TOOLS)/.installed: scripts/release-tools.txt
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+release: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m scripts.release release --key "$(KEY)"
+
+requirements: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m scripts.release requirements
+
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m scripts.audit
 
 clean:
 	rm -rf demo build dist *.egg-info
