@@ -28,7 +28,8 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV), torch among it: some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# Python compiles what is used when it is used; compiling all of torch here would take a minute.
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 demo: install
