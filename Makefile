@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check app station bench results clean release requirements audit extras
+.PHONY: help install demo test fast check app station bench results clean release requirements audit extras deploy-check
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
@@ -83,6 +83,11 @@ requirements: $(TOOLS)/.installed
 
 audit: $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m scripts.audit
+
+# The rest of deploy/ is checked by the tests.
+deploy-check: $(TOOLS)/.installed
+	$(TOOLS)/bin/hadolint deploy/container/Containerfile
+	$(TOOLS)/bin/kubernetes-validate --strict deploy/kubernetes/qdrant.yaml
 
 clean:
 	rm -rf demo build dist *.egg-info
