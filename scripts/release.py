@@ -1,4 +1,4 @@
-"""Make a release in dist/: wheel, sources, requirements, bill of materials, signed hashes.
+"""Make a release in dist/: wheel, sources, notes, requirements, bill of materials, signed hashes.
 
 ``make release KEY=~/.ssh/release``; ``make requirements`` resolves the packages of deploy/ anew. It
 runs in the environment that the make target makes of scripts/release-tools.txt.
@@ -97,6 +97,23 @@ def check_requirements() -> None:
                 )
 
 
+def notes(changelog: str, released: str) -> str:
+    """What CHANGELOG.md says of a version; of one that is still being made, what is unreleased.
+
+    Raises:
+        ReleaseError: it says nothing of it.
+    """
+    name = "Unreleased" if ".dev" in released else released
+    _, heading, rest = changelog.partition(f"\n## [{name}]")
+    said = rest.partition("\n")[2].partition("\n## [")[0].strip()
+    if not heading or not said:
+        raise ReleaseError(
+            f"release: expected a section [{name}] with changes in CHANGELOG.md, found none; "
+            "rename [Unreleased], give it today's date, and begin a new one above"
+        )
+    return f"{said}\n"
+
+
 def write_sums(folder: Path) -> Path:
     """Hashes of every file of a release, as ``sha256sum --check`` reads them."""
     files = sorted(path for path in folder.iterdir() if not path.name.startswith(SUMS))
@@ -128,6 +145,8 @@ def build(folder: Path) -> None:
     run(tool("check-wheel-contents"), *folder.glob("*.whl"))
     for name in REQUIREMENTS:
         shutil.copy(ROOT / "deploy" / name, folder)
+    told = notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version())
+    (folder / "NOTES.md").write_text(told, encoding="utf-8")
     bill = folder / f"lineside-{version()}.cdx.json"
     about = ("--pyproject", "pyproject.toml", "--mc-type", "application", "--output-reproducible")
     stated = ("--spec-version", "1.6", "--output-format", "JSON", "--output-file", bill)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from scripts.audit import ALLOWED, read_allowed
-from scripts.release import NAMESPACE, ReleaseError, sign, write_sums
+from scripts.release import NAMESPACE, ReleaseError, notes, sign, version, write_sums
 
 TODAY = date(2026, 11, 28)
+CHANGELOG = ALLOWED.parents[1] / "CHANGELOG.md"
 
 
 @pytest.fixture
@@ -56,6 +57,15 @@ def test_whoever_has_the_public_key_checks_the_signature(release: Path, tmp_path
     assert check(*verify, NAMESPACE, folder=release, given=sums) != 0
     with pytest.raises(ReleaseError, match="ssh-keygen failed"):
         sign(sums, tmp_path / "none")
+
+
+def test_the_notes_are_the_section_of_the_version() -> None:
+    text = "# Changelog\n\n## [Unreleased]\n\n### Added\n- b\n\n## [0.2.0] - 2026-11-28\n\n- a\n"
+    assert notes(text, "0.3.0.dev0") == "### Added\n- b\n"
+    assert notes(text, "0.2.0") == "- a\n"
+    with pytest.raises(ReleaseError, match=r"expected a section \[0.3.0\]"):
+        notes(text, "0.3.0")
+    assert "lineside" in notes(CHANGELOG.read_text(encoding="utf-8"), version())
 
 
 def test_a_fault_is_allowed_up_to_its_date() -> None:
