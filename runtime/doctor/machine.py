@@ -1,33 +1,21 @@
-"""The machine itself: versions, extras, devices, disk and clock."""
+"""The machine itself: what is installed, devices, disk and clock."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import platform
-import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from runtime.doctor.finding import Finding, guarded
+from runtime.doctor.installed import extra_findings, version_findings
 from runtime.engines.base import available_cores, model_cache_dir
 
-_SHOWN = (
-    "openvino",
-    "onnxruntime",
-    "opencv-python-headless",
-    "numpy",
-    "msgspec",
-    "qdrant-edge-py",
-    "qdrant-client",
-    "gradio",
-)
 # Below the first a store no longer writes (edge_app keeps 128 MiB free); below the second an
 # upgrade, a bundle or a day of pictures may fill the rest.
 _TOO_LITTLE_MIB, _LITTLE_MIB = 128, 1024
@@ -37,10 +25,8 @@ _TOO_LATE_S = 10 * 365 * _A_DAY_S
 # man 2 adjtimex: what it returns while nothing keeps the clock right, and more than the size of its
 # struct (208 bytes on 64-bit systems); all zeros asks and changes nothing.
 _TIME_ERROR, _TIMEX_BYTES = 5, 512
-_EXTRA = re.compile(r"extra == ['\"]([A-Za-z0-9_.-]+)['\"]")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-# Extras for the workstation and for development say nothing about a box.
-_NOT_LISTED = frozenset({"all", "dev"})
+_CLASSES = Path("/sys/class")
+_INTEL = "0x8086"
 
 
 def machine_findings(places: Iterable[Path] = ()) -> Iterator[Finding]:
@@ -50,65 +36,11 @@ def machine_findings(places: Iterable[Path] = ()) -> Iterator[Finding]:
         places: folders that will be written to, beside the cache of compiled models and the
             temporary folder; one that is not there yet stands for the nearest above it.
     """
-    yield from guarded("versions", _versions())
-    yield from guarded("extras", _extras())
+    yield from guarded("versions", version_findings())
+    yield from guarded("extras", extra_findings())
     yield from guarded("devices", _devices())
     yield from guarded("disk", _disk(places))
     yield from guarded("clock", clock_findings())
-
-
-def _versions() -> Iterator[Finding]:
-    found = {"lineside": version("lineside"), "python": platform.python_version()}
-    for name in _SHOWN:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    text = ", ".join(f"{name} {number}" for name, number in found.items())
-    yield Finding("versions", "ok", f"{text}; {platform.platform(terse=True)} {platform.machine()}")
-    missing = [name for name in requirements().get("", []) if not _is_installed(name)]
-    if missing:
-        yield Finding(
-            "versions",
-            "fault",
-            f"expected the base installation, found no {', '.join(missing)}",
-            "type: pip install --force-reinstall lineside",
-        )
-
-
-def _extras() -> Iterator[Finding]:
-    complete, lacking = [], []
-    for extra, names in requirements().items():
-        missing = [name for name in names if not _is_installed(name)]
-        if not extra or extra in _NOT_LISTED:
-            continue
-        if missing:
-            lacking.append(f"{extra} (lacks {', '.join(missing[:3])})")
-        else:
-            complete.append(extra)
-    told = f"installed: {', '.join(complete) or 'none'}"
-    if lacking:
-        told += f"; not installed: {', '.join(lacking)}; to add one: pip install 'lineside[NAME]'"
-    yield Finding("extras", "ok", told)
-
-
-def requirements(package: str = "lineside") -> dict[str, list[str]]:
-    """Names of the packages that an installed one needs, by extra; ``""`` is the base."""
-    found: dict[str, list[str]] = {"": []}
-    for line in metadata(package).get_all("Requires-Dist") or []:
-        name = _NAME.match(line)
-        extra = _EXTRA.search(line)
-        if name is not None and name[0].lower() != package:
-            found.setdefault(extra[1] if extra else "", []).append(name[0])
-    return found
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _devices() -> Iterator[Finding]:
@@ -127,20 +59,32 @@ def _devices() -> Iterator[Finding]:
         )
         return
     yield Finding("devices", "ok", f"{', '.join(told)}; {cores} for this process")
-    # What the kernel shows and OpenVINO does not is a driver that is missing or a right.
-    for device, pattern in (("GPU", "dri/renderD*"), ("NPU", "accel/accel*")):
-        nodes = sorted(Path("/dev").glob(pattern))
-        if nodes and not any(name.split(".")[0] == device for name in names):
-            closed = [str(node) for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
-            yield Finding(
-                "devices",
-                "warning",
-                f"{nodes[0]} is there, but OpenVINO finds no {device}",
-                f"give this user the group of {closed[0]} (ls -l {closed[0]})"
-                if closed
-                else "where it is Intel's, install its driver, see docs/intel-gpu.md; "
-                "the CPU is used meanwhile",
-            )
+    for device, pattern in (("GPU", "drm/renderD*"), ("NPU", "accel/accel*")):
+        if not any(name.split(".")[0] == device for name in names):
+            yield from unused_findings(device, sorted(_CLASSES.glob(pattern)))
+
+
+def unused_findings(device: str, shown: Iterable[Path]) -> Iterator[Finding]:
+    """Intel's devices that the kernel shows and OpenVINO does not: a driver or a right is missing.
+
+    Args:
+        device: ``GPU`` or ``NPU``, which OpenVINO has not found.
+        shown: their folders in ``/sys/class``.
+    """
+    for entry in shown:
+        vendor = entry / "device" / "vendor"
+        if not vendor.is_file() or vendor.read_text().strip() != _INTEL:
+            continue
+        node = Path("/dev/dri" if device == "GPU" else "/dev/accel") / entry.name
+        closed = node.exists() and not os.access(node, os.R_OK | os.W_OK)
+        yield Finding(
+            "devices",
+            "warning",
+            f"{node} is Intel's, but OpenVINO finds no {device}; the CPU works meanwhile",
+            f"give this user the group of {node}: ls -l {node}"
+            if closed
+            else "install its driver, see docs/intel-gpu.md",
+        )
 
 
 def _disk(places: Iterable[Path]) -> Iterator[Finding]:
@@ -155,10 +99,11 @@ def _disk(places: Iterable[Path]) -> Iterator[Finding]:
         )
     else:
         asked.append(cache)
-    yield from map(_room, asked)
+    yield from map(room_finding, asked)
 
 
-def _room(place: Path) -> Finding:
+def room_finding(place: Path) -> Finding:
+    """Room and right to write in a folder, or in the nearest above that is there."""
     there = place.absolute()
     while not there.exists():
         there = there.parent

@@ -20,7 +20,8 @@ from edge_app.records import RECORDS_FILE
 from edge_app.records.tables import MIGRATIONS
 from edge_app.store import open_store
 from runtime.doctor import Finding, bundle_findings, guarded, source_findings
-from runtime.doctor.machine import clock_findings, requirements
+from runtime.doctor.installed import requirements
+from runtime.doctor.machine import clock_findings, room_finding, unused_findings
 from runtime.errors import BundleError
 from tests.cli import lineside
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
@@ -174,6 +175,26 @@ def test_the_clock_is_compared_with_the_installation(days: float, state: str) ->
     # Where nothing keeps the machine's clock right, a plausible time is a warning.
     assert found.state.replace("warning", "ok") == state
     assert bool(found.next) == (found.state != "ok")
+
+
+@pytest.mark.parametrize(("free_mib", "state"), [(100, "fault"), (500, "warning"), (5_000, "ok")])
+def test_a_disk_that_fills_up_is_told_before_it_is_full(
+    free_mib: int, state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usage = shutil._ntuple_diskusage(10_000 << 20, 0, free_mib << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    found = room_finding(tmp_path / "not" / "there yet")
+    assert (found.state, bool(found.next)) == (state, state != "ok")
+    assert f"{free_mib:,} MiB free of 10,000" in found.found
+
+
+def test_an_intel_device_that_openvino_does_not_find_is_told(tmp_path: Path) -> None:
+    for name, vendor in (("renderD128", "0x10de"), ("renderD129", "0x8086")):
+        (tmp_path / name / "device").mkdir(parents=True)
+        (tmp_path / name / "device" / "vendor").write_text(f"{vendor}\n")
+    (found,) = unused_findings("GPU", sorted(tmp_path.iterdir()))
+    assert found.state == "warning"
+    assert found.found.startswith("/dev/dri/renderD129 is Intel's, but OpenVINO finds no GPU")
 
 
 def test_requirements_are_told_by_extra() -> None:
