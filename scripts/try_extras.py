@@ -1,7 +1,8 @@
 """The wheel in a clean environment for each extra: ``python -m scripts.try_extras [EXTRA ...]``.
 
 Each is installed from a package index, as a user would, and does a small piece of its work. The
-train extra brings torch, some GB, and is tried only where it is named.
+train extra brings torch, some GB, and is tried only where it is named. ``--lowest`` takes the
+oldest versions that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# Of make release's environment, or one in the path.
+UV = str(ROOT / ".tools" / "bin" / "uv") if (ROOT / ".tools").is_dir() else "uv"
 _START_S = 120.0
 
 
@@ -134,14 +137,28 @@ EXTRAS: dict[str, Callable[[Place], None]] = {
 }
 
 
-def tried(extra: str, wheel: Path, bundle: Path) -> str:
+def install(place: Place, extra: str, wheel: Path, *, lowest: bool) -> None:
+    """The wheel and what it needs, into an environment that is new."""
+    pip = ("python", "-m", "pip", "install", "--quiet")
+    if not lowest:
+        place.run(*pip, str(wheel) if extra == "base" else f"{wheel}[{extra}]")
+        return
+    oldest = place.folder / "oldest.txt"
+    which = () if extra == "base" else ("--extra", extra)
+    how = ("--resolution", "lowest-direct", "--python", str(place.bin / "python"))
+    command = (UV, "pip", "compile", "--quiet", *how, *which, "pyproject.toml", "-o", str(oldest))
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    place.run(*pip, "--requirement", oldest)
+    place.run(*pip, "--no-deps", wheel)
+
+
+def tried(extra: str, wheel: Path, bundle: Path, *, lowest: bool) -> str:
     """Install an extra into a clean environment, let it work, and tell what it took."""
     with tempfile.TemporaryDirectory(prefix=f"lineside-{extra}-") as name:
         place = Place(Path(name), bundle)
         start = time.monotonic()
         venv.create(place.folder / "env", with_pip=True)
-        wanted = str(wheel) if extra == "base" else f"{wheel}[{extra}]"
-        place.run("python", "-m", "pip", "install", "--quiet", wanted)
+        install(place, extra, wheel, lowest=lowest)
         installed = time.monotonic()
         place.run("python", "-m", "pip", "check")
         version = place.run("lineside", "--version").split()[-1]
@@ -164,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("extras", nargs="*", choices=[*EXTRAS, []], metavar="EXTRA")
     parser.add_argument("--wheel", type=Path, help="built from this folder if left out")
+    parser.add_argument("--lowest", action="store_true", help="oldest versions that are allowed")
     chosen = parser.parse_args()
     from tests.runtime.tiny import write_bundle
 
@@ -176,7 +194,7 @@ def main() -> None:
             (wheel,) = folder.glob("*.whl")
         bundle = write_bundle(folder / "tile-tiny")
         for extra in chosen.extras or [extra for extra in EXTRAS if extra != "train"]:
-            print(tried(extra, wheel.resolve(), bundle), flush=True)
+            print(tried(extra, wheel.resolve(), bundle, lowest=chosen.lowest), flush=True)
 
 
 if __name__ == "__main__":
