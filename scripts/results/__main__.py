@@ -92,7 +92,7 @@ rejects:
 ## Latency
 
 `lineside bench`: one picture from the file to the verdict. Beside anomalib's own inferencer:
-`make bench`, figures in the README.
+`make bench`, figures in [speed](speed.md).
 
 {tables.latency(timings)}
 
