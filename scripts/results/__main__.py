@@ -106,7 +106,7 @@ Every engine against anomalib's own torch prediction, differences relative to th
 
 Each column is a part: as photographed, with its ground truth outlined, and under each model's heat
 map with the model's verdict. Below, a part of each kind as a query (left) and the five parts of the
-test set whose descriptors are most like its own; the colour of a caption is the verdict.
+test set whose descriptors are most like its own. The color of a caption is the verdict.
 
 {gallery}
 """

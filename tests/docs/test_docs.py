@@ -70,12 +70,7 @@ def test_readme_is_short_and_its_two_commands_set_everything_up() -> None:
     assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
 
 
-# A page that is shortened leaves this list.
-LONG = ["bundle", "coreset", "int8", "plan", "speed", "tutorial"]
-SHORT = [page for page in PAGES if page.stem not in LONG]
-
-
-@pytest.mark.parametrize("page", SHORT, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_sentences_have_at_most_thirty_words(page: Path) -> None:
     found = sentences(page)
     assert found
