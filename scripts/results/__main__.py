@@ -58,7 +58,7 @@ def main() -> None:
         pictures.append(
             f"### {name}\n\n![{name}: parts, ground truth and heat "
             f"maps](images/results-{name}-maps.jpg)\n\n"
-            f"![{name}: queries and their neighbours](images/results-{name}-neighbours.jpg)"
+            f"![{name}: queries and their neighbors](images/results-{name}-neighbours.jpg)"
         )
     page = _page(rows, timings, bundles, pictures, published=options.published)
     if not options.no_benchmarks:
