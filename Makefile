@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help install demo test fast check docs app station bench results clean
 
 help:
-	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
+	@echo "make demo      install, then sample data, both models, export, evaluation, neighbors, latency (CATEGORY=all for three)"
 	@echo "make test      install, then the whole test suite"
 	@echo "make check     lint, types and layers"
 	@echo "make docs      the documentation as a site to read offline: site/index.html"
@@ -26,7 +26,8 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV), torch among it: some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# Python compiles what is used when it is used; compiling all of torch here would take a minute.
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 demo: install

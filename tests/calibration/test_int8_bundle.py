@@ -11,10 +11,9 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from calibration.int8 import variant
+from calibration.int8 import parts, variant
 from calibration.int8.gate import Bounds
 from calibration.int8.graph import feature_model, graft, memory_bank
-from calibration.int8.parts import SYNTHETIC_DEFECTS
 from calibration.int8.variant import add_int8
 from calibration.scoring import digest_of, learned_digests
 from runtime.bundle.folder import Bundle, seal
@@ -23,7 +22,7 @@ from runtime.bundle.manifest import Variant
 from runtime.errors import BundleError, ParityError
 from runtime.images.preprocess import load_image
 from runtime.inspector import Inspector
-from tests.cli import lineside, lineside_process
+from tests.cli import QUICK, lineside
 from tests.runtime.tiny import write_bundle
 
 pytestmark = pytest.mark.slow
@@ -192,7 +191,7 @@ def test_a_variant_that_no_bad_part_has_judged_is_told(
     assert "no bad part has judged it" in done.stderr
     with Bundle.open(copy) as bundle:
         gate = bundle.manifest.metrics["int8_gate"]
-    assert (gate["n_bad"], gate["n_synthetic"]) == (0, SYNTHETIC_DEFECTS)
+    assert (gate["n_bad"], gate["n_synthetic"]) == (0, parts.SYNTHETIC_DEFECTS)
     assert ("which hardly stand out" in done.stderr) == (gate["auroc_fp32"] < 0.65)
     assert gate["auroc_int8"] == pytest.approx(
         gate["auroc_fp32"], abs=Bounds().auroc_drop_synthetic
@@ -248,8 +247,8 @@ def test_with_the_search_alone_in_int8_scores_are_nearly_those_of_fp32(
 
 def test_a_bank_too_small_to_search_gets_no_copy_of_fp32(tmp_path, sample_root, folders):
     out = tmp_path / "small"
-    learn = ("--model", "patchcore", "--data", sample_root, "--category", "tile")
-    done = lineside_process("train", *learn, "--out", out, "--max-prototypes", 200)
+    learn = ("--data", sample_root, "--category", "tile", "--max-prototypes", 200)
+    done = lineside("train", *QUICK, *learn, "--out", out)
     assert done.returncode == 0, done.stderr
     done = lineside("calibrate", out, "--good", folders[0], "--int8-search")
     assert "found 200 prototypes, whose search takes no time" in done.stderr
