@@ -46,7 +46,8 @@ def command(
     from runtime.errors import require_extra
 
     require_extra("calibrate", "sklearn", "scipy")
-    from calibration.evaluation import averages, evaluate_bundle
+    from calibration.evaluation import evaluate_bundle
+    from calibration.figures import averages
     from runtime.console import emit_json, wide_console
 
     rows: list[dict[str, Any]] = []
