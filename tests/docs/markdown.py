@@ -9,7 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 # What the site shows without lying in docs/: `scripts/site.py` adds it.
-ADDED = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "benchmarks" / "RESULTS.md"]
+ADDED = [
+    ROOT / name
+    for name in ("CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/RESULTS.md")
+]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *ADDED, README]
 _FENCE = re.compile(r"^(```+)(\w*)\s*$")
 _NOT_RUN = re.compile(r"^<!-- not run: \S.* -->$")

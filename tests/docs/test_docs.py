@@ -60,6 +60,8 @@ def test_readme_has_six_lines_of_python_that_run(
     verdict, score = capsys.readouterr().out.split(maxsplit=1)
     assert verdict == "anomalous"
     assert "threshold 64.0" in score
+    # The site's first page for newcomers shows the same lines.
+    assert first.code in (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
 
 
 def test_readme_is_short_and_its_two_commands_set_everything_up() -> None:
