@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check app station bench results clean release requirements audit extras deploy-check
+.PHONY: help install demo test fast check docs app station bench results clean release requirements audit extras deploy-check
 
 help:
-	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
+	@echo "make demo      install, then sample data, both models, export, evaluation, neighbors, latency (CATEGORY=all for three)"
 	@echo "make test      install, then the whole test suite"
 	@echo "make check     lint, types and layers"
+	@echo "make docs      the documentation as a site to read offline: site/index.html"
 	@echo "make station   a folder that fills up with the demo's parts, judged as they come, live on the page"
 	@echo "make app       the page for single pictures on what the demo made"
 	@echo "make bench     latency beside anomalib's own inferencer"
@@ -48,6 +49,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 app: install
 	@test -d demo/bundles || { echo "make app: expected demo/bundles, found none; type: make demo" >&2; exit 1; }
@@ -90,4 +95,4 @@ deploy-check: $(TOOLS)/.installed
 	$(TOOLS)/bin/kubernetes-validate --strict deploy/kubernetes/qdrant.yaml
 
 clean:
-	rm -rf demo build dist *.egg-info
+	rm -rf demo site build dist *.egg-info

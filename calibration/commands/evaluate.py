@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     bundles: tuple[Path, ...], data: Path, category: str | None, as_json: bool, **engine: Any
 ) -> None:
-    """Measure bundles on labelled test parts: AUROC, F1, overlap with defects, errors.
+    """Measure bundles on labeled test parts: AUROC, F1, overlap with defects, errors.
 
     Every part goes through the exported model and the threshold in force, as on the line. Several
     bundles make one row each and an average per model. Undefined figures (no good part, no mask)

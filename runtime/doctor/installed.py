@@ -22,7 +22,7 @@ _SHOWN = (
 _EXTRA = re.compile(r"extra == ['\"]([A-Za-z0-9_.-]+)['\"]")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 # Extras for the workstation and for development say nothing about a box.
-_NOT_LISTED = frozenset({"all", "dev"})
+_NOT_LISTED = frozenset({"all", "dev", "docs"})
 
 
 def version_findings() -> Iterator[Finding]:

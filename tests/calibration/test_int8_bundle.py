@@ -55,10 +55,17 @@ def folders(sample_root, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["patchcore", "efficientad"])
 def quantized(request, folders, tmp_path_factory):
-    """A copy of a trained bundle with an INT8 variant, and what the gate saw."""
+    """A copy of a trained bundle to which calibrate adds INT8, what it said, and the original."""
     trained = request.getfixturevalue(f"{request.param}_bundle")
     copy = shutil.copytree(trained, tmp_path_factory.mktemp("int8") / trained.name)
-    return copy, add_int8(copy, *folders, LOOSE), trained
+    copy.chmod(0o750)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variant, "Bounds", lambda: LOOSE)
+        done = lineside(
+            "calibrate", copy, "--good", folders[0], "--bad", folders[1], "--int8", "--json"
+        )
+    assert done.returncode == 0, done.stderr
+    return copy, done, trained
 
 
 def test_its_networks_compute_in_int8_and_products_of_floats_stay_so(quantized):
@@ -76,14 +83,12 @@ def test_its_networks_compute_in_int8_and_products_of_floats_stay_so(quantized):
 
 
 def test_the_bundle_is_sealed_and_says_what_was_seen(quantized):
-    bundle, found, trained = quantized
+    bundle, _, trained = quantized
     with Bundle.open(bundle) as opened:
         assert [variant.key for variant in opened.manifest.variants][-1] == "openvino/int8"
         certificate = opened.manifest.certificate["variants"]["openvino/int8"]
         assert certificate["images"] > 0
-        assert (
-            opened.manifest.metrics["int8_gate"]["rank_correlation"] == found.gate.rank_correlation
-        )
+        assert LOOSE.rank_correlation <= opened.manifest.metrics["int8_gate"]["rank_correlation"]
         assert "openvino/int8" in opened.thresholds().variants
     with Bundle.open(trained) as untouched:
         assert "openvino/int8" not in {variant.key for variant in untouched.manifest.variants}
@@ -150,29 +155,27 @@ def test_a_gate_that_cannot_be_passed_names_layers_and_leaves_the_bundle(
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_calibrate_adds_it_and_sets_its_own_threshold(
-    patchcore_bundle, folders, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(variant, "Bounds", lambda: LOOSE)
+def test_a_mistyped_variant_is_told_before_anything_is_made(patchcore_bundle, folders, tmp_path):
     copy = shutil.copytree(patchcore_bundle, tmp_path / "bundle")
-    good, bad = folders
-    copy.chmod(0o750)
-    mistyped = [copy, "--good", good, "--int8", "--precision", "INT8"]
     before = tree(copy)
+    mistyped = [copy, "--good", folders[0], "--int8", "--precision", "INT8"]
     assert "expected the variant any/INT8" in lineside("calibrate", *mistyped).line()
     assert tree(copy) == before
-    arguments = [copy, "--good", good, "--bad", bad, "--int8", "--json"]
-    done = lineside("calibrate", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("quantized", ["patchcore"], indirect=True)
+def test_calibrate_sets_the_thresholds_of_all_variants(quantized, folders):
+    bundle, done, _ = quantized
+    good = folders[0]
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o750
     assert "Traceback" not in done.stderr
     assert "openvino/int8 added" in done.stderr
     assert "no bad part has judged it" not in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["engine"], row["precision"]) for row in rows][-1] == ("openvino", "int8")
-    # All have set the thresholds, those that were learned with their left-out scores.
-    with Bundle.open(copy) as bundle:
-        learned, size_hw = learned_digests(bundle), bundle.manifest.input.size_hw
+    # Those that were learned with their left-out scores.
+    with Bundle.open(bundle) as opened:
+        learned, size_hw = learned_digests(opened), opened.manifest.input.size_hw
     seen = {digest_of(load_image(path, size_hw)) for path in good.iterdir()} & learned
     assert {(row["n_left_out_scores"], row["n_learnt"], row["n_good"]) for row in rows} == {
         (len(seen), 0, len(list(good.iterdir())))
