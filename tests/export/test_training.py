@@ -158,12 +158,13 @@ def test_a_plain_folder_with_bad_files_in_it_trains_with_a_warning_and_records_t
 ) -> None:
     folder = tmp_path / "brackets" / "good"
     folder.mkdir(parents=True)
-    few_of(sample_root, 3, folder)
+    few_of(sample_root, 4, folder)
     (folder / "zero.png").write_bytes(b"")
     (folder / "text.jpg").write_text("no picture")
     (folder / "cut.png").write_bytes((folder / "000.png").read_bytes()[:2000])
     gray = cv2.imread(str(folder / "001.png"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(folder / "gray.png"), gray)
+    # The same picture, which counts once.
     cv2.imwrite(str(folder / "deep.png"), gray.astype(np.uint16) * 257)
     done = run(tmp_path / "mine", folder, "--max-prototypes", 50)
     assert done.returncode == 0, done.stderr
