@@ -47,6 +47,7 @@ ORDER = (
     "station",
     "token",
     "report",
+    "doctor",
 )
 
 
