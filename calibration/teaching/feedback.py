@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -22,9 +21,10 @@ import numpy as np
 from calibration.learning.evidence import Scored
 from calibration.learning.photographs import Photographs
 from calibration.scoring import learned_digests, left_out_scores
+from calibration.teaching.choosing import Chosen, choose
 from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.growing import grow
-from calibration.teaching.lesson import Lesson, Pictures, Settings, flat, most_parts
+from calibration.teaching.lesson import Lesson, Pictures, Settings, flat
 from calibration.teaching.teach import require_new, require_outside, teachable, verified
 from calibration.teaching.trial import Trial, try_on
 from calibration.teaching.writing import FROM_FEEDBACK, MODELS, OPENVINO, Growth, Work, write
@@ -32,17 +32,13 @@ from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peak
 from runtime import atomic
 from runtime.bundle.folder import Bundle
 from runtime.bundle.thresholds import Threshold
-from runtime.errors import ImageError, TrainingError
+from runtime.errors import TrainingError
 from runtime.images.dataset import Category
-from runtime.images.preprocess import digest_of, load_image
+from runtime.images.preprocess import load_image
 from runtime.progress import track
 from runtime.sources.recorded import RecordedPart, recorded_parts
 from runtime.types import Floats
 
-log = logging.getLogger("lineside")
-
-# Recorded parts without a word that the new bundle is tried on, the newest ones.
-MOST_TRIED = 500
 # Of those that would pass, named in a refusal.
 _NAMED = 3
 # Below the score of the least confirmed defect, as a share of it: beyond what engines differ by.
@@ -94,21 +90,6 @@ class Grown:
         }
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """Recorded parts that have a picture, which none of the others shows."""
-
-    good: list[RecordedPart]
-    others: list[RecordedPart]
-    paths: dict[str, Path]
-    digests: dict[str, str]
-    unseen: int
-    known: int
-
-    def pictures(self, parts: Sequence[RecordedPart], size_hw: tuple[int, int]) -> Pictures:
-        return Pictures([self.paths[one.part_id] for one in parts], size_hw)
-
-
 def teach_from_feedback(
     bundle: Path,
     store: str,
@@ -143,7 +124,7 @@ def teach_from_feedback(
         graph, settings = teachable(base), Settings.of(base)
         size_hw = base.manifest.input.size_hw
         models = [base.manifest.model_fingerprint(), *_models_before(base)]
-        chosen = _chosen(recorded_parts(store, models), base, graph, store)
+        chosen = choose(recorded_parts(store, models), base, graph, store)
         on_base = verified(base)
         chosen = _judged_again(chosen, graph, settings, models[0], size_hw)
         lesson, bank_before = _grown(graph, settings, chosen, base, seed)
@@ -192,54 +173,6 @@ def teach_from_feedback(
     )
 
 
-def _chosen(
-    parts: Sequence[RecordedPart], base: Bundle, graph: TeachableGraph, store: str
-) -> _Chosen:
-    """Whose pictures are there: of two parts that look the same, one that was called defective.
-
-    Raises:
-        TrainingError: no part that an operator has called good can be learned.
-    """
-    size_hw = base.manifest.input.size_hw
-    said = [one for one in parts if one.is_said_bad] + [one for one in parts if one.is_said_good]
-    unsaid = [one for one in parts if not one.word][:MOST_TRIED]
-    learned = learned_digests(base)
-    found: dict[str, RecordedPart] = {}
-    paths: dict[str, Path] = {}
-    unseen = known = 0
-    for part in track([*said, *unsaid], "pictures of recorded parts"):
-        path = part.find_picture()
-        try:
-            digest = "" if path is None else digest_of(load_image(path, size_hw))
-        except ImageError:
-            digest = ""
-        if path is None or not digest:
-            unseen += bool(part.word)
-        elif digest in learned and not part.is_said_bad:
-            known += part.is_said_good
-        elif digest not in found:
-            found[digest] = part
-            paths[part.part_id] = path
-    good = [one for one in found.values() if one.is_said_good]
-    most = most_parts(graph.patches(None)(np.zeros((*size_hw, 3), np.uint8))[0])
-    if len(good) > most:
-        log.warning(
-            f"warning: operators have called {len(good)} parts good, more than the {most} that are "
-            f"learned at once; the newest {most} are learned"
-        )
-        good = good[:most]
-    if not good:
-        raise TrainingError(
-            f"{store}: expected parts that an operator has called good ('wrong' on a false alarm, "
-            f"'right' on a good part) and whose pictures are left, found none ({unseen} words on "
-            f"parts without a picture, {known} on parts that are learned already); give words at "
-            '/line or /history, and keep frames of cameras with: keep = "all"'
-        )
-    others = [one for one in found.values() if not one.is_said_good]
-    digests = {part.part_id: digest for digest, part in found.items()}
-    return _Chosen(good, others, paths, digests, unseen, known)
-
-
 def _models_before(base: Bundle) -> list[str]:
     """Fingerprints of the bundles that this one has grown from, newest first."""
     found = base.manifest.provenance.get(FROM_FEEDBACK, {}).get(MODELS, ())
@@ -247,12 +180,12 @@ def _models_before(base: Bundle) -> list[str]:
 
 
 def _judged_again(
-    chosen: _Chosen,
+    chosen: Chosen,
     graph: TeachableGraph,
     settings: Settings,
     model: str,
     size_hw: tuple[int, int],
-) -> _Chosen:
+) -> Chosen:
     """With the scores that the bundle gives to what those before it have judged."""
     bank, network = graph.bank(), graph.patches(None)
 
@@ -271,7 +204,7 @@ def _judged_again(
 
 
 def _grown(
-    graph: TeachableGraph, settings: Settings, chosen: _Chosen, base: Bundle, seed: int
+    graph: TeachableGraph, settings: Settings, chosen: Chosen, base: Bundle, seed: int
 ) -> tuple[Lesson, int]:
     """The grown bank, and how many prototypes it had."""
     bank, network = graph.bank(), graph.patches(None)
@@ -296,7 +229,7 @@ def _scored(lesson: Lesson, pictures: Pictures) -> Scored:
 
 
 def _threshold(
-    base: Bundle, chosen: _Chosen, left_out: Scored, others: Scored, rate: float
+    base: Bundle, chosen: Chosen, left_out: Scored, others: Scored, rate: float
 ) -> Threshold:
     """By the rule of every first threshold, from all good parts that are known.
 
@@ -353,7 +286,7 @@ def _refuse(trial: Trial, promised: Trial, lowered: float) -> None:
     )
 
 
-def _photographs(chosen: _Chosen, size_hw: tuple[int, int], base: Bundle) -> Photographs:
+def _photographs(chosen: Chosen, size_hw: tuple[int, int], base: Bundle) -> Photographs:
     digests = tuple(chosen.digests[one.part_id] for one in chosen.good)
     before = str(base.manifest.provenance.get("data_fingerprint", ""))
     both = hashlib.sha256("".join([before, *sorted(digests)]).encode()).hexdigest()

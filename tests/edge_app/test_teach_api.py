@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from edge_app.api.application import Access, build_application, build_service
+from edge_app.page.station import open_station
 from edge_app.records import Database, events
-from edge_app.serving import serving
+from edge_app.serving import listening, running
 from edge_app.teaching.teacher import Teacher
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.manifest import Variant
-from tests.edge_app.served import client_of, picture
+from tests.edge_app.served import api_served, client_of, picture, station_of
 from tests.edge_app.test_api import problem
 from tests.edge_app.test_teach_versions import add_version
 from tests.edge_app.tiny_bundle import write_tiny_bundle
@@ -43,9 +46,20 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Clien
     for at in range(3):
         (samples / f"{at}.png").write_bytes(picture(10 * at))
         (samples / "more" / f"{at}.png").write_bytes(picture(10 * at + 5))
-    store = str(tmp_path / "store")
-    with serving([bundle], store, samples=samples, port=0) as url, client_of(url) as client:
-        yield client
+    store = tmp_path / "store"
+    with (
+        open_station([bundle], str(store)) as station,
+        closing(Teacher(station, store)) as teacher,
+        listening("127.0.0.1", 0) as taken,
+    ):
+        service = build_service(station)
+        service.teacher = teacher
+        service.watches(None, samples)
+        with (
+            running(build_application(service, Access()), taken),
+            client_of(f"http://127.0.0.1:{taken.getsockname()[1]}/") as client,
+        ):
+            yield client
 
 
 def posted(box: httpx.Client, path: str, body: Any, who: dict[str, str] = ANNA) -> dict[str, Any]:
@@ -143,6 +157,7 @@ def test_a_version_that_cannot_be_used_leaves_the_one_at_work(
     assert answer["inspections"][0]["raw_score"] == pytest.approx(28.0, abs=1.0)
 
 
+@pytest.mark.slow
 def test_a_failed_teaching_says_why(box: httpx.Client) -> None:
     posted(box, "draft", DRAFT)
     posted(box, "take", {"source": "folder", "folder": "samples"})
@@ -154,5 +169,5 @@ def test_a_failed_teaching_says_why(box: httpx.Client) -> None:
 
 def test_a_box_without_a_folder_of_records_says_so(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "tile-tiny")
-    with serving([bundle], "memory:", port=0) as url, client_of(url) as client:
+    with station_of((bundle, "openvino")) as station, api_served(station) as client:
         assert "--store FOLDER" in problem(client.get("v1/teach"), 404)
