@@ -185,6 +185,11 @@ class Line:
             self._check_running()
             return image_rgb, self.inspector.inspect(image_rgb)
 
+    def refresh(self) -> None:
+        """Take over an edited threshold now, not only with the next part."""
+        with self._lock:
+            self.inspector.refresh_thresholds()
+
     def end(self) -> None:
         """Wait for the part that is being judged, and take on no other: its engine will close."""
         with self._lock:

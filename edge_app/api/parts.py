@@ -22,6 +22,7 @@ from edge_app.api.answers import (
 )
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
+from edge_app.similar import SEEN_BEFORE
 from edge_app.screens.choosing import Chosen, cursor_of, place_of
 from edge_app.store import SearchFilter
 
@@ -97,7 +98,8 @@ def neighbours(
         [
             LikePart(round(one.similarity, 6), part_of(one.point, line.name, service.below))
             for one in found
-        ]
+        ],
+        SEEN_BEFORE,
     )
 
 

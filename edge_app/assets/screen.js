@@ -97,31 +97,41 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("keyup", (event) => { if (event.key === " ") document.body.classList.remove("bare"); });
 
-const logIn = () => {
+export const logIn = () => {
   const dialog = $("#login");
   if (dialog.open) return;
+  // Without a user's password a program's token is what one has.
+  const byToken = html.dataset.login === "token";
   const wrong = element("p", { role: "alert" });
+  const user = element("input", { name: "username", value: byToken ? "token" : "operator", autocomplete: "username" });
   const form = element("form", { method: "dialog" },
     element("h2", {}, t("log_in_first")),
-    element("label", {}, t("user"), element("input", { name: "username", value: "operator", autocomplete: "username" })),
-    element("label", {}, t("password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
+    element("label", { hidden: byToken }, t("user"), user),
+    element("label", {}, t(byToken ? "token" : "password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
     wrong, element("button", {}, t("log_in")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const done = await fetch(`${root}/login`, { method: "POST", body: new FormData(form) });
     if (done.ok) location.reload();
-    else wrong.textContent = t("wrong_password");
+    else wrong.textContent = t(byToken ? "wrong_token" : "wrong_password");
   });
+  dialog.addEventListener("cancel", (event) => event.preventDefault());
   dialog.replaceChildren(form);
   dialog.showModal();
 };
 
+/** Who one is; a role that may do nothing where the box does not say. */
+export const me = html.dataset.login
+  ? await fetch(`${root}/v1/me`, { cache: "no-store" }).then((found) => (found.ok ? found.json() : {})).catch(() => ({}))
+  : { name: "", role: "engineer", guarded: false };
+
 export const links = (here) => {
-  const places = { line: "line", history: "history", inspect: "" };
+  const places = { line: "line", history: "history", model: "model", batch: "batch", inspect: "" };
   for (const [name, path] of Object.entries(places)) {
     if (name === "line" && !html.dataset.station) continue;
     const link = element("a", { href: `${root}/${path}${asked && path ? `?lang=${asked}` : ""}` }, t(`link_${name}`));
     if (name === here) link.setAttribute("aria-current", "page");
     $("#links").append(link);
   }
+  if (me.guarded) $("#links").append(element("a", { href: `${root}/logout`, title: me.name }, t("log_out")));
 };

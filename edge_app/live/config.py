@@ -94,6 +94,8 @@ def read_config(path: Path) -> Config:
     page = file.table(file.raw.get("page", {}), Page, "page")
     if page.api_token_file:
         page = replace(page, api_token_file=str(_below(folder, page.api_token_file)))
+    if page.users_file:
+        page = replace(page, users_file=str(_below(folder, page.users_file)))
     engine = file.table(file.raw.get("engine", {}), EngineTable, "engine")
     return Config(
         bundles=tuple(_below(folder, one) for one in top.bundles),

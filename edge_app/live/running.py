@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_app.access.origin import PASSWORD_VARIABLE
 from edge_app.live.board import Board
 from edge_app.live.config import Config
 from edge_app.live.feeding import feeding
@@ -17,7 +16,6 @@ from edge_app.outputs.delivery import Output, OutputState, delivering
 from edge_app.page.station import Station
 from edge_app.records import Database, Journal, Outbox
 from edge_app.serving import serving
-from runtime.errors import ConfigError
 
 
 @contextmanager
@@ -32,17 +30,12 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
         its URL on this machine.
 
     Raises:
-        ConfigError: the secret of an output is not in the environment, or nobody could log in.
+        ConfigError: the secret of an output is not in the environment.
         PageError: the page cannot be served.
         BundleError: a bundle is unusable.
         StoreError: the records cannot be opened.
         DataError: the folder of samples is missing or empty.
     """
-    if config.page.api_token_file and not password:
-        raise ConfigError(
-            f"page.api_token_file: expected a password in {PASSWORD_VARIABLE} as well, found none; "
-            "the screens use the API, which asks everybody then: set it, or leave the file out"
-        )
     outputs = [_output(one) for one in config.outputs]
 
     @contextmanager
@@ -74,6 +67,7 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
         password=password,
         open_to_all=page.no_password,
         api_token_file=Path(page.api_token_file) if page.api_token_file else None,
+        users_file=Path(page.users_file) if page.users_file else None,
         trusted_proxies=page.trusted_proxies,
         watching=watching,
         **config.engine,

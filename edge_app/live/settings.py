@@ -61,6 +61,13 @@ class Page:
             'api_token_file = "api-tokens.json"',
         ),
     )
+    users_file: str = field(
+        default="",
+        metadata=explained(
+            "People who log in with passwords and roles of this file, see lineside user.",
+            'users_file = "users.json"',
+        ),
+    )
     trusted_proxies: list[str] = field(
         default_factory=list,
         metadata=explained(

@@ -1,0 +1,103 @@
+"""A threshold from the parts that operators have said something of.
+
+No promise comes of it: the words are about parts that somebody had a reason to look at. What it
+would have changed on the newest parts is counted beside it, and an engineer decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# Below this many words chance decides.
+FEWEST = 10
+# Where no part bounds it: so far beyond the last one, as a share of its distance to a typical good
+# part.
+_MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A part whose kind somebody has confirmed.
+
+    Attributes:
+        raw_score: of the model.
+        is_bad: what it is, whatever the verdict was.
+    """
+
+    raw_score: float
+    is_bad: bool
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Confirmed parts on the wrong side of a threshold.
+
+    Attributes:
+        false_rejects: good ones above it.
+        misses: bad ones below it.
+    """
+
+    false_rejects: int
+    misses: int
+
+
+def mistakes(confirmed: Sequence[Confirmed], threshold: float) -> Mistakes:
+    """What a threshold gets wrong; a part is anomalous strictly above it."""
+    return Mistakes(
+        sum(not one.is_bad and one.raw_score > threshold for one in confirmed),
+        sum(one.is_bad and one.raw_score <= threshold for one in confirmed),
+    )
+
+
+def suggested(
+    confirmed: Sequence[Confirmed], in_force: float, median_good: float, missed_cost: float
+) -> float | None:
+    """The threshold that costs least on the confirmed parts; of equal ones the nearest.
+
+    Between two parts it lies in the middle; beyond the last one 2 % of that part's distance to a
+    typical good part further.
+
+    Args:
+        confirmed: parts with a word.
+        in_force: the threshold now, raw score.
+        median_good: raw score of a typical good part; no threshold lies below it.
+        missed_cost: what a bad part that passes costs, in good parts that are rejected.
+
+    Returns:
+        a raw score; None where there are fewer than :data:`FEWEST` parts, or none is better than
+        the one in force.
+    """
+    if len(confirmed) < FEWEST:
+        return None
+    good = _sorted(confirmed, is_bad=False)
+    bad = _sorted(confirmed, is_bad=True)
+    edges = np.unique(np.concatenate([good, bad]))
+    # From each edge up to the next nothing changes; below the first every part is rejected.
+    lows = np.concatenate([[-np.inf], edges])
+    highs = np.concatenate([edges, [np.inf]])
+    false_rejects = len(good) - np.searchsorted(good, lows, side="right")
+    misses = np.searchsorted(bad, lows, side="right")
+    costs = false_rejects + missed_cost * misses
+    now = mistakes(confirmed, in_force)
+    if float(costs.min()) >= now.false_rejects + missed_cost * now.misses:
+        return None
+    best = np.flatnonzero(costs == costs.min())
+    places = [_within(float(lows[at]), float(highs[at]), median_good) for at in best]
+    allowed = [place for place in places if place > median_good]
+    return min(allowed, key=lambda place: abs(place - in_force)) if allowed else None
+
+
+def _within(low: float, high: float, median_good: float) -> float:
+    if np.isinf(low):
+        return high - _MARGIN * abs(high - median_good)
+    if np.isinf(high):
+        return low + _MARGIN * abs(low - median_good)
+    return (low + high) / 2
+
+
+def _sorted(confirmed: Sequence[Confirmed], *, is_bad: bool) -> npt.NDArray[np.float64]:
+    return np.sort(np.array([one.raw_score for one in confirmed if one.is_bad == is_bad], float))
