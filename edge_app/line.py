@@ -258,13 +258,19 @@ class Line:
         )
 
     def like_box(
-        self, content: bytes, shares: tuple[float, float, float, float]
+        self,
+        content: bytes,
+        shares: tuple[float, float, float, float],
+        k: int = NEIGHBORS,
+        where: SearchFilter | None = None,
     ) -> tuple[Neighbor, ...]:
         """Earlier parts like a box on a part, the part itself left out.
 
         Args:
             content: the picture file's bytes.
             shares: left, top, width and height of the box as shares of the picture's size.
+            k: number of them.
+            where: what they must satisfy; None leaves out the part itself, by its file's bytes.
 
         Raises:
             ImageError: the picture cannot be decoded.
@@ -277,7 +283,8 @@ class Line:
             self._check_running()
             piece = piece_around(box, image_rgb, self.inspector.roi)
             prediction = self.inspector.inspect(piece, strict=True)
-        return self._like(prediction, point_id(content, self.store.bundle))
+        where = where or SearchFilter(exclude_ids=(point_id(content, self.store.bundle),))
+        return tuple(self.store.search(prediction.embedding, k, where))
 
     def _like(self, prediction: Prediction, itself: str) -> tuple[Neighbor, ...]:
         where = SearchFilter(exclude_ids=(itself,))

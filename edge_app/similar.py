@@ -17,7 +17,7 @@ from runtime.images.regions import Box
 from runtime.inspector import Inspector
 
 # Similarity below which a part is said to be like nothing seen before, see docs/neighbours.md.
-SEEN_BEFORE = 0.5
+SEEN_BEFORE = 0.6
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ export const $ = (css) => document.querySelector(css);
 
 /** A string of the catalogue, with its {places} filled. */
 export const t = (key, values = {}) =>
-  strings[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  (strings[key] ?? "").replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 
 /** What an operator can do about a part that cannot be judged, in one plain line. */
 export const plain = (reason) => {

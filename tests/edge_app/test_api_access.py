@@ -47,6 +47,7 @@ GUARDED = (
     ("GET", "v1/export/parts.csv"),
     ("GET", "v1/export/parts.zip"),
     ("GET", "v1/line"),
+    ("GET", "v1/line/rate"),
     ("POST", "v1/line/7/seen"),
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
