@@ -85,8 +85,8 @@ def report(
         "clean spot, nearest part": (spots @ rows.T).max(axis=1),
     }
     print(f"{'query':44}{'n':>5}{'5 %':>8}{'25 %':>8}{'median':>8}{'95 %':>8}  below floor")
-    for name, values in rows_of.items():
-        values = values[values > -1.0]
+    for name, found in rows_of.items():
+        values = found[found > -1.0]
         shown = "".join(f"{value:8.2f}" for value in np.quantile(values, [0.05, 0.25, 0.5, 0.95]))
         below = float((values < SEEN_BEFORE).mean())
         print(f"{name:44}{len(values):5}{shown}{below:12.0%}")

@@ -20,9 +20,10 @@ from edge_app.access.tokens import TokenFile
 from edge_app.access.users import UserFile
 from edge_app.api.application import Access, build_application, build_service
 from edge_app.api.named import add_endpoints
+from edge_app.api.service import Service
 from edge_app.live.board import Board
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
-from edge_app.page.station import Station, open_station
+from edge_app.page.station import open_station
 from edge_app.screens.gauges import StationGauges
 from runtime.errors import PageError
 
@@ -47,7 +48,7 @@ def serving(
     api_token_file: Path | None = None,
     users_file: Path | None = None,
     trusted_proxies: Sequence[str] = (),
-    watching: Callable[[Station], AbstractContextManager[Board]] | None = None,
+    watching: Callable[[Service], AbstractContextManager[Board]] | None = None,
     **engine: Any,
 ) -> Iterator[str]:
     """Serve page and API while the block runs; then the stores are flushed and closed.
@@ -96,7 +97,7 @@ def serving(
         with page:
             add_endpoints(service)
         access = Access(password, tokens, loopback_only, users)
-        board = None if watching is None else stack.enter_context(watching(station))
+        board = None if watching is None else stack.enter_context(watching(service))
         service.watches(board, samples)
         if board is not None:
             service.metrics.registry.register(StationGauges(board))

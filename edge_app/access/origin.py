@@ -49,7 +49,8 @@ def check_access(
     raise PageError(
         f"--host {host}: expected a password in the environment variable {PASSWORD_VARIABLE}, "
         "found none, and everyone who reaches this machine could open the page; set it "
-        f"(user '{USER}'), name people with --users-file, or add --no-password if the network is yours alone"
+        f"(user '{USER}'), name people with --users-file, or add --no-password if the "
+        "network is yours alone"
     )
 
 

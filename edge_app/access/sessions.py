@@ -104,7 +104,9 @@ class Sessions:
             self._sessions[secret] = replace(found, used=now)
         if not found.scrypt:
             return found.visitor
-        user = None if self._users is None else self._users.current(found.visitor.name, found.scrypt)
+        user = (
+            None if self._users is None else self._users.current(found.visitor.name, found.scrypt)
+        )
         return None if user is None else Visitor(user.name, user.role)
 
     def _admitted(self, name: str, password: str) -> tuple[Visitor | None, str]:

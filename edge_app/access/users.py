@@ -1,4 +1,4 @@
-"""People who may log in: name, role and a password's hash, in a file that counts as it is edited."""
+"""People who may log in: name, role and a password's hash, in a file that may be edited."""
 
 from __future__ import annotations
 

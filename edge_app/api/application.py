@@ -29,6 +29,7 @@ from edge_app.api import inspecting, parts, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
+from edge_app.batch import routes as batch
 from edge_app.page.station import Station
 from edge_app.review import routes as review
 from edge_app.screens import exporting, line, pages, pictures
@@ -147,6 +148,7 @@ def build_api(service: Service) -> FastAPI:
         exporting.router,
         line.router,
         review.router,
+        batch.router,
         status.router,
     ):
         api.include_router(

@@ -12,7 +12,7 @@ from edge_app.api.metrics import Metrics
 # What a word with a note takes up, several times over.
 MOST_BYTES = 65_536
 # It counts what it takes itself, once it is known who sends it.
-_TAKES_PICTURES = "/inspect"
+_TAKES_PICTURES = ("/inspect", "/batch/zip")
 
 
 class SmallBodies:

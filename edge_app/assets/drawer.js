@@ -37,9 +37,9 @@ export const facts = (rows) => element("table", { className: "facts" }, ...rows.
   .map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value))));
 
 /** What a threshold stands on, in one sentence. */
-export const stands = (one) => [t(`method_${one.method}`, { n: one.n_good }) || one.method,
-  one.max_false_rejects === null ? t("promises_nothing") : t("promises", { share: percent(one.max_false_rejects) }), one.note, when(one.set_at)]
-  .filter(Boolean).join(". ");
+export const stands = (one) => [one.note || [t(`method_${one.method}`, { n: one.n_good }) || one.method,
+  one.max_false_rejects === null ? t("promises_nothing") : t("promises", { share: percent(one.max_false_rejects) })].join(", "), when(one.set_at)]
+  .filter(Boolean).join("; ");
 
 const drawn = (part) => {
   const now = card.thresholds[0], proof = card.certificate.variants?.[`${card.engine}/${card.precision}`] ?? {};

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from edge_app.api.service import Service
 from edge_app.live.board import Board
 from edge_app.live.config import Config
 from edge_app.live.feeding import feeding
@@ -13,8 +16,8 @@ from edge_app.live.keeping import Pictures
 from edge_app.live.settings import OutputTable
 from edge_app.outputs.base import Address, secret_of
 from edge_app.outputs.delivery import Output, OutputState, delivering
-from edge_app.page.station import Station
 from edge_app.records import Database, Journal, Outbox
+from edge_app.screens.pictures import shown_files
 from edge_app.serving import serving
 
 
@@ -39,7 +42,9 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
     outputs = [_output(one) for one in config.outputs]
 
     @contextmanager
-    def watching(station: Station) -> Iterator[Board]:
+    def watching(service: Service) -> Iterator[Board]:
+        show = partial(shown_files, service)
+        told = [replace(one, address=replace(one.address, show=show)) for one in outputs]
         database = Database(config.store)
         try:
             journal = Journal(database)
@@ -49,8 +54,8 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
             for one in outputs:
                 board.output_is(OutputState(one.address.name))
             with (
-                feeding(station, board, config.store),
-                delivering(outputs, journal, outbox, board.output_is),
+                feeding(service.station, board, config.store),
+                delivering(told, journal, outbox, board.output_is),
             ):
                 yield board
         finally:

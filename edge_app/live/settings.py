@@ -144,7 +144,8 @@ class OutputTable:
     name: Name = field(metadata=explained("Name on the screen.", 'name = "mes"'))
     url: str = field(
         metadata=explained(
-            "http, https, mqtt or mqtts, with the user's name where one is asked for.",
+            "http, https, mqtt, mqtts, modbus, csv:///FOLDER for a file a shift, or "
+            "folder:///FOLDER for pictures; with the user's name where one is asked for.",
             'url = "http://mes:8080/verdicts"',
         )
     )

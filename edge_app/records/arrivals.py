@@ -151,7 +151,8 @@ class Journal:
         seconds = 60 * minutes
         with self._database.reading() as connection:
             found = connection.execute(
-                "SELECT CAST(strftime('%s', time) AS INTEGER) / ? * ? AS span, count(*), sum(verdict = 'anomalous') "
+                "SELECT CAST(strftime('%s', time) AS INTEGER) / ? * ? AS span, count(*), "
+                "sum(verdict = 'anomalous') "
                 "FROM arrivals WHERE time >= ? GROUP BY span ORDER BY span",
                 (seconds, seconds, since),
             )

@@ -1,4 +1,4 @@
-"""What the API answers of a bundle: its card, and what the operators' words say of its threshold."""
+"""What the API answers of a bundle: its card, and what words say of its threshold."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Suggestion:
         then: what it does.
         released: of the newest parts, those rejected now that it would pass.
         stopped: those passed now that it would reject.
-        unconfirmed: of both together, those that nobody has said anything of.
+        unconfirmed: of both together, those that nobody knows the kind of.
         changed: the newest of both, at most a dozen.
     """
 
@@ -90,8 +90,8 @@ class Review:
 
     Attributes:
         bundle: its name.
-        confirmed_good: parts that are good by a word.
-        confirmed_bad: parts that are bad by a word.
+        confirmed_good: parts that are good by a word, or by the folder that they came from.
+        confirmed_bad: parts that are bad by one of both.
         days: oldest first.
         newest: how many of the newest parts ``rejected`` counts.
         now: what the threshold in force does to them.
@@ -150,8 +150,10 @@ class HealthLimit:
 
 @dataclass(frozen=True)
 class Card:
-    """All that a bundle says of itself; ``provenance``, ``metrics``, ``certificate`` and ``recipe``
-    as they stand in its bundle.json."""
+    """All that a bundle says of itself.
+
+    ``provenance``, ``metrics``, ``certificate`` and ``recipe`` stand so in its bundle.json.
+    """
 
     name: str
     category: str

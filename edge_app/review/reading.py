@@ -50,7 +50,9 @@ def review_of(line: Line, below: str, missed_cost: float) -> Review:
     said = [one for one in _with_words(line) if _is_bad(one) is not None]
     newest = [one for one in _newest(line) if one.verdict != "cannot_judge"]
     threshold = line.inspector.threshold
-    confirmed = [Confirmed(one.raw_score, bool(_is_bad(one))) for one in said]
+    # A folder that was indexed by defect says as much as a word.
+    known = {one.point_id: one for one in (*newest, *said) if _is_bad(one) is not None}
+    confirmed = [Confirmed(one.raw_score, bool(_is_bad(one))) for one in known.values()]
     now = _outcome(threshold.image_threshold, confirmed, newest)
     found = suggested(
         confirmed, threshold.image_threshold, threshold.median_good_score, missed_cost
@@ -83,7 +85,7 @@ def _suggestion(
         then=_outcome(found, confirmed, newest),
         released=released,
         stopped=len(changed) - released,
-        unconfirmed=sum(not one.confirmed for one in changed),
+        unconfirmed=sum(_is_bad(one) is None for one in changed),
         changed=[part_of(one, *where) for one in changed[:_SHOWN]],
     )
 
@@ -126,8 +128,8 @@ def _newest(line: Line) -> list[PartPoint]:
 
 
 def _is_bad(point: PartPoint) -> bool | None:
-    """What a part is by its word; None where there is none that counts."""
-    if not point.confirmed or point.verdict not in ("good", "anomalous"):
+    """What a part is by its word, else by its folder; None where nobody has said."""
+    if point.verdict not in ("good", "anomalous") or not (point.confirmed or point.defect_type):
         return None
     return truth(point.verdict, point.defect_type, point.confirmed) != "good"
 
@@ -149,7 +151,7 @@ def histogram_of(line: Line) -> Histogram:
     )
     threshold = line.inspector.threshold
     span = [*scores.tolist(), threshold.image_threshold, threshold.median_good_score]
-    edges = np.linspace(min(span), max(max(span), min(span) + 1e-9), _BINS + 1)
+    edges = np.linspace(min(span), max(*span, min(span) + 1e-9), _BINS + 1)
     good, bad = (np.histogram(scores[chosen], edges)[0] for chosen in (is_good, ~is_good))
     return Histogram(edges.round(6).tolist(), good.tolist(), bad.tolist())
 

@@ -95,7 +95,10 @@ def replay(request: Request, who: Engineer, name: str) -> Replay:
     try:
         with _told():
             (found,) = verify(
-                line.inspector.bundle.source, variant.engine, variant.precision, line.inspector.device
+                line.inspector.bundle.source,
+                variant.engine,
+                variant.precision,
+                line.inspector.device,
             )
     finally:
         _replaying.release()
@@ -114,9 +117,7 @@ def missed(request: Request, who: Who, part_id: UUID) -> Neighbours:
     service = service_of(request)
     line, point = service.find(str(part_id))
     since = (datetime.now(UTC) - WEEK).isoformat(timespec="microseconds")
-    where = SearchFilter(
-        verdict="good", confirmed="", since=since, exclude_ids=(point.point_id,)
-    )
+    where = SearchFilter(verdict="good", confirmed="", since=since, exclude_ids=(point.point_id,))
     found = line.store.search(point.embedding, MOST_MISSED, where)
     return Neighbours(
         [

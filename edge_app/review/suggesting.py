@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 # Below this many words chance decides.
 FEWEST = 10
-# Where no part bounds it: so far beyond the last one, as a share of its distance to a typical good
-# part.
-_MARGIN = 0.02
+# How far beyond a part's score, as a share of its distance to a typical good part; never more than
+# half the way to the next part.
+_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def suggested(
 ) -> float | None:
     """The threshold that costs least on the confirmed parts; of equal ones the nearest.
 
-    Between two parts it lies in the middle; beyond the last one 2 % of that part's distance to a
-    typical good part further.
+    It moves no further than it has to: a tenth beyond the part that it spares or stops, at most
+    half the way to the next one.
 
     Args:
-        confirmed: parts with a word.
+        confirmed: parts whose kind is known.
         in_force: the threshold now, raw score.
         median_good: raw score of a typical good part; no threshold lies below it.
         missed_cost: what a bad part that passes costs, in good parts that are rejected.
@@ -86,17 +86,17 @@ def suggested(
     if float(costs.min()) >= now.false_rejects + missed_cost * now.misses:
         return None
     best = np.flatnonzero(costs == costs.min())
-    places = [_within(float(lows[at]), float(highs[at]), median_good) for at in best]
+    places = [_within(float(lows[at]), float(highs[at]), in_force, median_good) for at in best]
     allowed = [place for place in places if place > median_good]
     return min(allowed, key=lambda place: abs(place - in_force)) if allowed else None
 
 
-def _within(low: float, high: float, median_good: float) -> float:
-    if np.isinf(low):
-        return high - _MARGIN * abs(high - median_good)
-    if np.isinf(high):
-        return low + _MARGIN * abs(low - median_good)
-    return (low + high) / 2
+def _within(low: float, high: float, in_force: float, median_good: float) -> float:
+    """A place from one score up to the next, near the side that the threshold comes from."""
+    half = (high - low) / 2
+    if low >= in_force:
+        return low + min(half, _MARGIN * abs(low - median_good))
+    return high - min(half, _MARGIN * abs(high - median_good))
 
 
 def _sorted(confirmed: Sequence[Confirmed], *, is_bad: bool) -> npt.NDArray[np.float64]:

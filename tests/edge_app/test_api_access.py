@@ -52,6 +52,13 @@ GUARDED = (
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
     ("GET", "v1/me"),
+    ("GET", "v1/batch"),
+    ("POST", "v1/batch"),
+    ("DELETE", "v1/batch"),
+    ("POST", "v1/batch/zip"),
+    ("GET", "v1/batch/rows"),
+    ("GET", "v1/batch/results.csv"),
+    ("GET", "v1/batch/report.html"),
     ("GET", "v1/bundles/tile-tiny"),
     ("GET", "v1/bundles/tile-tiny/review"),
     ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/missed"),
@@ -188,9 +195,7 @@ def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def logged_in(
-    url: str, name: str, password: str, status: int = 200
-) -> Iterator[httpx.Client]:
+def logged_in(url: str, name: str, password: str, status: int = 200) -> Iterator[httpx.Client]:
     with client_of(url) as client:
         answer = client.post("login", data={"username": name, "password": password})
         assert answer.status_code == status
