@@ -32,7 +32,8 @@ export const PATHS = {
 export const element = (name, attributes = {}, ...inside) => {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (key in made && key !== "list") made[key] = value;
+    if (key in made && !["list", "tabIndex"].includes(key)) made[key] = value;
+    else if (key === "tabIndex") made.tabIndex = value;
     else made.setAttribute(key, value);
   }
   made.append(...inside);
