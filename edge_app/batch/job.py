@@ -210,7 +210,8 @@ def _members(source: Path) -> list[str]:
 
 
 def _is_picture(path: PurePosixPath) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    named = [part for part in path.parts if part != ".."]
+    hidden = any(part.startswith((".", "__MACOSX")) for part in named)
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 

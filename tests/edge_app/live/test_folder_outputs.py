@@ -99,8 +99,9 @@ def test_pictures_with_their_maps_within_their_space(tmp_path: Path) -> None:
 
 @contextmanager
 def plc() -> Iterator[tuple[int, Any]]:
-    """A Modbus server of pymodbus's own, its port and its registers."""
+    """A Modbus server of pymodbus's own, its port and a client of it."""
     pytest.importorskip("pymodbus")
+    from pymodbus.client import ModbusTcpClient
     from pymodbus.datastore import (
         ModbusDeviceContext,
         ModbusSequentialDataBlock,
@@ -128,7 +129,8 @@ def plc() -> Iterator[tuple[int, Any]]:
     thread.start()
     assert started.wait(20)
     try:
-        yield found["port"], device
+        with ModbusTcpClient("127.0.0.1", port=found["port"]) as client:
+            yield found["port"], client
     finally:
         asyncio.run_coroutine_threadsafe(found["server"].shutdown(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
@@ -137,12 +139,16 @@ def plc() -> Iterator[tuple[int, Any]]:
 
 def test_a_plc_reads_verdict_score_and_number() -> None:
     assert "modbus" in schemes()
-    with plc() as (port, device):
+    with plc() as (port, client):
+
+        def registers() -> list[int]:
+            return list(client.read_holding_registers(100, count=4, device_id=1).registers)
+
         sender = open_sender(Address("plc", f"modbus://127.0.0.1:{port}?register=100"))
         sender.send(message(65_538))
-        assert device.getValues(3, 100, 4) == [2, 980, 1, 2]
+        assert registers() == [2, 980, 1, 2]
         sender.send(message(7, verdict="cannot_judge", normalized_score=None))
-        assert device.getValues(3, 100, 4) == [3, 65_535, 0, 7]
+        assert registers() == [3, 65_535, 0, 7]
         sender.close()
         sender = open_sender(Address("plc", f"modbus://127.0.0.1:{port}?register=60000"))
         with pytest.raises(OutputError):
