@@ -105,7 +105,6 @@ const sayAll = async (word) => {
       const told = await say(`parts/${id}/feedback`, { word, defect_type: word ? defect : "" });
       const i = parts.findIndex((one) => one.id === id);
       if (i >= 0) { parts[i] = told.part; $("#parts").children[i].replaceWith(tile(told.part, i)); }
-      chosen.delete(id);
       done += 1;
     }
     trouble("");

@@ -110,8 +110,8 @@ const itself = () => section("card", t("card"),
     table([t("statistic"), t("lowest"), t("highest")], card.health.map((one) => [one.name, number(one.low), number(one.high)]))) : element("p", {}, t("no_health")),
   details(t("data"), card.provenance), details(t("figures"), card.metrics), details(t("certificate"), card.certificate), details(t("recipe"), card.recipe));
 
-const earlier = () => section("earlier", t("earlier"), table([t("limit"), t("state"), t("when"), t("comes_from"), t("note")],
-  card.thresholds.map((one) => [number(one.image_threshold, 6), t(`threshold_${one.state.replace(" ", "_")}`), when(one.set_at), t(`method_${one.method}`, { n: one.n_good }) || one.method, one.note])));
+const earlier = () => section("earlier", t("earlier"), table([t("limit"), t("state"), t("when"), t("note")],
+  card.thresholds.map((one) => [number(one.image_threshold, 6), t(`threshold_${one.state.replace(" ", "_")}`), when(one.set_at), one.note || t(`method_${one.method}`, { n: one.n_good })])));
 
 const load = async () => {
   const mine = (turn += 1), asked = encodeURIComponent(name());
