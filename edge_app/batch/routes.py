@@ -29,7 +29,10 @@ MOST_ZIP_MIB = 2000
 _ROOM_BYTES = 500 << 20
 _PATIENCE_S = 600.0
 _ASKED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 404)}
-_BEGUN = {**_ASKED, **{s: {"model": Problem} for s in (400, 408, 409, 413, 503, 507)}}
+_BEGUN: dict[int | str, dict[str, Any]] = {
+    **_ASKED,
+    **{s: {"model": Problem} for s in (400, 408, 409, 413, 503, 507)},
+}
 _ZIP = {
     "requestBody": {
         "required": True,

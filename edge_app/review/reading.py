@@ -208,14 +208,18 @@ def _state(row: dict[str, object]) -> ThresholdState:
         value = row.get(name)
         return finite(float(value)) if isinstance(value, int | float) else None
 
-    said = {name: str(row.get(name, "")) for name in ("state", "method", "note", "set_at")}
-    numbers = ("image_threshold", "pixel_threshold", "median_good_score")
-    promised = ("max_false_rejects", "confidence")
     n_good = row.get("n_good")
     return ThresholdState(
+        state=str(row.get("state", "")),
+        image_threshold=number("image_threshold"),
+        pixel_threshold=number("pixel_threshold"),
+        median_good_score=number("median_good_score"),
+        method=str(row.get("method", "")),
         n_good=n_good if isinstance(n_good, int) else 0,
-        **said,
-        **{name: number(name) for name in (*numbers, *promised)},
+        max_false_rejects=number("max_false_rejects"),
+        confidence=number("confidence"),
+        note=str(row.get("note", "")),
+        set_at=str(row.get("set_at", "")),
     )
 
 

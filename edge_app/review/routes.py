@@ -29,7 +29,10 @@ router = APIRouter()
 MOST_MISSED = 24
 WEEK = timedelta(days=7)
 _NAMED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 404, 500, 503)}
-_CHANGED = {**_NAMED, **{s: {"model": Problem} for s in (400, 403, 409)}}
+_CHANGED: dict[int | str, dict[str, Any]] = {
+    **_NAMED,
+    **{s: {"model": Problem} for s in (400, 403, 409)},
+}
 # One threshold at a time: who reads, decides and writes must not be overtaken.
 _changing = threading.Lock()
 _replaying = threading.Lock()
