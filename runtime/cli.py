@@ -48,6 +48,7 @@ ORDER = (
     "token",
     "user",
     "report",
+    "doctor",
 )
 
 

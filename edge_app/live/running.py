@@ -12,7 +12,7 @@ from edge_app.live.board import Board
 from edge_app.live.config import Config
 from edge_app.live.feeding import feeding
 from edge_app.live.keeping import Pictures
-from edge_app.live.reloading import Deliveries, Follow, following
+from edge_app.outputs.following import Deliveries, Follow, following
 from edge_app.records import Database, Journal
 from edge_app.screens.pictures import shown_files
 from edge_app.serving import serving

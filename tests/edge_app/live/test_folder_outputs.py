@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from edge_app.live.config import read_config
-from edge_app.live.reloading import Follow
 from edge_app.live.running import running_station
 from edge_app.outputs.base import Address, open_sender, schemes
+from edge_app.outputs.following import Follow
 from edge_app.outputs.shifts import Shifts
 from runtime.errors import OutputError
 from tests.edge_app.live.fed import until
