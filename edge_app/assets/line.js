@@ -247,7 +247,10 @@ const slipped = async (part) => {
 };
 
 /** Reject rate over the last hours: a bar for each span, as high as the share that was rejected. */
+let counted = -1, ratedAt = 0;
 const rate = async () => {
+  ratedAt = Date.now();
+  counted = state?.counts.seen ?? -1;
   const found = await ask("line/rate").catch(() => null);
   if (!found) return;
   const seen = found.spans.reduce((sum, one) => sum + one.seen, 0), rejected = found.spans.reduce((sum, one) => sum + one.rejected, 0);
@@ -315,6 +318,7 @@ const refresh = async (after) => {
   const found = await ask(`line${after ? `?after=${encodeURIComponent(after)}` : ""}`, { signal: AbortSignal.timeout(2 * HOLD_MS) });
   state = found;
   live = true;
+  if (state.counts.seen !== counted && Date.now() - ratedAt > 5000) rate();
   if (opened) opened = [...state.newest, ...state.waiting].find((one) => one.number === opened.number) ?? opened;
   draw();
 };

@@ -6,6 +6,7 @@ would have changed on the newest parts is counted beside it, and an engineer dec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,13 +83,19 @@ def suggested(
     false_rejects = len(good) - np.searchsorted(good, lows, side="right")
     misses = np.searchsorted(bad, lows, side="right")
     costs = false_rejects + missed_cost * misses
+    places = [
+        _within(low, high, in_force, median_good)
+        for low, high in zip(lows.tolist(), highs.tolist(), strict=True)
+    ]
+    # First what is allowed: a few bad parts among the good ones would speak for rejecting all.
+    allowed = [
+        (float(price), abs(place - in_force), place)
+        for price, place in zip(costs, places, strict=True)
+        if place > median_good
+    ]
     now = mistakes(confirmed, in_force)
-    if float(costs.min()) >= now.false_rejects + missed_cost * now.misses:
-        return None
-    best = np.flatnonzero(costs == costs.min())
-    places = [_within(float(lows[at]), float(highs[at]), in_force, median_good) for at in best]
-    allowed = [place for place in places if place > median_good]
-    return min(allowed, key=lambda place: abs(place - in_force)) if allowed else None
+    price, _, place = min(allowed, default=(math.inf, 0.0, in_force))
+    return place if price < now.false_rejects + missed_cost * now.misses else None
 
 
 def _within(low: float, high: float, in_force: float, median_good: float) -> float:

@@ -36,16 +36,22 @@ def test_no_threshold_is_better_than_the_one_that_is_suggested(
     median = 0.0
     found = suggested(parts, in_force, median, missed_cost)
     # Between any two scores nothing changes, so that these are all there are.
-    tried = sorted({one.raw_score for one in parts} | {in_force})
-    best = min(cost(parts, one, missed_cost) for one in [*tried, tried[0] - 1])
+    tried = [one.raw_score for one in parts if one.raw_score > median]
+    best = min((cost(parts, one, missed_cost) for one in tried), default=float("inf"))
+    now = cost(parts, in_force, missed_cost)
     if found is None:
-        above = [one for one in tried if one > median]
-        now = cost(parts, in_force, missed_cost)
-        # Either nothing is better, or only what lies below a typical good part is.
-        assert best >= now or all(cost(parts, one, missed_cost) > best for one in above)
+        assert best >= now
     else:
         assert found > median
-        assert cost(parts, found, missed_cost) == best < cost(parts, in_force, missed_cost)
+        assert cost(parts, found, missed_cost) <= best
+        assert cost(parts, found, missed_cost) < now
+
+
+def test_bad_parts_among_the_good_ones_do_not_speak_for_rejecting_all() -> None:
+    good = [Confirmed(score, is_bad=False) for score in (2, 2.5, 3, 3.5, 4.0)]
+    bad = [Confirmed(score, is_bad=True) for score in (1.5, 1.6, 6, 7, 8, 9.0)]
+    found = suggested([*good, *bad], 6.5, 1.0, 10)
+    assert found == pytest.approx(5.5)
 
 
 def test_a_suggestion_moves_no_further_than_it_has_to() -> None:
