@@ -18,6 +18,8 @@ FEWEST = 10
 # How far beyond a part's score, as a share of its distance to a typical good part; never more than
 # half the way to the next part.
 _MARGIN = 0.1
+# Share of the known good parts that it may reject, where the one in force rejects fewer.
+_MOST_REJECTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def suggested(
 ) -> float | None:
     """The threshold that costs least on the confirmed parts; of equal ones the nearest.
 
+    It rejects no more of the good ones than the one in force, or than one in twenty.
     It moves no further than it has to: a tenth beyond the part that it spares or stops, at most
     half the way to the next one.
 
@@ -87,13 +90,15 @@ def suggested(
         _within(low, high, in_force, median_good)
         for low, high in zip(lows.tolist(), highs.tolist(), strict=True)
     ]
-    # First what is allowed: a few bad parts among the good ones would speak for rejecting all.
+    now = mistakes(confirmed, in_force)
+    # Bad parts are far more common among the known ones than on the line: a few that look good
+    # would speak for rejecting all.
+    most = max(now.false_rejects, _MOST_REJECTED * len(good))
     allowed = [
         (float(price), abs(place - in_force), place)
-        for price, place in zip(costs, places, strict=True)
-        if place > median_good
+        for price, place, rejects in zip(costs, places, false_rejects, strict=True)
+        if place > median_good and rejects <= most
     ]
-    now = mistakes(confirmed, in_force)
     price, _, place = min(allowed, default=(math.inf, 0.0, in_force))
     return place if price < now.false_rejects + missed_cost * now.misses else None
 
