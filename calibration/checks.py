@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.scoring import Pictures, Scored, named
-from calibration.thresholds_file import last_from_good_parts
 from runtime.bundle.thresholds import Threshold, Thresholds
+from runtime.bundle.thresholds_file import last_from_good_parts
 from runtime.console import percent
 from runtime.errors import DataError
 

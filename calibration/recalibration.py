@@ -18,10 +18,10 @@ from calibration.int8.variant import INT8, add_int8
 from calibration.labeled import Costs, labeled_threshold
 from calibration.scoring import Pictures, Scored, learned_digests, left_out_scores, score_pictures
 from calibration.threshold_rules import Promise, promise
-from calibration.thresholds_file import DAMAGED, require_folder, save
 from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds
+from runtime.bundle.thresholds_file import DAMAGED, require_folder, save
 from runtime.errors import EngineError, MissingExtraError, ThresholdError
 from runtime.inspector import Inspector
 from runtime.types import Floats, Labels

@@ -225,6 +225,11 @@ class Line:
             self.store = store
         return before
 
+    def refresh(self) -> None:
+        """Take over an edited threshold now, not only with the next part."""
+        with self._lock:
+            self.inspector.refresh_thresholds()
+
     def end(self) -> None:
         """Wait for the part that is being judged, and take on no other: its engine will close."""
         with self._lock:
@@ -293,13 +298,19 @@ class Line:
         )
 
     def like_box(
-        self, content: bytes, shares: tuple[float, float, float, float]
+        self,
+        content: bytes,
+        shares: tuple[float, float, float, float],
+        k: int = NEIGHBORS,
+        where: SearchFilter | None = None,
     ) -> tuple[Neighbor, ...]:
         """Earlier parts like a box on a part, the part itself left out.
 
         Args:
             content: the picture file's bytes.
             shares: left, top, width and height of the box as shares of the picture's size.
+            k: number of them.
+            where: what they must satisfy; None leaves out the part itself, by its file's bytes.
 
         Raises:
             ImageError: the picture cannot be decoded.
@@ -312,7 +323,8 @@ class Line:
             self._check_running()
             piece = piece_around(box, image_rgb, self.inspector.roi)
             prediction, store = self.inspector.inspect(piece, strict=True), self.store
-        return self._like(prediction, point_id(content, store.bundle), store)
+        where = where or SearchFilter(exclude_ids=(point_id(content, store.bundle),))
+        return tuple(store.search(prediction.embedding, k, where))
 
     def _like(
         self, prediction: Prediction, itself: str, store: NeighborStore

@@ -17,11 +17,13 @@ from fastapi import FastAPI
 
 from edge_app.access.origin import LOOPBACK, check_access
 from edge_app.access.tokens import TokenFile
+from edge_app.access.users import UserFile
 from edge_app.api.application import Access, build_application, build_service
 from edge_app.api.named import add_endpoints
+from edge_app.api.service import Service
 from edge_app.live.board import Board
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
-from edge_app.page.station import Station, open_station
+from edge_app.page.station import open_station
 from edge_app.screens.gauges import StationGauges
 from edge_app.store.location import is_folder
 from edge_app.teaching.teacher import Teacher
@@ -46,8 +48,9 @@ def serving(
     password: str | None = None,
     open_to_all: bool = False,
     api_token_file: Path | None = None,
+    users_file: Path | None = None,
     trusted_proxies: Sequence[str] = (),
-    watching: Callable[[Station], AbstractContextManager[Board]] | None = None,
+    watching: Callable[[Service], AbstractContextManager[Board]] | None = None,
     **engine: Any,
 ) -> Iterator[str]:
     """Serve page and API while the block runs; then the stores are flushed and closed.
@@ -62,6 +65,7 @@ def serving(
         password: asked of the user ``operator``, or None for nobody.
         open_to_all: serve a network without a password, and this machine under any name.
         api_token_file: tokens of programs, see :mod:`edge_app.access.tokens`.
+        users_file: people with passwords and roles, see :mod:`edge_app.access.users`.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         watching: watches sources with the open lines meanwhile, for a station; their state is what
             the screen ``/line`` shows.
@@ -76,14 +80,15 @@ def serving(
         StoreError: the store cannot be opened.
         DataError: the folder of samples is missing or empty.
     """
-    check_access(host, password, open_to_all=open_to_all)
+    check_access(host, password, open_to_all=open_to_all, has_users=users_file is not None)
     _check_places(host, root_path, trusted_proxies)
     tokens = None if api_token_file is None else TokenFile(api_token_file)
+    users = None if users_file is None else UserFile(users_file)
     # Gradio asks its own server whether it is up: no proxy of the plant's network can tell it.
     for variable in ("NO_PROXY", "no_proxy"):
         known = os.environ.get(variable, "")
         os.environ[variable] = f"{known},{host},localhost,127.0.0.1".lstrip(",")
-    loopback_only = host in LOOPBACK and not password and not open_to_all
+    loopback_only = host in LOOPBACK and not (password or users or open_to_all)
     with ExitStack() as stack:
         taken = stack.enter_context(listening(host, port))
         station = stack.enter_context(open_station(bundles, location, samples, **engine))
@@ -95,8 +100,8 @@ def serving(
         page = build_page(station).queue(default_concurrency_limit=4, max_size=_MOST_ASKED)
         with page:
             add_endpoints(service)
-        access = Access(password, tokens, loopback_only)
-        board = None if watching is None else stack.enter_context(watching(station))
+        access = Access(password, tokens, loopback_only, users)
+        board = None if watching is None else stack.enter_context(watching(service))
         service.watches(board, samples)
         if board is not None:
             service.metrics.registry.register(StationGauges(board))

@@ -16,6 +16,9 @@ from runtime.images.preprocess import decode_rgb
 from runtime.images.regions import Box
 from runtime.inspector import Inspector
 
+# Similarity below which a part is said to be like nothing seen before, see docs/neighbours.md.
+SEEN_BEFORE = 0.6
+
 
 @dataclass(frozen=True)
 class Found:

@@ -46,6 +46,7 @@ ORDER = (
     "app",
     "station",
     "token",
+    "user",
     "report",
     "doctor",
 )

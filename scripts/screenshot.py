@@ -1,4 +1,4 @@
-"""Draw page.png, line.png, history.png, teach.png and report.png of docs/images in Chromium.
+"""Draw page, line, history, model, batch, teach and report of docs/images in Chromium.
 
 They show what ``make demo CATEGORY=all`` has made.
 
@@ -13,6 +13,9 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import httpx
+from selenium.webdriver.remote.webdriver import WebDriver
 
 from edge_app.live.config import read_config
 from edge_app.live.first import write_first
@@ -53,7 +56,10 @@ def draw_line(demo: Path, out: Path) -> None:
     """The operator's screen with a flagged part, in the light and in the dark; the history."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        write_first(place / "station.toml", sorted((demo / "bundles").glob("tile-patchcore")))
+        # A copy, for a limit is set and taken back.
+        bundle = place / "tile-patchcore"
+        shutil.copytree(demo / "bundles" / bundle.name, bundle)
+        write_first(place / "station.toml", [bundle])
         shutil.copytree(demo / "neighbours", place / "neighbours")
         (place / "incoming").mkdir()
         config = replace(
@@ -86,6 +92,37 @@ def draw_line(demo: Path, out: Path) -> None:
             wait_until(window, lambda: find(window, "#parts li"))
             time.sleep(1)
             window.save_screenshot(str(out / "history.png"))
+            draw_desks(window, url, out)
+
+
+def draw_desks(window: WebDriver, url: str, out: Path) -> None:
+    """The model with a suggested limit, after words on its parts; a batch that has ended."""
+    with httpx.Client(base_url=f"{url}v1", timeout=60, trust_env=False) as box:
+        parts = box.get("/parts", params={"limit": 200}).json()["parts"]
+        for number, part in enumerate(sorted(parts, key=lambda one: one["raw_score"])):
+            # What the folder says of a part; a reject that is nothing in particular is a good one.
+            known = part["defect_type"] or "good"
+            is_right = (known == "good") == (part["verdict"] == "good")
+            if number % 2 == 0 or not is_right:
+                word = {"word": "right" if is_right else "wrong"}
+                box.post(f"/parts/{part['id']}/feedback", json=word).raise_for_status()
+        # As if somebody had set a limit in a hurry: the words speak against it.
+        card = box.get("/bundles/tile-patchcore").json()["thresholds"][0]
+        limit = card["image_threshold"]
+        hurry = {"image_threshold": limit * 1.15, "in_force": limit, "note": "too many rejects"}
+        changed = box.post("/bundles/tile-patchcore/threshold", json=hurry)
+        changed.raise_for_status()
+        window.get(f"{url}model")
+        wait_until(window, lambda: find(window, "#threshold .figure"))
+        time.sleep(1)
+        window.save_screenshot(str(out / "model.png"))
+        box.post("/bundles/tile-patchcore/threshold/rollback").raise_for_status()
+    window.get(f"{url}batch")
+    wait_until(window, lambda: find(window, "#start:enabled"))
+    find(window, "#choose input[name=folder]")[0].send_keys("parts/tile/test\n")
+    wait_until(window, lambda: "Done" in find(window, "#told")[0].text)
+    time.sleep(2)
+    window.save_screenshot(str(out / "batch.png"))
 
 
 def draw_teach(demo: Path, out: Path) -> None:

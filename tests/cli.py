@@ -40,8 +40,8 @@ class Done:
         return lines[0]
 
 
-def lineside(*arguments: object, cwd: Path | None = None) -> Done:
-    """Run the command in this process."""
+def lineside(*arguments: object, cwd: Path | None = None, stdin: str = "") -> Done:
+    """Run the command in this process, with a standard input that is no terminal."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with (
@@ -49,6 +49,7 @@ def lineside(*arguments: object, cwd: Path | None = None) -> Done:
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         mock.patch.object(sys, "argv", ["lineside", *map(str, arguments)]),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
     ):
         try:
             main()

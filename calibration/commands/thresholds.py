@@ -69,7 +69,7 @@ def command(
         raise click.UsageError(
             f"--image-threshold and --pixel-threshold belong to 'set', not to '{action}'"
         )
-    from calibration.thresholds_file import ByHand, thresholds_of
+    from runtime.bundle.thresholds_file import ByHand, thresholds_of
     from runtime.console import emit_json, wide_console
 
     by_hand = ByHand(image_threshold, pixel_threshold, note)

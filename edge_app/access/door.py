@@ -1,13 +1,14 @@
-"""Who asks: a program with a token, somebody who has logged in on the page, or anybody at all."""
+"""Who asks: a program with a token, somebody who has logged in, or anybody at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from edge_app.access.sessions import Sessions, Visitor
 from edge_app.access.tokens import TokenFile
 from edge_app.api.problems import ProblemError
 
@@ -24,51 +25,68 @@ class Door:
 
     Args:
         tokens: of programs, or None.
-        session: from a request's cookies to the user who has logged in on the page, or None.
+        sessions: of those who have logged in.
         guarded: whether anybody must say who he is.
     """
 
-    def __init__(
-        self,
-        tokens: TokenFile | None,
-        session: Callable[[Mapping[str, str]], str | None],
-        *,
-        guarded: bool,
-    ) -> None:
+    def __init__(self, tokens: TokenFile | None, sessions: Sessions, *, guarded: bool) -> None:
         self._tokens = tokens
-        self._session = session
-        self._guarded = guarded
+        self.sessions = sessions
+        self.guarded = guarded
 
-    def enter(self, secret: str | None, cookies: Mapping[str, str]) -> str:
-        """The name of who asks; ``""`` where nobody has to say.
+    def enter(self, secret: str | None, cookies: Mapping[str, str]) -> Visitor:
+        """Who asks; an engineer without a name where nobody has to say.
 
         Raises:
             ProblemError: nobody who may.
         """
-        if not self._guarded:
-            return ""
-        name = self._session(cookies) if secret is None else self._holder(secret)
-        if name is not None:
-            return name
-        found = "none" if secret is None else "one that is not known"
+        if not self.guarded:
+            return Visitor("", "engineer")
+        found = self.sessions.visitor(cookies) if secret is None else self._holder(secret)
+        if found is not None:
+            return found
+        given = "none" if secret is None else "one that is not known"
         raise ProblemError(
             401,
-            f"expected the header 'Authorization: Bearer TOKEN', found {found}; "
+            f"expected the header 'Authorization: Bearer TOKEN', found {given}; "
             "make one on the box: lineside token FILE add NAME",
             _CHALLENGE,
         )
 
-    def _holder(self, secret: str) -> str | None:
-        return None if self._tokens is None else self._tokens.name_of(secret)
+    def _holder(self, secret: str) -> Visitor | None:
+        token = None if self._tokens is None else self._tokens.token_of(secret)
+        return None if token is None else Visitor(token.name, token.role)
 
 
-async def _who(
+async def _visitor(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> str:
+) -> Visitor:
     door: Door = request.app.state.door
     return door.enter(None if credentials is None else credentials.credentials, request.cookies)
 
 
-# In the signature of every route but those that tell whether the box is well.
+async def _who(visitor: Annotated[Visitor, Depends(_visitor)]) -> str:
+    return visitor.name
+
+
+async def _engineer(visitor: Annotated[Visitor, Depends(_visitor)]) -> str:
+    """The name of an engineer.
+
+    Raises:
+        ProblemError: it is an operator.
+    """
+    if visitor.role == "engineer":
+        return visitor.name
+    raise ProblemError(
+        403,
+        f"expected an engineer, found the operator {visitor.name}; make one on the box: lineside "
+        "user FILE add NAME --role engineer, for a program: lineside token FILE add NAME --role "
+        "engineer",
+    )
+
+
+# One of these is in the signature of every route but those that tell whether the box is well.
+Asking = Annotated[Visitor, Depends(_visitor)]
 Who = Annotated[str, Depends(_who)]
+Engineer = Annotated[str, Depends(_engineer)]

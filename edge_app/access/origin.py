@@ -40,14 +40,17 @@ _GUARDS = (
 _DEFAULT_PORTS = frozenset({80, 443})
 
 
-def check_access(host: str, password: str | None, *, open_to_all: bool) -> None:
+def check_access(
+    host: str, password: str | None, *, open_to_all: bool, has_users: bool = False
+) -> None:
     """Refuse, with a PageError, to show the page to everyone who reaches the box."""
-    if host in LOOPBACK or password or open_to_all:
+    if host in LOOPBACK or password or has_users or open_to_all:
         return
     raise PageError(
         f"--host {host}: expected a password in the environment variable {PASSWORD_VARIABLE}, "
         "found none, and everyone who reaches this machine could open the page; set it "
-        f"(user '{USER}'), or add --no-password if the network is yours alone"
+        f"(user '{USER}'), name people with --users-file, or add --no-password if the "
+        "network is yours alone"
     )
 
 

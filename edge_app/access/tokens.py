@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edge_app.access.users import Role
 from runtime import atomic
 from runtime.decode import read_json
 from runtime.errors import PageError
@@ -38,11 +39,13 @@ class Token:
         name: who has it; the records name it with every word that it gives.
         sha256: of the token, in hex.
         made: UTC, ISO 8601.
+        role: ``operator``, or ``engineer`` for a program that changes thresholds.
     """
 
     name: str
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     made: str = ""
+    role: Role = "operator"
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,13 @@ def read_tokens(path: Path) -> list[Token]:
     return read_json(path, Tokens, error=PageError, advice=_ADVICE, known_only=True).tokens
 
 
-def add_token(path: Path, name: str) -> str:
+def add_token(path: Path, name: str, role: Role = "operator") -> str:
     """Make a token; the file is begun where there is none.
 
     Args:
         path: the file.
         name: who will have it.
+        role: what they may do.
 
     Returns:
         the token: nobody can read it from the file again.
@@ -89,7 +93,7 @@ def add_token(path: Path, name: str) -> str:
         )
     secret = PREFIX + secrets.token_urlsafe(_BYTES)
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(path, [*known, Token(name, _digest(secret), made)])
+    _write(path, [*known, Token(name, _digest(secret), made, role)])
     return secret
 
 
@@ -134,13 +138,13 @@ class TokenFile:
         self._stamp = self._stamp_now()
         self._tokens = read_tokens(path)
 
-    def name_of(self, secret: str) -> str | None:
-        """Who has a token; None for one that the file does not know."""
+    def token_of(self, secret: str) -> Token | None:
+        """The token of a secret; None for one that the file does not know."""
         digest = _digest(secret)
         found = None
         for token in self._now():
             if hmac.compare_digest(token.sha256, digest):
-                found = token.name
+                found = token
         return found
 
     def _now(self) -> list[Token]:

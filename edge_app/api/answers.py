@@ -152,9 +152,10 @@ class LikePart:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The most similar parts, best first."""
+    """The most similar parts, best first; below ``floor`` a part is like nothing seen before."""
 
     neighbours: list[LikePart]
+    floor: float
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,15 +17,21 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
+from edge_app.access import login
 from edge_app.access.door import Door, Who
-from edge_app.access.origin import USER, SameOrigin
+from edge_app.access.login import AskFirst
+from edge_app.access.origin import SameOrigin
+from edge_app.access.sessions import Sessions
 from edge_app.access.slow_login import SlowLogin
 from edge_app.access.tokens import TokenFile
+from edge_app.access.users import UserFile
 from edge_app.api import inspecting, parts, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
+from edge_app.batch import routes as batch
 from edge_app.page.station import Station
+from edge_app.review import routes as review
 from edge_app.screens import exporting, line, pages, pictures
 from edge_app.teaching import routes as teaching
 
@@ -40,30 +46,21 @@ class Access:
     """Who may come in.
 
     Attributes:
-        password: of the user ``operator`` on the page, or None for nobody.
+        password: of the user ``operator``, or None for nobody.
         tokens: of programs, or None.
         loopback_only: whether only names of this machine are served.
+        users: people with roles, or None.
     """
 
     password: str | None = None
     tokens: TokenFile | None = None
     loopback_only: bool = False
+    users: UserFile | None = None
 
-
-@dataclass
-class Sessions:
-    """Who has logged in on the page: Gradio's own list, once the page is mounted."""
-
-    page: Any = field(default=None)
-
-    def user(self, cookies: Mapping[str, str]) -> str | None:
-        """The user of a request's cookies."""
-        if self.page is None:
-            return None
-        name = f"access-token-unsecure-{self.page.cookie_id}"
-        secure = f"access-token-{self.page.cookie_id}"
-        found = self.page.tokens.get(cookies.get(secure) or cookies.get(name))
-        return None if found is None else str(found)
+    @property
+    def guarded(self) -> bool:
+        """Whether anybody must say who he is."""
+        return any(one is not None for one in (self.password, self.tokens, self.users))
 
 
 def build_service(station: Station, root_path: str = "", places: Places | None = None) -> Service:
@@ -98,20 +95,22 @@ def build_application(
         root_path: path below which a proxy shows it all, e.g. ``/line3``.
         **looks: of the page, as :func:`gradio.mount_gradio_app` takes them.
     """
-    sessions = Sessions()
-    guarded = access.password is not None or access.tokens is not None
-    door = Door(access.tokens, sessions.user, guarded=guarded)
+    sessions = Sessions(access.password, access.users, access.tokens)
+    door = Door(access.tokens, sessions, guarded=access.guarded)
+    root = root_path.rstrip("/")
     app = FastAPI(
         openapi_url=None,
         middleware=[
             Middleware(SameOrigin, loopback_only=access.loopback_only),
             Middleware(SlowLogin),
+            Middleware(AskFirst, door=door, root=root),
         ],
     )
     api = build_api(service)
     for one in (app, api):
-        one.state.service, one.state.door = service, door
+        one.state.service, one.state.door, one.state.root = service, door, root
         problems.install(one)
+    app.include_router(login.router)
     app.include_router(status.outside)
     app.include_router(pages.router)
     app.mount("/v1", api)
@@ -121,11 +120,16 @@ def build_application(
             page,
             "/",
             root_path=root_path or None,
-            auth=(USER, access.password) if access.password else None,
+            auth_dependency=partial(_user, sessions) if access.guarded else None,
             **looks,
         )
-        sessions.page = app.routes[-1].app  # type: ignore[attr-defined]
     return app
+
+
+def _user(sessions: Sessions, request: Request) -> str | None:
+    """Whom Gradio takes a request to be from; None for nobody who may."""
+    found = sessions.visitor(request.cookies)
+    return None if found is None else found.name
 
 
 def build_api(service: Service) -> FastAPI:
@@ -145,6 +149,8 @@ def build_api(service: Service) -> FastAPI:
         exporting.router,
         line.router,
         teaching.router,
+        review.router,
+        batch.router,
         status.router,
     ):
         api.include_router(

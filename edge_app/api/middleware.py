@@ -20,7 +20,7 @@ log = logging.getLogger("lineside")
 # What a word with a note takes up, several times over.
 MOST_BYTES = 65_536
 # It counts what it takes itself, once it is known who sends it.
-_TAKES_PICTURES = ("/inspect", "/teach/pictures")
+_TAKES_PICTURES = ("/inspect", "/teach/pictures", "/batch/zip")
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,11 +24,15 @@ from edge_app.api.answers import (
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.screens.choosing import Chosen, cursor_of, place_of
-from edge_app.store import SearchFilter
+from edge_app.screens.pictures import look_for, original_of
+from edge_app.similar import SEEN_BEFORE
+from edge_app.store import Neighbor, SearchFilter
 
 router = APIRouter()
 MOST = 200
 MOST_NEIGHBORS = 50
+_SHARE = r"(0(\.[0-9]{1,6})?|1(\.0{1,6})?)"
+_BOX = f"^{_SHARE}(,{_SHARE}){{3}}$"
 _JPEG = b"\xff\xd8\xff"
 _ASKED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 503)}
 _NAMED: dict[int | str, dict[str, Any]] = {**_ASKED, 404: {"model": Problem}}
@@ -87,17 +92,31 @@ def neighbours(
     part_id: UUID,
     k: Annotated[int, Query(ge=1, le=MOST_NEIGHBORS)] = 5,
     verdict: Annotated[Verdict | None, Query(description="of those that are looked for")] = None,
+    box: Annotated[
+        str | None,
+        Query(description="left,top,width,height of a box on it, as shares", pattern=_BOX),
+    ] = None,
 ) -> Neighbours:
-    """The recorded parts that are most like a part, itself left out."""
+    """The recorded parts that are most like a part, or like a box on it; itself left out.
+
+    Below ``floor`` a part is like nothing seen before.
+    """
     service = service_of(request)
     line, point = service.find(str(part_id))
     where = SearchFilter(exclude_ids=(point.point_id,), verdict=verdict)
-    found = line.store_of(point.bundle).search(point.embedding, k, where)
+    if box is None:
+        found: Sequence[Neighbor] = line.store_of(point.bundle).search(point.embedding, k, where)
+    else:
+        picture = original_of(service, point)
+        content = picture[1] if picture else look_for(service, point.point_id).jpeg
+        left, top, width, height = map(float, box.split(","))
+        found = line.like_box(content, (left, top, width, height), k, where)
     return Neighbours(
         [
             LikePart(round(one.similarity, 6), part_of(one.point, line.name, service.below))
             for one in found
-        ]
+        ],
+        SEEN_BEFORE,
     )
 
 

@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from edge_app.api.problems import RETRY_S, ProblemError
+from edge_app.batch.job import Batches
 from edge_app.line import Line
 from edge_app.live.board import Board
 from edge_app.live.looks import Looks
@@ -107,6 +108,7 @@ class Service:
         looks: pictures of the newest parts.
         folders: where pictures of parts may be read from, to be shown.
         teacher: teaches parts, or None where the records are in no folder of the box.
+        batches: the one at work, or the newest.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Service:
         self.looks = Looks()
         self.folders: list[Path] = []
         self.teacher: Teacher | None = None
+        self.batches = Batches()
 
     def watches(self, board: Board | None, samples: Path | None) -> None:
         """Show a station's sources, and read pictures from their folders and that of samples."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
-from edge_app.access.door import Who
+from edge_app.access.door import Asking, Who
+from edge_app.access.users import Role
 from edge_app.api.answers import BundleCard, Bundles
 from edge_app.api.metrics import MEDIA_TYPE
 from edge_app.api.problems import RETRY_S, Problem, ProblemError
@@ -51,6 +52,21 @@ def metrics(request: Request, who: Who) -> Response:
     """Prometheus's text format."""
     text = service_of(request).metrics.text()
     return Response(text, headers={"Content-Type": MEDIA_TYPE})
+
+
+@dataclass(frozen=True)
+class Me:
+    """Who asks; ``guarded`` is false where nobody has to say, and everybody is an engineer."""
+
+    name: str
+    role: Role
+    guarded: bool
+
+
+@router.get("/me", responses={401: {"model": Problem}})
+def me(request: Request, who: Asking) -> Me:
+    """Who one is, and what one may do."""
+    return Me(who.name, who.role, request.app.state.door.guarded)
 
 
 @router.get("/bundles", responses={401: {"model": Problem}})

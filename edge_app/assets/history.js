@@ -3,7 +3,8 @@ import { $, PATHS, address, ask, element, lay, links, root, say, shape, t, truth
 
 const PAGE = 60;
 const FIELDS = ["since", "until", "verdict", "word", "camera", "min_score", "max_score", "bundle"];
-let parts = [], next = null, at = -1, part = null, turn = 0;
+let parts = [], next = null, at = -1, part = null, turn = 0, anchor = 0;
+const chosen = new Set();
 
 /** The address carries the filters, so that a link or a reload shows the same. */
 const wanted = () => {
@@ -59,11 +60,14 @@ const list = async () => {
   const mine = (turn += 1);
   for (const kind of ["csv", "zip"]) $(`#${kind}`).href = `${root}/v1/export/parts.${kind}?${query()}`;
   try {
-    const found = await ask(`parts?${query({ limit: PAGE })}`);
+    const missed = new URLSearchParams(location.search).get("missed");
+    const found = missed ? await slipped(missed) : await ask(`parts?${query({ limit: PAGE })}`);
     if (mine !== turn) return;
-    trouble("");
+    trouble(found.why ?? "");
     parts = found.parts;
     next = found.next;
+    chosen.clear();
+    many();
     $("#parts").replaceChildren(...parts.map(tile));
   } catch (error) {
     // What an earlier filter has found is not what was asked for.
@@ -74,6 +78,56 @@ const list = async () => {
     trouble(error.message);
   }
   counted();
+};
+
+/** What passed in the last week, nobody has looked at, and looks like a part that is bad. */
+const slipped = async (id) => {
+  const [found, like] = await Promise.all([ask(`parts/${id}/missed`), ask(`parts/${id}`)]);
+  return { parts: found.neighbours.map((one) => one.part), next: null, why: t("missed_title", { name: like.part.name }) };
+};
+
+/** A word for all that are chosen. */
+const many = () => {
+  for (const [i, item] of [...$("#parts").children].entries()) item.classList.toggle("chosen", chosen.has(parts[i]?.id));
+  $("#many").hidden = !chosen.size || !$("#detail").hidden;
+  if ($("#many").hidden) return;
+  const defect = $("#many input") ?? element("input", { maxLength: 100, size: 14, placeholder: t("defect_name"), "aria-label": t("defect_name") });
+  $("#many").replaceChildren(element("b", {}, t("chosen", { number: chosen.size })), ...["right", "wrong", ""].map((word) =>
+    element("button", { textContent: t(`all_${word || "undo"}`), onclick: () => sayAll(word) })), defect,
+  element("button", { textContent: t("choose_none"), onclick: () => { chosen.clear(); many(); } }));
+};
+
+const sayAll = async (word) => {
+  const ids = [...chosen], defect = $("#many input").value.trim();
+  let done = 0;
+  try {
+    for (const id of ids) {
+      const told = await say(`parts/${id}/feedback`, { word, defect_type: word ? defect : "" });
+      const i = parts.findIndex((one) => one.id === id);
+      if (i >= 0) { parts[i] = told.part; $("#parts").children[i].replaceWith(tile(told.part, i)); }
+      done += 1;
+    }
+    trouble("");
+    $("#counts").textContent = t("said_many", { number: done });
+  } catch (error) {
+    trouble(t("said_some", { number: done, of: ids.length, why: error.message }));
+  }
+  many();
+};
+
+const choose = (index, range) => {
+  const { id } = parts[index];
+  if (range) for (let i = Math.min(anchor, index); i <= Math.max(anchor, index); i += 1) chosen.add(parts[i].id);
+  else if (!chosen.delete(id)) chosen.add(id);
+  anchor = index;
+  many();
+};
+
+/** Arrows go from part to part, up and down by a row. */
+const walk = (by, rows) => {
+  const links = [...document.querySelectorAll("#parts a")], here = links.indexOf(document.activeElement);
+  const wide = links.filter((one) => one.offsetTop === links[0]?.offsetTop).length;
+  links[Math.min(Math.max(here < 0 ? 0 : here + by * (rows ? wide : 1), 0), links.length - 1)]?.focus();
 };
 
 const more = async () => {
@@ -100,8 +154,8 @@ const tile = (one, index) => {
     element("span", { className: "caption" }, shape(kindOf(one)), element("b", {}, truthOf(one.truth)), element("i", {}, word && "✎")),
     element("small", {}, `${one.camera} ${when(one)}`.trim()));
   link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
+    if (event.ctrlKey || event.metaKey || event.shiftKey) { choose(index, event.shiftKey); return; }
     history.pushState({ list: location.search }, "", link.href);
     at = index;
     detail(one.id);
@@ -111,7 +165,7 @@ const tile = (one, index) => {
 
 const detail = async (id) => {
   const mine = (turn += 1);
-  for (const css of ["#filters", "#parts", "#more"]) $(css).hidden = true;
+  for (const css of ["#filters", "#parts", "#more", "#many", "#parts-hint"]) $(css).hidden = true;
   $("#detail").hidden = false;
   part = null;
   paint({ verdict: "none", name: "", reason: "" }, "judging");
@@ -165,10 +219,17 @@ const give = async (word) => {
   try {
     told(await say(`parts/${part.id}/feedback`, { word, defect_type: word ? defect.value.trim() : "" }));
     $("#toast").textContent = t(`said_${word || "none"}`, { name: part.name });
+    if (word === "wrong" && part.verdict === "good") missed(part);
     defect.value = "";
   } catch (error) {
     $("#toast").textContent = t("not_said", { why: error.message });
   }
+};
+
+const missed = async (bad) => {
+  const found = await ask(`parts/${bad.id}/missed`).catch(() => null);
+  if (found?.neighbours.length && part?.id === bad.id)
+    $("#toast").replaceChildren(element("a", { href: `${root}/history?missed=${bad.id}` }, t("missed", { number: found.neighbours.length })));
 };
 
 const back = () => {
@@ -188,7 +249,7 @@ const step = (by) => {
 const show = () => {
   const id = location.pathname.match(/\/parts\/([^/]+)$/)?.[1];
   if (id) return detail(id);
-  for (const css of ["#filters", "#parts"]) $(css).hidden = false;
+  for (const css of ["#filters", "#parts", "#parts-hint"]) $(css).hidden = false;
   $("#detail").hidden = true;
   return list();
 };
@@ -197,12 +258,19 @@ const keys = {
   j: () => $("#agree").disabled || give("right"), k: () => $("#overrule").disabled || give("wrong"), z: () => $("#undo").disabled || give(""),
   ArrowLeft: () => step(-1), ArrowRight: () => step(1), Escape: back, h: () => document.body.classList.toggle("no-heat"),
 };
+const here = () => [...document.querySelectorAll("#parts a")].indexOf(document.activeElement);
+const listKeys = {
+  x: () => here() >= 0 && choose(here(), false), a: () => { for (const one of parts) chosen.add(one.id); many(); }, Escape: () => { chosen.clear(); many(); },
+  j: () => chosen.size && sayAll("right"), k: () => chosen.size && sayAll("wrong"), z: () => chosen.size && sayAll(""),
+  ArrowLeft: () => walk(-1), ArrowRight: () => walk(1), ArrowUp: () => walk(-1, true), ArrowDown: () => walk(1, true),
+};
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, dialog") || event.ctrlKey || event.metaKey || event.altKey;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (typing || !keys[key] || $("#detail").hidden) return;
+  const now = $("#detail").hidden ? listKeys : keys;
+  if (typing || !now[key]) return;
   event.preventDefault();
-  keys[key]();
+  now[key]();
 });
 $("#agree").onclick = () => give("right");
 $("#overrule").onclick = () => give("wrong");
@@ -214,6 +282,7 @@ $("#more").textContent = t("more");
 $("#defect").append(element("span", {}, t("defect_name")), element("input", { maxLength: 100, size: 12 }));
 window.addEventListener("popstate", show);
 
+$("#parts-hint").textContent = t("history_hint");
 links("history");
 await filters().catch((error) => trouble(error.message));
 show();

@@ -1,6 +1,8 @@
 // The operator's screen. What is shown: a part that was opened, else the flagged part that nobody has looked at for
 // longest, else the newest one. A flagged part stays until somebody has looked; a verdict on a later one never hides it.
+import { follow, toggle, isOpen } from "./drawer.js";
 import { $, PATHS, address, ask, element, lay, links, plain, root, say, shape, t, truthOf } from "./screen.js";
+import { alike, onBox, outlined, tiles, whole } from "./stage.js";
 
 const HOLD_MS = 2000;  // The box answers at the latest after this; after twice as long it is gone.
 let state = null, live = false, opened = null, held = null, drawn = "", last = null, likes = [];
@@ -38,11 +40,15 @@ const draw = () => {
   words(part, how);
   sources();
   strip(part);
+  if (how === "live") tiles(state.sources, open); else $("#tiles").hidden = true;
+  if (isOpen()) follow(part, bundleOf(part));
   const warnings = state.sources.filter((one) => one.warning).map((one) => `${one.name}: ${one.warning}`);
   const trouble = [state.trouble, ...warnings].filter(Boolean).join("  ");
   $("#trouble").hidden = !trouble;
   $("#trouble").textContent = trouble;
 };
+
+const bundleOf = (part) => state?.sources.find((one) => one.name === part?.source)?.bundle;
 
 const note = (part, how) => {
   if (part.verdict === "cannot_judge") return plain(part.reason);
@@ -79,25 +85,31 @@ const stage = async (part) => {
   $("#cards").replaceChildren();
   $("#like h2").textContent = "";
   const still = () => keyOf(part) === drawn;
+  whole();
   await lay(part, still);
   if (!part?.id || part.verdict === "cannot_judge") return;
   for (let tries = 0; tries < 5 && still(); tries += 1) {
     // It may be judged and not yet recorded.
-    const asked = ["k=5", "k=20&verdict=good"].map((what) => ask(`parts/${part.id}/neighbours?${what}`));
-    const found = await Promise.all(asked).catch(() => null);
-    if (found && still()) return like(found[0].neighbours, found[1].neighbours.find((one) => one.part.truth === "good"));
+    const found = await alike(part, null);
+    if (found && still()) return like(found);
     await new Promise((done) => setTimeout(done, 300));
   }
 };
 
 /** Five parts, the most alike of them large, and the nearest good one large beside it. */
-const like = (found, good) => {
+const like = ({ like: found, good, seen, why }, ofBox = false) => {
+  if (why) { $("#like h2").textContent = why; return; }
   likes = found;
-  if (!found.length) { $("#like h2").textContent = t("like_nothing"); return; }
+  if (!found.length) {
+    $("#like h2").textContent = t(!seen ? "like_nothing" : ofBox ? "box_nothing" : current().part?.verdict === "good" ? "no_defect_like" : "nothing_like");
+    // The nearest good part shows what it should have been.
+    $("#cards").replaceChildren(...(good && !ofBox ? [card(good, true, t("nearest_good"))] : []));
+    return chips();
+  }
   const kinds = found.map((one) => one.part.truth);
   const count = (kind) => kinds.filter((one) => one === kind).length;
   const most = kinds.reduce((best, kind) => (count(kind) > count(best) ? kind : best), kinds[0]);
-  $("#like h2").textContent = t("looks_like", { what: truthOf(most), number: count(most), of: found.length });
+  $("#like h2").textContent = t(ofBox ? "box_looks_like" : "looks_like", { what: truthOf(most), number: count(most), of: found.length });
   cards(found[0], good && good.part.id !== found[0].part.id ? good : found[1], Boolean(good));
   chips();
 };
@@ -224,10 +236,44 @@ const give = async (part, word, defect = "") => {
   } catch (error) {
     return toast(t("not_said", { why: error.message }));
   }
+  if (word === "wrong" && part.verdict === "good") slipped(part);
   last = word ? { part } : null;
   opened = null;
   toast(t(`said_${word || "none"}`, { name: part.name }) + (defect ? `: ${defect}` : ""));
   await refresh("");
+};
+
+/** A part that passed and is bad: others of the last week that look like it. */
+const slipped = async (part) => {
+  const found = await ask(`parts/${part.id}/missed`).catch(() => null);
+  if (!found?.neighbours.length) return;
+  $("#toast").replaceChildren(element("a", { href: `${root}/history?missed=${part.id}` }, t("missed", { number: found.neighbours.length })));
+};
+
+/** Reject rate over the last hours: a bar for each span, as high as the share that was rejected. */
+let counted = -1, ratedAt = 0;
+const rate = async () => {
+  ratedAt = Date.now();
+  counted = state?.counts.seen ?? -1;
+  const found = await ask("line/rate").catch(() => null);
+  if (!found) return;
+  const seen = found.spans.reduce((sum, one) => sum + one.seen, 0), rejected = found.spans.reduce((sum, one) => sum + one.rejected, 0);
+  const most = Math.max(0.05, ...found.spans.map((one) => one.rejected / one.seen)), end = Date.now(), all = 48;
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", `0 0 ${all} 40`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  for (const one of found.spans) {
+    const place = all - 1 - Math.floor((end - new Date(one.begin)) / 60000 / found.minutes), share = one.rejected / one.seen / most;
+    for (const [kind, y, height] of [["bed", 39, 1], ["share", 40 - 40 * share, 40 * share]]) {
+      const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      for (const [key, value] of Object.entries({ x: place, y, height, width: 0.85, class: kind })) bar.setAttribute(key, value);
+      svg.append(bar);
+    }
+  }
+  const text = seen ? t("rate", { percent: (100 * rejected / seen).toFixed(1), hours: found.minutes * all / 60 }) : t("rate_none");
+  $("#rate").hidden = false;
+  $("#rate").replaceChildren(svg, element("figcaption", { title: t("rate_most", { percent: Math.round(100 * most) }) }, text));
 };
 
 const current = () => (state ? shown() : {});
@@ -256,8 +302,9 @@ const step = (by) => {
 };
 
 const keys = {
-  j: () => agree(), k: () => overrule(), z: undo, Enter: look, Escape: () => open(null),
+  j: () => agree(), k: () => overrule(), z: undo, Enter: look, Escape: () => (isOpen() ? toggle(null) : open(null)),
   ArrowLeft: () => step(-1), ArrowRight: () => step(1), h: () => document.body.classList.toggle("no-heat"),
+  e: () => { const { part } = current(); toggle(isOpen() ? null : part, bundleOf(part)); }, b: outlined,
 };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, dialog") || event.ctrlKey || event.metaKey || event.altKey;
@@ -275,12 +322,22 @@ const refresh = async (after) => {
   const found = await ask(`line${after ? `?after=${encodeURIComponent(after)}` : ""}`, { signal: AbortSignal.timeout(2 * HOLD_MS) });
   state = found;
   live = true;
+  if (state.counts.seen !== counted && Date.now() - ratedAt > 5000) rate();
   if (opened) opened = [...state.newest, ...state.waiting].find((one) => one.number === opened.number) ?? opened;
   draw();
 };
 
+onBox(async (shares) => {
+  const { part } = current(), still = keyOf(part);
+  if (!part?.recorded) return;
+  $("#like h2").textContent = t("searching");
+  const found = await alike(part, shares);
+  if (found && keyOf(current().part) === still) like(found, Boolean(shares));
+});
 links("line");
 draw();
+rate();
+setInterval(rate, 30000);
 for (;;) {
   try {
     await refresh(live ? state?.version : "");

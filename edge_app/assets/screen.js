@@ -10,7 +10,7 @@ export const $ = (css) => document.querySelector(css);
 
 /** A string of the catalogue, with its {places} filled. */
 export const t = (key, values = {}) =>
-  strings[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+  (strings[key] ?? "").replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 
 /** What an operator can do about a part that cannot be judged, in one plain line. */
 export const plain = (reason) => {
@@ -32,7 +32,8 @@ export const PATHS = {
 export const element = (name, attributes = {}, ...inside) => {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (key in made && key !== "list") made[key] = value;
+    if (key in made && !["list", "tabIndex"].includes(key)) made[key] = value;
+    else if (key === "tabIndex") made.tabIndex = value;
     else made.setAttribute(key, value);
   }
   made.append(...inside);
@@ -97,31 +98,41 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("keyup", (event) => { if (event.key === " ") document.body.classList.remove("bare"); });
 
-const logIn = () => {
+export const logIn = () => {
   const dialog = $("#login");
   if (dialog.open) return;
+  // Without a user's password a program's token is what one has.
+  const byToken = html.dataset.login === "token";
   const wrong = element("p", { role: "alert" });
+  const user = element("input", { name: "username", value: byToken ? "token" : "operator", autocomplete: "username" });
   const form = element("form", { method: "dialog" },
     element("h2", {}, t("log_in_first")),
-    element("label", {}, t("user"), element("input", { name: "username", value: "operator", autocomplete: "username" })),
-    element("label", {}, t("password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
+    element("label", { hidden: byToken }, t("user"), user),
+    element("label", {}, t(byToken ? "token" : "password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
     wrong, element("button", {}, t("log_in")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const done = await fetch(`${root}/login`, { method: "POST", body: new FormData(form) });
     if (done.ok) location.reload();
-    else wrong.textContent = t("wrong_password");
+    else wrong.textContent = t(byToken ? "wrong_token" : "wrong_password");
   });
+  dialog.addEventListener("cancel", (event) => event.preventDefault());
   dialog.replaceChildren(form);
   dialog.showModal();
 };
 
+/** Who one is; a role that may do nothing where the box does not say. */
+export const me = html.dataset.login
+  ? await fetch(`${root}/v1/me`, { cache: "no-store" }).then((found) => (found.ok ? found.json() : {})).catch(() => ({}))
+  : { name: "", role: "engineer", guarded: false };
+
 export const links = (here) => {
-  const places = { line: "line", history: "history", teach: "teach", inspect: "" };
+  const places = { line: "line", history: "history", model: "model", teach: "teach", batch: "batch", inspect: "" };
   for (const [name, path] of Object.entries(places)) {
     if (name === "line" && !html.dataset.station) continue;
     const link = element("a", { href: `${root}/${path}${asked && path ? `?lang=${asked}` : ""}` }, t(`link_${name}`));
     if (name === here) link.setAttribute("aria-current", "page");
     $("#links").append(link);
   }
+  if (me.guarded) $("#links").append(element("a", { href: `${root}/logout`, title: me.name }, t("log_out")));
 };

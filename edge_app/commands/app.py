@@ -54,6 +54,11 @@ from runtime.options import engine_options
     help="Programs need a token of this file for the API, see lineside token.",
 )
 @click.option(
+    "--users-file",
+    type=click.Path(path_type=Path),
+    help="People log in with the passwords and roles of this file, see lineside user.",
+)
+@click.option(
     "--trusted-proxy",
     "trusted_proxies",
     multiple=True,
@@ -74,6 +79,7 @@ def command(bundles: tuple[Path, ...], location: str, no_password: bool, **optio
     Example:
       lineside app tile-patchcore --store ./neighbours --samples parts
       lineside app tile-patchcore --api-token-file api-tokens.json
+      lineside app tile-patchcore --host 0.0.0.0 --users-file users.json
     """
     from runtime.errors import require_extra
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ def command(config: Path, init: bool, check: bool) -> None:
     address but this machine's own all of them ask the user 'operator' for the password in the
     environment variable LINESIDE_PASSWORD.
 
+    A change of outputs and [pictures] in CONFIG is taken over at once, or on SIGHUP; the log says
+    what waits for the next start.
+
     A source that goes away is told and tried again until it is back. Ctrl-C and SIGTERM end it with
     everything recorded. systemd is told when it is ready, and that it is alive (docs/deploy.md).
 
@@ -52,10 +56,10 @@ def command(config: Path, init: bool, check: bool) -> None:
         names = ", ".join(source.name for source in found.sources)
         click.echo(f"{config}: can be used; sources: {names}")
         return
-    _run(found)
+    _run(found, config)
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, path: Path) -> None:
     from runtime.errors import require_extra
 
     require_extra("app", "gradio", "qdrant_edge", "prometheus_client")
@@ -64,10 +68,15 @@ def _run(config: Config) -> None:
     from edge_app.access.origin import PASSWORD_VARIABLE
     from edge_app.live.notifying import stay
     from edge_app.live.running import running_station
+    from edge_app.outputs.following import Follow
     from runtime.console import say
     from runtime.sources import shown
 
-    with running_station(config, os.environ.get(PASSWORD_VARIABLE) or None) as url:
+    follow = Follow(path)
+    # Where there is such a signal; a change of the file is enough elsewhere.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: follow.again.set())
+    with running_station(config, os.environ.get(PASSWORD_VARIABLE) or None, follow) as url:
         try:
             click.echo(f"{url}line")
             for source in config.sources:

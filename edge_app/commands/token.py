@@ -14,9 +14,20 @@ from runtime.options import json_option
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("action", type=click.Choice(["show", "add", "remove"]), default="show")
 @click.argument("name", required=False)
+@click.option(
+    "--role",
+    type=click.Choice(["operator", "engineer"]),
+    default="operator",
+    show_default=True,
+    help="With add: an engineer's program may change thresholds, too.",
+)
 @json_option
 def command(
-    file: Path, action: Literal["show", "add", "remove"], name: str | None, as_json: bool
+    file: Path,
+    action: Literal["show", "add", "remove"],
+    name: str | None,
+    role: Literal["operator", "engineer"],
+    as_json: bool,
 ) -> None:
     """Make, list and take back the tokens with which programs use the API.
 
@@ -39,11 +50,11 @@ def command(
     if name is None:
         for token in read_tokens(file):
             if as_json:
-                emit_json({"name": token.name, "made": token.made})
+                emit_json({"name": token.name, "made": token.made, "role": token.role})
             else:
-                click.echo(printable(f"{token.name}  {token.made}"))
+                click.echo(printable(f"{token.name}  {token.made}  {token.role}"))
     elif action == "add":
-        secret = add_token(file, name)
+        secret = add_token(file, name, role)
         click.echo(secret) if not as_json else emit_json({"name": name, "token": secret})
         say(f"{file}: keeps its hash alone; whoever has the token is '{name}' in the records")
     else:

@@ -131,6 +131,12 @@ class Board:
             self._outputs[state.name] = state
             self._version += 1
 
+    def outputs_are(self, states: Sequence[OutputState]) -> None:
+        """These are the outputs from now on."""
+        with self._lock:
+            self._outputs = {one.name: one for one in states}
+            self._version += 1
+
     def outputs(self) -> list[OutputState]:
         """Every output as it is now."""
         with self._lock:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from edge_app.live.settings import EngineTable, OutputTable, Page, PicturesTable, Source, Top
 from edge_app.live.tables import TomlFile
-from edge_app.outputs.base import schemes
+from edge_app.outputs.base import FOLDERS, schemes
 from edge_app.store.location import is_server
 
 _TABLES = ("page", "engine", "sources", "outputs", "pictures")
@@ -94,6 +94,8 @@ def read_config(path: Path) -> Config:
     page = file.table(file.raw.get("page", {}), Page, "page")
     if page.api_token_file:
         page = replace(page, api_token_file=str(_below(folder, page.api_token_file)))
+    if page.users_file:
+        page = replace(page, users_file=str(_below(folder, page.users_file)))
     engine = file.table(file.raw.get("engine", {}), EngineTable, "engine")
     return Config(
         bundles=tuple(_below(folder, one) for one in top.bundles),
@@ -140,6 +142,8 @@ def _scheme(url: str) -> str:
     try:
         parts = urlsplit(url)
         has_place = bool(parts.hostname) and parts.port != 0
+        if parts.scheme in FOLDERS:
+            has_place = parts.path.startswith("/") and len(parts.path) > 1 and not parts.netloc
     except ValueError:
         return ""
     return parts.scheme if has_place else ""

@@ -42,6 +42,10 @@ class Pictures:
         self._lock = threading.Lock()
         self._size = sum(size for _, size, _ in self._files())
 
+    def limit(self, which: Which, most_mib: int) -> None:
+        """From now on keep these, within this space; room is made with the next one."""
+        self._which, self._most = which, most_mib << 20
+
     def wants(self, verdict: str) -> bool:
         """Whether a part's frame is kept."""
         return self._which == "all" or (self._which == "flagged" and verdict != "good")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edge_app.page.render import shrunk
+from runtime.images.preprocess import decode_rgb
 from runtime.images.regions import find_regions
 from runtime.prediction import Prediction
 from runtime.types import UInt8Image
@@ -81,6 +82,15 @@ def heat_png(prediction: Prediction) -> bytes:
     colors = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     alpha = (np.sqrt(strength) * _OPACITY * 255).astype(np.uint8)
     return bytes(cv2.imencode(".png", np.dstack([colors, alpha]))[1].tobytes())
+
+
+def overlay_png(look: Look) -> bytes:
+    """The part under its heat map; empty where there is none."""
+    if look.prediction is None or look.prediction.verdict == "cannot_judge":
+        return b""
+    image_rgb = decode_rgb(look.jpeg)
+    drawn = look.prediction.heat_overlay(image_rgb)
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(drawn[:, :, ::-1]))[1].tobytes())
 
 
 def contours(prediction: Prediction) -> list[list[tuple[float, float]]]:

@@ -3,63 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
-from edge_app.access.origin import PASSWORD_VARIABLE
+from edge_app.api.service import Service
 from edge_app.live.board import Board
 from edge_app.live.config import Config
 from edge_app.live.feeding import feeding
 from edge_app.live.keeping import Pictures
-from edge_app.live.settings import OutputTable
-from edge_app.outputs.base import Address, secret_of
-from edge_app.outputs.delivery import Output, OutputState, delivering
-from edge_app.page.station import Station
-from edge_app.records import Database, Journal, Outbox
+from edge_app.outputs.following import Deliveries, Follow, following
+from edge_app.records import Database, Journal
+from edge_app.screens.pictures import shown_files
 from edge_app.serving import serving
-from runtime.errors import ConfigError
 
 
 @contextmanager
-def running_station(config: Config, password: str | None = None) -> Iterator[str]:
+def running_station(
+    config: Config, password: str | None = None, follow: Follow | None = None
+) -> Iterator[str]:
     """Run a station; at the end what is in work is judged and recorded, then all is closed.
 
     Args:
         config: from :func:`edge_app.live.config.read_config`.
         password: asked of the user ``operator``, or None for nobody.
+        follow: its file, whose changes are taken over where that is safe; None for none.
 
     Yields:
         its URL on this machine.
 
     Raises:
-        ConfigError: the secret of an output is not in the environment, or nobody could log in.
+        ConfigError: the secret of an output is not in the environment.
         PageError: the page cannot be served.
         BundleError: a bundle is unusable.
         StoreError: the records cannot be opened.
         DataError: the folder of samples is missing or empty.
     """
-    if config.page.api_token_file and not password:
-        raise ConfigError(
-            f"page.api_token_file: expected a password in {PASSWORD_VARIABLE} as well, found none; "
-            "the screens use the API, which asks everybody then: set it, or leave the file out"
-        )
-    outputs = [_output(one) for one in config.outputs]
 
     @contextmanager
-    def watching(station: Station) -> Iterator[Board]:
+    def watching(service: Service) -> Iterator[Board]:
         database = Database(config.store)
         try:
-            journal = Journal(database)
-            kept = Pictures(config.store, config.pictures.keep, config.pictures.most_mib)
-            board = Board(config.sources, journal, kept=kept)
-            outbox = Outbox(database, [one.address.name for one in outputs])
-            for one in outputs:
-                board.output_is(OutputState(one.address.name))
+            pictures = config.pictures
+            kept = Pictures(config.store, pictures.keep, pictures.most_mib)
+            board = Board(config.sources, Journal(database), kept=kept)
             with (
-                feeding(station, board, config.store),
-                delivering(outputs, journal, outbox, board.output_is),
+                closing(Deliveries(board, database, partial(shown_files, service))) as deliveries,
+                feeding(service.station, board, config.store),
             ):
-                yield board
+                deliveries.start(config.outputs)
+
+                def take(new: Config) -> None:
+                    kept.limit(new.pictures.keep, new.pictures.most_mib)
+                    deliveries.start(new.outputs)
+
+                with following(config, follow, take):
+                    yield board
         finally:
             database.close()
 
@@ -74,14 +73,9 @@ def running_station(config: Config, password: str | None = None) -> Iterator[str
         password=password,
         open_to_all=page.no_password,
         api_token_file=Path(page.api_token_file) if page.api_token_file else None,
+        users_file=Path(page.users_file) if page.users_file else None,
         trusted_proxies=page.trusted_proxies,
         watching=watching,
         **config.engine,
     ) as url:
         yield url
-
-
-def _output(table: OutputTable) -> Output:
-    secret = secret_of(table.secret_variable, table.url)
-    address = Address(table.name, table.url, table.topic, secret)
-    return Output(address, tuple(table.verdicts), table.most_waiting)

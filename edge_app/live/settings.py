@@ -61,6 +61,13 @@ class Page:
             'api_token_file = "api-tokens.json"',
         ),
     )
+    users_file: str = field(
+        default="",
+        metadata=explained(
+            "People who log in with passwords and roles of this file, see lineside user.",
+            'users_file = "users.json"',
+        ),
+    )
     trusted_proxies: list[str] = field(
         default_factory=list,
         metadata=explained(
@@ -137,7 +144,8 @@ class OutputTable:
     name: Name = field(metadata=explained("Name on the screen.", 'name = "mes"'))
     url: str = field(
         metadata=explained(
-            "http, https, mqtt or mqtts, with the user's name where one is asked for.",
+            "http, https, mqtt, mqtts, modbus, csv:///FOLDER for a file a shift, or "
+            "folder:///FOLDER for pictures; with the user's name where one is asked for.",
             'url = "http://mes:8080/verdicts"',
         )
     )

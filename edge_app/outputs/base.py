@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -12,7 +13,11 @@ from runtime.errors import ConfigError, OutputError, require_extra
 
 # Outputs of other packages, by scheme: a class that is called with an Address.
 GROUP = "lineside.outputs"
-_OURS = ("http", "https", "mqtt", "mqtts")
+_OURS = ("http", "https", "mqtt", "mqtts", "csv", "folder")
+# Those that name a folder of the box, csv:///var/verdicts.
+FOLDERS = ("csv", "folder")
+# From a part's id to its picture, that file's ending, and the part under its heat map as PNG.
+Show = Callable[[str], tuple[bytes, str, bytes] | None]
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,14 @@ class Address:
         url: without a password.
         topic: of MQTT; ``{source}`` and ``{verdict}`` stand for the part's.
         secret: token or password, or ``""``.
+        show: how a part looks, or None where nothing is left of it.
     """
 
     name: str
     url: str
     topic: str = ""
     secret: str = field(default="", repr=False)
+    show: Show = field(default=lambda part_id: None, repr=False)
 
 
 class Sender(Protocol):
@@ -63,6 +70,14 @@ def open_sender(address: Address) -> Sender:
         from edge_app.outputs.mqtt import Mqtt
 
         return Mqtt(address)
+    if scheme == "csv":
+        from edge_app.outputs.shifts import Shifts
+
+        return Shifts(address)
+    if scheme == "folder":
+        from edge_app.outputs.rejects import Rejects
+
+        return Rejects(address)
     for entry in entry_points(group=GROUP, name=scheme):
         made: Sender = entry.load()(address)
         return made

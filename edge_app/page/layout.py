@@ -21,7 +21,7 @@ from edge_app.page.station import Station
 from edge_app.page.upload import sent_only
 from runtime.images.preprocess import IMAGE_SUFFIXES
 
-CSS_PATH = Path(__file__).parent.parent / "assets" / "page.css"
+CSS_PATH = Path(__file__).parent / "assets" / "page.css"
 # The script with which a box is dragged on the part.
 BOX_PATH = CSS_PATH.with_name("box.html")
 # The script that takes an old verdict off the screen, and keeps the model in the address.

@@ -146,6 +146,18 @@ class Journal:
             found = connection.execute("SELECT 1 FROM arrivals WHERE arrival = ?", (number,))
             return found.fetchone() is not None
 
+    def rates(self, since: str, minutes: int) -> list[tuple[int, int, int]]:
+        """Seconds since 1970 at which a span of so many minutes begins, parts, rejected ones."""
+        seconds = 60 * minutes
+        with self._database.reading() as connection:
+            found = connection.execute(
+                "SELECT CAST(strftime('%s', time) AS INTEGER) / ? * ? AS span, count(*), "
+                "sum(verdict = 'anomalous') "
+                "FROM arrivals WHERE time >= ? GROUP BY span ORDER BY span",
+                (seconds, seconds, since),
+            )
+            return [(int(span), int(seen), int(rejected)) for span, seen, rejected in found]
+
     def counts(self, since: str) -> dict[str, Counts]:
         """Counts by source since a time (UTC, ISO 8601)."""
         with self._database.reading() as connection:

@@ -117,6 +117,23 @@ class LineState:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Parts of some minutes; ``begin`` is UTC, ISO 8601."""
+
+    begin: str
+    seen: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Parts over time, all sources together, oldest first; spans without a part are left out."""
+
+    minutes: int
+    spans: list[Span]
+
+
+@dataclass(frozen=True)
 class LookedAt:
     """A flagged part that somebody has looked at."""
 

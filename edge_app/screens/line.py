@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import anyio
@@ -18,6 +18,8 @@ from edge_app.screens.answers import (
     LineOutput,
     LineState,
     LookedAt,
+    Rate,
+    Span,
     line_counts,
     line_part,
     line_source,
@@ -26,6 +28,7 @@ from runtime.errors import StoreError
 
 router = APIRouter()
 NEWEST = 30
+_SPANS = 48
 # How long a request waits for a change; who gets no answer for twice as long has lost the box.
 HOLD_S = 2.0
 # How often the sources are looked at meanwhile, and the records, which others write to as well.
@@ -51,6 +54,25 @@ async def line(
             await anyio.sleep(_LOOK_S)
         version = await _version(board)
     return await anyio.to_thread.run_sync(state_of, board, version)
+
+
+@router.get("/line/rate", responses={status: {"model": Problem} for status in (401, 404, 503)})
+def rate(
+    request: Request,
+    who: Who,
+    hours: Annotated[int, Query(ge=1, le=24 * 30, description="how far back")] = 8,
+) -> Rate:
+    """How many parts came and how many were rejected, in 48 spans up to now."""
+    minutes = hours * 60 // _SPANS
+    since = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+    found = _board(request).journal.rates(since, minutes)
+    return Rate(
+        minutes,
+        [
+            Span(datetime.fromtimestamp(begin, UTC).isoformat(), seen, rejected)
+            for begin, seen, rejected in found
+        ],
+    )
 
 
 @router.post("/line/{number}/seen", responses={s: {"model": Problem} for s in (401, 404, 503)})

@@ -6,12 +6,12 @@ The pages hold nothing that is secret: whatever they show comes from ``/v1``, wh
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from edge_app.access.login import fill
 from edge_app.api.problems import ProblemError
 from edge_app.api.service import service_of
 
@@ -23,6 +23,10 @@ _KINDS = {
     "line.js": "text/javascript",
     "history.js": "text/javascript",
     "teach.js": "text/javascript",
+    "model.js": "text/javascript",
+    "batch.js": "text/javascript",
+    "stage.js": "text/javascript",
+    "drawer.js": "text/javascript",
     "strings.json": "application/json",
 }
 _FRESH = {"Cache-Control": "no-cache"}
@@ -50,6 +54,13 @@ def teach(request: Request) -> Response:
     return _page(request, "teach.html")
 
 
+@router.get("/model")
+@router.get("/batch")
+def desk(request: Request) -> Response:
+    """A bundle's card with its thresholds; a folder or ZIP judged at once."""
+    return _page(request, f"{request.url.path.rpartition('/')[2]}.html")
+
+
 @router.get("/screen/{name}")
 def asset(name: str) -> Response:
     """A style sheet, a script, or the strings."""
@@ -60,8 +71,7 @@ def asset(name: str) -> Response:
 
 def _page(request: Request, name: str) -> Response:
     service = service_of(request)
-    root = escape(service.below.removesuffix("/v1"), quote=True)
     station = "" if service.board is None else "yes"
     text = (ASSETS / name).read_text(encoding="utf-8")
-    text = text.replace("{root}", root).replace("{station}", station)
+    text = fill(text, service.below.removesuffix("/v1"), request.app.state.door, station)
     return Response(text, media_type="text/html", headers=_FRESH)

@@ -19,7 +19,7 @@ from edge_app.api.answers import file_name
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line
-from edge_app.live.looks import Look, contours, heat_png, look_of
+from edge_app.live.looks import Look, contours, heat_png, look_of, overlay_png
 from edge_app.screens.answers import Outline
 from edge_app.store import PartPoint
 from edge_app.store.schema import point_id
@@ -104,6 +104,22 @@ def original_of(service: Service, point: PartPoint) -> tuple[str, bytes] | None:
         return None
     is_same = point_id(content, point.bundle) == point.point_id
     return (path.name, content) if is_same else None
+
+
+def shown_files(service: Service, part_id: str) -> tuple[bytes, str, bytes] | None:
+    """A part's picture, the ending of its file, and the part under its heat map as PNG.
+
+    The file itself where it is still there, else what the screen shows; None where nothing is left.
+    """
+    try:
+        look = look_for(service, part_id)
+        point = service.find(part_id)[1]
+    except ProblemError:
+        return None
+    found = original_of(service, point)
+    name, content = found if found is not None else ("part.jpg", look.jpeg)
+    overlay = b"" if look.prediction is None else overlay_png(look)
+    return content, Path(name).suffix.lower() or ".jpg", overlay
 
 
 def _read_again(service: Service, line: Line, point: PartPoint) -> Look | None:

@@ -10,7 +10,7 @@ import anyio
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi import Path as InPath
 
-from edge_app.access.door import Who
+from edge_app.access.door import Engineer, Who
 from edge_app.api.answers import file_name
 from edge_app.api.bodies import BODY, read_pictures
 from edge_app.api.problems import Problem, ProblemError
@@ -65,7 +65,7 @@ def state(request: Request, who: Who, client: Client) -> TeachState:
 
 
 @router.post("/teach/draft", responses=_CHANGES)
-def begin(request: Request, who: Who, client: Client, body: NewDraft) -> TeachState:
+def begin(request: Request, who: Engineer, client: Client, body: NewDraft) -> TeachState:
     """Begin to teach a part; nobody else may be teaching one."""
     teacher = _teacher(request)
     line = service_of(request).line(body.bundle)
@@ -86,7 +86,7 @@ def begin(request: Request, who: Who, client: Client, body: NewDraft) -> TeachSt
 
 
 @router.delete("/teach/draft", responses=_CHANGES)
-def discard(request: Request, who: Who, client: Client) -> TeachState:
+def discard(request: Request, who: Engineer, client: Client) -> TeachState:
     """Forget the part that is being taught, whoever has begun it; versions stay."""
     teacher = _teacher(request)
     teacher.drafts.discard()
@@ -99,7 +99,7 @@ def discard(request: Request, who: Who, client: Client) -> TeachState:
     openapi_extra=BODY,
     responses={**_CHANGES, 408: {"model": Problem}},
 )
-async def add(request: Request, who: Who, client: Client) -> TeachState:
+async def add(request: Request, who: Engineer, client: Client) -> TeachState:
     """Take pictures of good parts in."""
     teacher = _teacher(request)
     _mine(teacher, client)
@@ -109,7 +109,7 @@ async def add(request: Request, who: Who, client: Client) -> TeachState:
 
 
 @router.post("/teach/take", responses=_CHANGES)
-def take(request: Request, who: Who, client: Client, body: Take) -> TeachState:
+def take(request: Request, who: Engineer, client: Client, body: Take) -> TeachState:
     """Take pictures in that the box has: of recorded parts, or of a folder."""
     service, draft = service_of(request), _mine(_teacher(request), client)
     if body.source == "folder":
@@ -147,7 +147,7 @@ def picture(request: Request, who: Who, number: Annotated[int, InPath(ge=1)]) ->
 @router.post("/teach/pictures/{number}", responses=_CHANGES)
 def take_out(
     request: Request,
-    who: Who,
+    who: Engineer,
     client: Client,
     number: Annotated[int, InPath(ge=1)],
     body: TakeOut,
@@ -163,7 +163,7 @@ def take_out(
 
 
 @router.post("/teach/make", responses=_CHANGES)
-def make(request: Request, who: Who, client: Client) -> TeachState:
+def make(request: Request, who: Engineer, client: Client) -> TeachState:
     """Make a version of the line's bundle in the background; nothing goes live by that."""
     teacher = _teacher(request)
     draft = _mine(teacher, client)
@@ -175,7 +175,7 @@ def make(request: Request, who: Who, client: Client) -> TeachState:
 
 
 @router.post("/teach/trial", responses=_CHANGES)
-def trial(request: Request, who: Who, client: Client, body: Chosen) -> TeachState:
+def trial(request: Request, who: Engineer, client: Client, body: Chosen) -> TeachState:
     """Judge the last hundred recorded parts with a version, in the background."""
     service, teacher = service_of(request), _teacher(request)
     line = service.line(body.bundle)
@@ -186,7 +186,7 @@ def trial(request: Request, who: Who, client: Client, body: Chosen) -> TeachStat
 
 
 @router.post("/teach/live", responses=_CHANGES)
-def live(request: Request, who: Who, client: Client, body: Chosen) -> TeachState:
+def live(request: Request, who: Engineer, client: Client, body: Chosen) -> TeachState:
     """Let a version judge, from the next part on."""
     service, teacher = service_of(request), _teacher(request)
     line = service.line(body.bundle)
@@ -196,7 +196,7 @@ def live(request: Request, who: Who, client: Client, body: Chosen) -> TeachState
 
 
 @router.post("/teach/back", responses=_CHANGES)
-def back(request: Request, who: Who, client: Client, body: Chosen) -> TeachState:
+def back(request: Request, who: Engineer, client: Client, body: Chosen) -> TeachState:
     """Let the one judge that judged before; ``version`` says nothing here."""
     service, teacher = service_of(request), _teacher(request)
     line = service.line(body.bundle)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.thresholds_file import last_from_good_parts, roll_back
 from runtime.bundle.folder import Bundle, pack_archive
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, read_thresholds
+from runtime.bundle.thresholds_file import last_from_good_parts, roll_back
 from runtime.errors import ThresholdError
 from runtime.inspector import Inspector
 from tests.calibration.synthetic import KEYS, picture, two_variant_bundle

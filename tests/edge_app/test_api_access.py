@@ -6,18 +6,27 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.routing import Mount
 
+from edge_app.access import door
 from edge_app.access.origin import USER
+from edge_app.access.sessions import IDLE_S, LONGEST_S, Sessions
 from edge_app.access.slow_login import PAUSE_S
 from edge_app.access.tokens import TokenFile, add_token, read_tokens, remove_token
+from edge_app.access.users import UserFile, put_user, remove_user
+from edge_app.api.application import Access, build_application, build_service
 from edge_app.serving import serving
 from runtime.errors import PageError
 from tests.cli import lineside
-from tests.edge_app.served import client_of, picture
+from tests.edge_app.served import client_of, picture, station_of
 from tests.edge_app.test_api import problem
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
@@ -38,6 +47,7 @@ GUARDED = (
     ("GET", "v1/export/parts.csv"),
     ("GET", "v1/export/parts.zip"),
     ("GET", "v1/line"),
+    ("GET", "v1/line/rate"),
     ("POST", "v1/line/7/seen"),
     ("GET", "v1/teach"),
     ("POST", "v1/teach/draft"),
@@ -52,7 +62,43 @@ GUARDED = (
     ("POST", "v1/teach/back"),
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
+    ("GET", "v1/me"),
+    ("GET", "v1/batch"),
+    ("POST", "v1/batch"),
+    ("DELETE", "v1/batch"),
+    ("POST", "v1/batch/zip"),
+    ("GET", "v1/batch/rows"),
+    ("GET", "v1/batch/results.csv"),
+    ("GET", "v1/batch/report.html"),
+    ("GET", "v1/bundles/tile-tiny"),
+    ("GET", "v1/bundles/tile-tiny/review"),
+    ("GET", "v1/parts/00000000-0000-4000-8000-000000000000/missed"),
+    ("POST", "v1/bundles/tile-tiny/threshold"),
+    ("POST", "v1/bundles/tile-tiny/threshold/rollback"),
+    ("POST", "v1/bundles/tile-tiny/verify"),
 )
+# What operators may not do.
+ENGINEERS = {
+    "/v1/teach/draft",
+    "/v1/teach/pictures",
+    "/v1/teach/take",
+    "/v1/teach/pictures/{number}",
+    "/v1/teach/make",
+    "/v1/teach/trial",
+    "/v1/teach/live",
+    "/v1/teach/back",
+    "/v1/bundles/{name}/threshold",
+    "/v1/bundles/{name}/threshold/rollback",
+    "/v1/bundles/{name}/verify",
+}
+# What a browser has to have before somebody has logged in; none of it says anything of a part.
+BEFORE_LOGIN = {"/healthz", "/readyz", "/login", "/login/", "/logout", "/line", "/history"} | {
+    "/parts/{part_id}",
+    "/screen/{name}",
+    "/model",
+    "/batch",
+    "/teach",
+}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +161,8 @@ def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
             re.sub("0{8}-[0-9-]+", "{part_id}", path)
             .replace("maps/x", "maps/{name}")
             .replace("line/7", "line/{number}")
-            .replace("pictures/7", "pictures/{number}"),
+            .replace("pictures/7", "pictures/{number}")
+            .replace("bundles/tile-tiny", "bundles/{name}"),
         )
         for method, path in GUARDED
     }
@@ -125,6 +172,146 @@ def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
         for operations in described["paths"].values()
         for operation in operations.values()
     )
+
+
+def dependencies(dependant: Dependant) -> set[object]:
+    """Everything that a route stands on."""
+    inner = (dependencies(one) for one in dependant.dependencies)
+    return {dependant.call}.union(*inner)
+
+
+def test_every_route_of_the_application_has_its_role(bundle: Path) -> None:
+    with station_of((bundle, "openvino")) as station:
+        app = build_application(build_service(station), Access("a long one"))
+        mounted = next(one.app for one in app.routes if isinstance(one, Mount))
+        routes = [(one.path, dependencies(one.dependant)) for one in api_routes(app)]
+        below = [(f"/v1{one.path}", dependencies(one.dependant)) for one in api_routes(mounted)]
+        routes += [one for one in below if one[0] != "/v1/openapi.json"]
+    asks = {path for path, found in routes if door._visitor in found}
+    engineers = {path for path, found in routes if door._engineer in found}
+    assert engineers == ENGINEERS
+    # Whatever changes more than a record has to ask for an engineer.
+    assert engineers <= asks
+    assert {path for path, _ in routes} - asks == BEFORE_LOGIN
+
+
+def api_routes(*apps: FastAPI | APIRouter) -> list[APIRoute]:
+    """All of them, however deep: newer versions of FastAPI keep a router as a whole."""
+    found = []
+    for one in (route for app in apps for route in app.routes):
+        inner = getattr(one, "original_router", None)
+        if isinstance(one, APIRoute):
+            found.append(one)
+        elif inner is not None:
+            found += api_routes(inner)
+    return found
+
+
+@pytest.fixture(scope="module")
+def users_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("users") / "users.json"
+    assert put_user(path, "ada", "engineer", "a longer one")
+    assert put_user(path, "otto", "operator", "another one")
+    return path
+
+
+@contextmanager
+def logged_in(url: str, name: str, password: str, status: int = 200) -> Iterator[httpx.Client]:
+    with client_of(url) as client:
+        answer = client.post("login", data={"username": name, "password": password})
+        assert answer.status_code == status
+        yield client
+
+
+def test_operators_judge_and_engineers_change_thresholds(
+    tmp_path: Path, users_file: Path, token_file: Path
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tile-tiny")
+    robot = add_token(token_file, "planner", "engineer")
+    new = {"image_threshold": 70.0, "in_force": 64.0, "note": "agreed"}
+    options = {"users_file": users_file, "password": PASSWORD, "api_token_file": token_file}
+    with serving([bundle], "memory:", port=0, **options) as url:
+        for name, password in (("otto", "another one"), (USER, PASSWORD)):
+            with logged_in(url, name, password) as client:
+                assert client.get("v1/me").json() == {
+                    "name": name,
+                    "role": "operator",
+                    "guarded": True,
+                }
+                content = picture(28)
+                answer = client.post("v1/inspect", content=content, params={"record": True})
+                part_id = answer.json()["inspections"][0]["part_id"]
+                said = client.post(f"v1/parts/{part_id}/feedback", json={"word": "right"}).json()
+                assert said["words"][-1]["who"] == name
+                for path in ENGINEERS:
+                    where = path.replace("{name}", "tile-tiny").replace("{number}", "7")
+                    refused = problem(client.post(where, json=new), 403)
+                    assert "--role engineer" in refused
+        with logged_in(url, "ada", "a longer one") as client:
+            found = client.post("v1/bundles/tile-tiny/threshold", json=new).json()
+            assert [one["image_threshold"] for one in found] == [70.0, 64.0]
+            assert found[0]["note"] == "agreed (ada)"
+            # With another password her sessions end, and with the old one nobody comes in.
+            put_user(users_file, "ada", "engineer", "yet another")
+            problem(client.get("v1/me"), 401)
+        with logged_in(url, "ada", "a longer one", 400):
+            pass
+        with client_of(url, headers=bearer(robot)) as client:
+            back = client.post("v1/bundles/tile-tiny/threshold/rollback").json()
+            assert [(one["state"], one["image_threshold"]) for one in back] == [
+                ("in force", 64.0),
+                ("undone", 70.0),
+            ]
+        remove_user(users_file, "otto")
+        with logged_in(url, "otto", "another one", 400):
+            pass
+
+
+def test_sessions_end_and_a_damaged_file_lets_nobody_in(tmp_path: Path) -> None:
+    path, time_now = tmp_path / "users.json", [0.0]
+    put_user(path, "ada", "engineer", "a longer one")
+    sessions = Sessions(users=UserFile(path), clock=lambda: time_now[0])
+    secret = sessions.log_in("ada", "a longer one")
+    cookies = {sessions.cookie: secret or ""}
+    for _ in range(20):
+        time_now[0] += IDLE_S - 1
+        found = sessions.visitor(cookies)
+        assert (found is not None) == (time_now[0] <= LONGEST_S)
+    secret = sessions.log_in("ada", "a longer one")
+    time_now[0] += IDLE_S + 1
+    assert sessions.visitor({sessions.cookie: secret or ""}) is None
+    secret = sessions.log_in("ada", "a longer one")
+    cookies = {sessions.cookie: secret or ""}
+    assert sessions.visitor(cookies) is not None
+    sessions.log_out(cookies)
+    assert sessions.visitor(cookies) is None
+    path.write_text("{}")
+    assert sessions.log_in("ada", "a longer one") is None
+
+
+def test_without_a_password_a_token_logs_in_on_the_screens(
+    bundle: Path, token_file: Path, press: str
+) -> None:
+    with serving([bundle], "memory:", port=0, api_token_file=token_file) as url:
+        with client_of(url) as client:
+            assert 'data-login="token"' in client.get("").text
+            assert 'data-login="token"' in client.get("history").text
+        with logged_in(url, "token", press) as client:
+            assert client.get("v1/me").json()["name"] == "press-3"
+            assert "data-login" not in client.get("").text
+        with logged_in(url, "token", "lineside_wrong", 400) as client:
+            problem(client.get("v1/me"), 401)
+
+
+def test_what_the_users_command_says(tmp_path: Path) -> None:
+    file = tmp_path / "users.json"
+    made = lineside("user", file, "add", "ada", "--role", "engineer", stdin="a longer one\n")
+    assert "may log in" in made.stderr
+    assert "longer" not in file.read_text()
+    assert "of at least 8 letters" in lineside("user", file, "add", "bo", stdin="short\n").line()
+    assert json.loads(lineside("user", file, "--json").stdout)["role"] == "engineer"
+    assert "expected one of ada" in lineside("user", file, "remove", "bo").line()
+    assert "let in no more" in lineside("user", file, "remove", "ada").stderr
 
 
 @pytest.mark.parametrize("path", OPEN)

@@ -45,7 +45,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
     """Of a server with a part in its records, as a program with a token reads them."""
     folder = tmp_path_factory.mktemp("described")
     bundle = write_tiny_bundle(folder / "tile-tiny")
-    token = add_token(folder / "tokens.json", "schemathesis")
+    token = add_token(folder / "tokens.json", "schemathesis", "engineer")
     headers = {"Authorization": f"Bearer {token}"}
     options = {"port": 0, "api_token_file": folder / "tokens.json"}
     with pytest.MonkeyPatch.context() as environment:
@@ -73,6 +73,7 @@ OPERATIONS = (
     "GET /export/parts.csv",
     "GET /export/parts.zip",
     "GET /line",
+    "GET /line/rate",
     "POST /line/{number}/seen",
     "GET /teach",
     "POST /teach/draft",
@@ -85,6 +86,20 @@ OPERATIONS = (
     "POST /teach/trial",
     "POST /teach/live",
     "POST /teach/back",
+    "GET /bundles/{name}",
+    "GET /bundles/{name}/review",
+    "POST /bundles/{name}/threshold",
+    "POST /bundles/{name}/threshold/rollback",
+    "POST /bundles/{name}/verify",
+    "GET /parts/{part_id}/missed",
+    "GET /batch",
+    "POST /batch",
+    "POST /batch/zip",
+    "DELETE /batch",
+    "GET /batch/rows",
+    "GET /batch/results.csv",
+    "GET /batch/report.html",
+    "GET /me",
     "GET /bundles",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources as resources
 import json
 import shutil
 import signal
@@ -26,6 +27,13 @@ from tests.edge_app.live.served import Place, place_at, station_at
 BROWSER = pytest.mark.slow
 # What a process of its own does.
 SLOW_S = 120.0
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+SHIFTS = (
+    "const done = arguments[0]; let sum = 0;"
+    "new PerformanceObserver((list) => {"
+    " for (const one of list.getEntries()) if (!one.hadRecentInput) sum += one.value;"
+    "}).observe({ type: 'layout-shift', buffered: true }); setTimeout(() => done(sum), 300);"
+)
 SCREEN = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
 
 
@@ -204,13 +212,72 @@ def test_nothing_scrolls_and_nothing_moves_at_1280_by_720(
         "return getComputedStyle(document.querySelector('#word')).fontSize"
     )
     assert size == "96px"
-    shifts = window.execute_async_script(
-        "const done = arguments[0]; let sum = 0;"
-        "new PerformanceObserver((list) => {"
-        " for (const one of list.getEntries()) if (!one.hadRecentInput) sum += one.value;"
-        "}).observe({ type: 'layout-shift', buffered: true }); setTimeout(() => done(sum), 500);"
+    assert window.execute_async_script(SHIFTS) < 0.1
+
+
+def serious(window: webdriver.Chrome) -> list[str]:
+    """What axe-core finds that keeps somebody from using the screen."""
+    axe = pytest.importorskip("axe_core_python")
+    window.execute_script((resources.files(axe) / "axe.min.js").read_text(encoding="utf-8"))
+    found = window.execute_async_script(
+        "const done = arguments[0]; axe.run(document).then((found) => done(found.violations))"
     )
-    assert shifts < 0.1
+    return [
+        f"{one['id']}: {node['html'][:120]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@BROWSER
+def test_every_screen_can_be_used_by_everybody_and_does_not_move(
+    station: Station, window: webdriver.Chrome
+) -> None:
+    root = station.url.removesuffix("line")
+    for seed, kind in enumerate(["good", "dark"]):
+        station.place.drop(f"{seed}.png", kind, seed)
+    window.get(f"{root}line")
+    wait_until(window, lambda: find(window, "#cards > *") and len(find(window, "#strip li")) == 2)
+    # The engineer's drawer, zoom, and a box: earlier parts like what is outlined.
+    press(window, "e")
+    wait_until(window, lambda: find(window, "#drawer .histogram line.this"))
+    assert "raw score" in text(window, "#drawer")
+    assert serious(window) == []
+    press(window, "e")
+    press(window, "b")
+    wait_until(window, lambda: "box" in text(window, "#like h2"))
+    assert find(window, "#box")[0].is_displayed()
+    part = f"parts/{find(window, '#picture')[0].get_attribute('src').split('/')[-2]}"
+    screens = {
+        "line": "#rate svg",
+        "history": "#parts a",
+        part: "#facts tr",
+        "model": "#threshold .figure",
+        "batch": "#start:enabled",
+    }
+    try:
+        for size in (SCREEN, PHONE):
+            window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            for path, css in screens.items():
+                window.get(f"{root}{path}")
+                wait_until(window, lambda css=css: find(window, css))
+                assert serious(window) == [], path
+                assert window.execute_async_script(SHIFTS) < 0.1, path
+                wide = window.execute_script("return document.documentElement.scrollWidth")
+                assert wide <= size["width"], path
+    finally:
+        window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SCREEN)
+    # A batch of the watched folder, to its end; then several parts of the history at once.
+    find(window, "#choose input[name=folder]")[0].send_keys("incoming" + Keys.ENTER)
+    wait_until(window, lambda: "2 / 2" in text(window, "#told"))
+    wait_until(window, lambda: len(find(window, "#table tbody tr")) == 2)
+    window.get(f"{root}history")
+    wait_until(window, lambda: len(find(window, "#parts a")) == 2)
+    press(window, "a")
+    press(window, "j")
+    wait_until(window, lambda: len(station.words()) == 2)
+    assert {word for _, word, _ in station.words()} == {"right"}
 
 
 @BROWSER

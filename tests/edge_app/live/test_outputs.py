@@ -335,12 +335,6 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path, line: str, said: st
     assert "secret@" not in str(error.value)
 
 
-def test_tokens_without_a_password_would_lock_the_operator_out(tmp_path: Path) -> None:
-    place = place_at(tmp_path, 'api_token_file = "tokens.json"\n')
-    with pytest.raises(ConfigError, match="LINESIDE_PASSWORD as well"), station_at(place):
-        pytest.fail("it has started")
-
-
 def test_the_keys_of_an_output_have_defaults(tmp_path: Path) -> None:
     place = place_at(tmp_path, '[[outputs]]\nname = "mes"\nurl = "mqtts://broker"\n')
     (found,) = read_config(place.config).outputs

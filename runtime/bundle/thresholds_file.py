@@ -94,7 +94,14 @@ def thresholds_of(
         if changes:
             _refuse_implausible(bundle, thresholds)
             save(bundle, thresholds, seal="ignored" if action == "seal" else "optional")
-    earlier = thresholds.history if action == "history" else ()
+    return rows_of(thresholds, keys, history=action == "history")
+
+
+def rows_of(
+    thresholds: Thresholds, keys: Sequence[str], *, history: bool = False
+) -> list[dict[str, Any]]:
+    """A row for each threshold of some variants, as :func:`thresholds_of` returns them."""
+    earlier = thresholds.history if history else ()
     return [
         *(
             {**entry, "state": "undone" if entry.get(UNDONE) else "replaced"}

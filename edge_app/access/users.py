@@ -1,0 +1,176 @@
+"""People who may log in: name, role and a password's hash, in a file that may be edited."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import threading
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from runtime import atomic
+from runtime.decode import read_json
+from runtime.errors import PageError
+
+log = logging.getLogger("lineside")
+
+Role = Literal["operator", "engineer"]
+_ADVICE = "type: lineside user FILE add NAME --role operator"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+FEWEST_LETTERS = 8
+# scrypt's cost, as RFC 7914 recommends for logins: 16 MiB and tens of milliseconds.
+_N, _R, _P, _BYTES = 1 << 14, 8, 1, 32
+_Hex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32,128}$")]
+
+
+@dataclass(frozen=True)
+class User:
+    """One person, as it is kept.
+
+    Attributes:
+        name: the records name it with every word.
+        role: ``operator`` judges; ``engineer`` also changes thresholds and bundles.
+        salt: random bytes, in hex.
+        scrypt: of the password, in hex.
+        made: UTC, ISO 8601.
+    """
+
+    name: str
+    role: Role
+    salt: _Hex
+    scrypt: _Hex
+    made: str = ""
+
+
+@dataclass(frozen=True)
+class Users:
+    """The file."""
+
+    users_version: Literal[1]
+    users: list[User]
+
+
+def read_users(path: Path) -> list[User]:
+    """The users of a file.
+
+    Raises:
+        PageError: it is missing, or no such file.
+    """
+    return read_json(path, Users, error=PageError, advice=_ADVICE, known_only=True).users
+
+
+def put_user(path: Path, name: str, role: Role, password: str) -> bool:
+    """Add a person, or give one that is there another password and role.
+
+    Args:
+        path: the file, begun where there is none.
+        name: of letters, digits, ``.``, ``_`` and ``-``.
+        role: what they may do.
+        password: at least eight letters.
+
+    Returns:
+        whether they are new.
+
+    Raises:
+        PageError: name or password cannot be used, or the file is none of users.
+        OSError: it cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise PageError(
+            f"{name!r}: expected a name of letters, digits, '.', '_' and '-', at most 64, found "
+            "another; name the person"
+        )
+    if len(password) < FEWEST_LETTERS:
+        raise PageError(
+            f"expected a password of at least {FEWEST_LETTERS} letters, found {len(password)}; "
+            "choose a longer one"
+        )
+    known = read_users(path) if path.exists() else []
+    left = [user for user in known if user.name != name]
+    salt = secrets.token_bytes(16)
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    user = User(name, role, salt.hex(), _hashed(password, salt), made)
+    _write(path, [*left, user])
+    return len(left) == len(known)
+
+
+def remove_user(path: Path, name: str) -> None:
+    """Let a person in no more.
+
+    Raises:
+        PageError: there is none of that name.
+        OSError: the file cannot be written.
+    """
+    known = read_users(path)
+    left = [user for user in known if user.name != name]
+    if len(left) == len(known):
+        names = ", ".join(user.name for user in known) or "none"
+        raise PageError(f"{path}: expected one of {names}, found '{name}'; name one of these")
+    _write(path, left)
+
+
+def _write(path: Path, users: list[User]) -> None:
+    atomic.write_json(path, asdict(Users(1, users)))
+
+
+def _hashed(password: str, salt: bytes) -> str:
+    secret = password.encode("utf-8", "surrogateescape")
+    return hashlib.scrypt(secret, salt=salt, n=_N, r=_R, p=_P, dklen=_BYTES).hex()
+
+
+class UserFile:
+    """The people whom a server knows; an edit of the file counts at the next request.
+
+    Where the file is gone or damaged nobody can log in, and nobody stays logged in.
+
+    Args:
+        path: the file.
+
+    Raises:
+        PageError: it is missing, or no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp = self._stamp_now()
+        self._users = {user.name: user for user in read_users(path)}
+
+    def known(self, name: str, password: str) -> User | None:
+        """Who has this name and password, or None; an unknown name takes as long as a wrong one."""
+        user = self._now().get(name)
+        salt = bytes.fromhex(user.salt) if user else bytes(16)
+        found = _hashed(password, salt)
+        right = hmac.compare_digest(found, user.scrypt if user else "")
+        return user if user is not None and right else None
+
+    def current(self, name: str, scrypt: str) -> User | None:
+        """A person as they are now; None once they are removed or have another password."""
+        user = self._now().get(name)
+        return user if user is not None and user.scrypt == scrypt else None
+
+    def _now(self) -> dict[str, User]:
+        with self._lock:
+            stamp = self._stamp_now()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                try:
+                    self._users = {user.name: user for user in read_users(self._path)}
+                except PageError as error:
+                    log.warning(f"nobody can log in: {error}")
+                    self._users = {}
+            return self._users
+
+    def _stamp_now(self) -> tuple[int, int, int]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return 0, 0, 0
+        return status.st_mtime_ns, status.st_size, status.st_ino
