@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -187,12 +187,12 @@ def _to_eight_bit(name: str, image: npt.NDArray[np.generic]) -> UInt8Image:
             f"{name}: expected floating-point values from 0 to 1, found {low:g} to {high:g}; save "
             "the picture as PNG, 8 or 16 bit"
         )
-    return _in_stripes(values, lambda rows: rows * 255.0 + 0.5)
+    return _in_stripes(values, lambda rows: np.multiply(rows, 255.0) + 0.5)
 
 
 def _in_stripes(
     image: npt.NDArray[np.generic],
-    scaled: Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic]],
+    scaled: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
 ) -> UInt8Image:
     """Scaled to 8 bit some rows at a time: a large picture's copies would take gigabytes."""
     found = np.empty(image.shape, np.uint8)

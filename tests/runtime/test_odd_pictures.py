@@ -314,8 +314,9 @@ def is_badly_wrong(found: Pixels, right: Pixels) -> bool:
 LARGE: Pixels = np.asarray(
     Image.fromarray(RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)).resize((240, 160))
 )
-# How many of 30 files with a flipped bit, and of 30 with 4 KiB of zeros inside, may be read with badly wrong
-# pixels. JPEG has no checksum: what is decoded otherwise and ends where it should is not told.
+# How many of 30 files with a flipped bit, and of 30 with 4 KiB of zeros inside, may be read with
+# badly wrong pixels.
+# JPEG has no checksum: what is decoded otherwise and ends where it should is not told.
 TOLD = {
     "PNG": (saved(LARGE, "PNG"), (0, 0)),
     "TIFF Deflate": (tif(LARGE, compression="zlib"), (0, 0)),
