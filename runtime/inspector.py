@@ -162,7 +162,10 @@ class Inspector:
         return not self.bundle.is_packed and self._refreshed(self._threshold)
 
     def refresh_health(self) -> bool:
-        """The same for health.json and :attr:`health_problem`; without it the check is off."""
+        """The same for health.json and :attr:`health_problem`.
+
+        Without it the check is off; where the bundle was made with one, no part is judged.
+        """
         return not self.bundle.is_packed and self._refreshed(self._health)
 
     def _refreshed(self, file: EditedFile[Any]) -> bool:
@@ -277,7 +280,9 @@ class Inspector:
         said = (self._repeats.problem(raw, seen), self._plausibility.problem(raw, picture))
         if any(said):
             self._engine.suspect()
-        return "; ".join(one for one in (*said, self.threshold_problem, self.health_problem) if one)
+        lost = self.bundle.missing_health() if self.health is None else ""
+        problems = (*said, self.threshold_problem, self.health_problem, lost)
+        return "; ".join(one for one in problems if one)
 
     def _unjudged(self, reason: str, image: UInt8Image, at: list[float]) -> Prediction:
         """No output, no verdict: nothing in it can be taken for a good part's."""

@@ -152,8 +152,8 @@ class Bundle:
             return ""
         return (
             f"{self.source}: expected {HEALTH_FILE}, which was made with the bundle, found none, "
-            "so every picture is judged however dark or blurred; copy the bundle again, or type: "
-            "lineside calibrate BUNDLE --good DIR"
+            "so that no part is judged; copy the bundle again, or type: lineside calibrate BUNDLE "
+            "--good DIR"
         )
 
     def unsealed(self) -> list[str]:
