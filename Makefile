@@ -6,17 +6,21 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check app station bench chaos fuzz results clean
+.PHONY: help install demo test fast check docs app station bench chaos fuzz results clean release requirements audit extras deploy-check
 
 help:
-	@echo "make demo      install, then sample data, both models, export, evaluation, neighbours, latency (CATEGORY=all for three)"
+	@echo "make demo      install, then sample data, both models, export, evaluation, neighbors, latency (CATEGORY=all for three)"
 	@echo "make test      install, then the whole test suite"
 	@echo "make check     lint, types and layers"
+	@echo "make docs      the documentation as a site to read offline: site/index.html"
 	@echo "make station   a folder that fills up with the demo's parts, judged as they come, live on the page"
 	@echo "make app       the page for single pictures on what the demo made"
 	@echo "make bench     latency beside anomalib's own inferencer"
 	@echo "make chaos     500 injected faults: nothing acknowledged is lost;  make fuzz: 100,000 hostile files"
 	@echo "make results   docs/results.md and the pictures in docs/, from what make demo CATEGORY=all made"
+	@echo "make extras    the wheel in a clean environment for each extra (EXTRAS='base app' for some)"
+	@echo "make release   wheel, sources, bill of materials and signed hashes in dist/ (KEY=an SSH key)"
+	@echo "make audit     known faults of the packages of a station"
 	@echo "make install   only the environment in $(VENV), with every extra"
 
 install: $(STAMP)
@@ -26,7 +30,8 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV), torch among it: some minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	# Python compiles what is used when it is used; compiling all of torch here would take a minute.
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 demo: install
@@ -45,6 +50,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 app: install
 	@test -d demo/bundles || { echo "make app: expected demo/bundles, found none; type: make demo" >&2; exit 1; }
@@ -67,5 +76,30 @@ results: install
 	$(BIN)/python -m scripts.results
 	$(BIN)/python -m scripts.screenshot
 
+extras: install
+	$(BIN)/python -m scripts.try_extras $(EXTRAS)
+
+# Tools of the release, in an environment of their own.
+TOOLS := .tools
+
+$(TOOLS)/.installed: scripts/release-tools.txt
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+release: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m scripts.release release --key "$(KEY)"
+
+requirements: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m scripts.release requirements
+
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m scripts.audit
+
+# The rest of deploy/ is checked by the tests.
+deploy-check: $(TOOLS)/.installed
+	$(TOOLS)/bin/hadolint deploy/container/Containerfile
+	$(TOOLS)/bin/kubernetes-validate --strict deploy/kubernetes/qdrant.yaml
+
 clean:
-	rm -rf demo build dist *.egg-info
+	rm -rf demo site build dist *.egg-info

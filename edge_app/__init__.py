@@ -1,3 +1,3 @@
-"""The operator's page, the API, and the neighbour store on Qdrant."""
+"""The operator's page, the API, and the neighbor store on Qdrant."""
 
 import runtime  # noqa: F401 - keeps OpenVINO silent, whatever is imported next

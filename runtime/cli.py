@@ -48,6 +48,7 @@ ORDER = (
     "station",
     "token",
     "report",
+    "doctor",
 )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.atomic import readable
-from runtime.progress import Step, listening
+from runtime.progress import Step, listening, what_about
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,14 +125,16 @@ class _Lines(logging.Handler):
 
 
 class _JsonLines(logging.StreamHandler[Any]):
-    """One JSON object a line: time, level, message, and what the record carries as ``fields``."""
+    """One JSON object a line: time, level, message, what it is about, the record's ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """As of logging."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields: Mapping[str, Any] = getattr(record, "fields", {})
         said = {"time": at, "level": record.levelname.lower(), "message": record.getMessage()}
-        return readable(json.dumps({**said, **fields}, ensure_ascii=False, default=str))
+        return readable(
+            json.dumps({**what_about(), **said, **fields}, ensure_ascii=False, default=str)
+        )
 
 
 class _Screen:

@@ -4,14 +4,20 @@ Nobody listens by default::
 
     with progress.listening(lambda step: print(step.what, step.done, step.total)):
         inspect_pictures(...)
+
+And what the log lines of a block are about, for those who read them by machine::
+
+    with progress.about(source="press 3", part="000412.png"):
+        log.warning("not recorded")
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -50,6 +56,7 @@ class Advance(Protocol):
 _numbers = itertools.count()
 _lock = threading.Lock()
 _listener: Listener | None = None
+_about: ContextVar[Mapping[str, str]] = ContextVar("about")
 
 
 @contextmanager
@@ -115,6 +122,27 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
         for done, item in enumerate(items, 1):
             yield item
             advance(done)
+
+
+@contextmanager
+def about(**fields: str) -> Iterator[None]:
+    """Log lines of the block carry these fields, in this thread or task and what it starts.
+
+    ``--log-format json`` shows them. A block within another adds to its fields.
+
+    Args:
+        **fields: e.g. ``source``, ``part``, ``request``.
+    """
+    token = _about.set({**what_about(), **fields})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def what_about() -> Mapping[str, str]:
+    """The fields of the blocks that this is in."""
+    return _about.get({})
 
 
 def _tell(step: Step) -> None:

@@ -20,7 +20,7 @@ before the command: `lineside -q inspect ...`.
 
 def render() -> str:
     """The page as Markdown: the options before a command, then every command."""
-    width = {"max_content_width": 110, "terminal_width": 110}
+    width = {"max_content_width": 92, "terminal_width": 92}
     lineside = cli.make_context("lineside", [], resilient_parsing=True, **width)
     parts = [HEAD, _section("lineside", lineside)]
     for name in cli.list_commands(lineside):

@@ -14,6 +14,9 @@ from unittest import mock
 
 from runtime.cli import main
 
+# `train` with few blocks of the backbone and small pictures, for what the network sees does not
+# matter there: writing the graph of all of it takes ten seconds.
+QUICK = ("--model", "patchcore", "--layers", "blocks.1,blocks.2", "--size", 128)
 # For what needs a process of its own: signals, file handles, what is imported.
 COMMAND = (sys.executable, "-P", "-m", "lineside")
 

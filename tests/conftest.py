@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests.cli import Done, lineside
@@ -27,6 +29,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
 if TYPE_CHECKING:
     from export.bundling import Work
     from export.models.efficientad.recipe import EfficientAdRecipe
+
+# Path of a folder, made by the function at the first call in any worker.
+Shared = Callable[[str, Callable[[Path], None]], Path]
 
 # The tests' compiled models stay out of the user's cache.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -55,6 +60,13 @@ def pytest_configure() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without the slow tests, files that hold no others are not imported: anomalib takes long."""
+    if config.option.markexpr != "not slow" or not collection_path.name.startswith("test_"):
+        return None
+    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text("utf-8") or None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """OpenVINO's compiled models of this run."""
@@ -65,30 +77,48 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_made_up_defects() -> None:
-    """One of each kind, for what they say of the tests' small models is of no interest."""
+    """For what they say of the tests' small models is of no interest."""
+    from calibration.int8 import parts
     from calibration.learning import made_up
 
     made_up.MADE_UP = 3
+    parts.SYNTHETIC_DEFECTS = 120
 
 
 @pytest.fixture(scope="session")
-def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """A folder that one worker fills and all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if worker else root
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        with FileLock(root / f"{name}.lock"):
+            if not (root / name).exists():
+                make(root / name)
+        return root / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def sample_root(shared: Shared) -> Path:
     """A small procedural data set: ROOT/tile/{train,test,ground_truth}."""
-    root = tmp_path_factory.mktemp("parts")
     counts = {"--train": 24, "--test-good": 6, "--per-defect": 4, "--size": 256}
     flat = [word for pair in counts.items() for word in pair]
-    _done(lineside("sample-data", root, "--category", CATEGORY, *flat))
-    return root
+    return shared(
+        "parts",
+        lambda root: _done(lineside("sample-data", root, "--category", CATEGORY, *flat)),
+    )
 
 
 @pytest.fixture(scope="session")
-def patchcore_bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path) -> Path:
+def patchcore_bundle(shared: Shared, sample_root: Path) -> Path:
     """A PatchCore bundle trained on ``sample_root``."""
-    out = tmp_path_factory.mktemp("bundles") / "tile-patchcore"
     data = ("--data", sample_root, "--category", CATEGORY)
     options = ("--model", "patchcore", "--max-prototypes", 500, "--size", 128)
-    _done(lineside("train", *options, *data, "--out", out))
-    return out
+    return shared(
+        "tile-patchcore", lambda out: _done(lineside("train", *options, *data, "--out", out))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +126,7 @@ def efficientad_work(sample_root: Path) -> Work:
     """An EfficientAD trained briefly: its figures say nothing, its graph is whole."""
     from export.models.efficientad.recipe import EfficientAdRecipe
 
-    return _few_parts(sample_root, EfficientAdRecipe(steps=60))
+    return _few_parts(sample_root, EfficientAdRecipe(steps=20))
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +134,13 @@ def paper_efficientad_work(sample_root: Path) -> Work:
     """The same with the paper's student, which takes its time on every part."""
     from export.models.efficientad.recipe import EfficientAdRecipe
 
-    return _few_parts(sample_root, EfficientAdRecipe(student="pixels", steps=5), 6)
+    return _few_parts(sample_root, EfficientAdRecipe(student="pixels", steps=2, crop=64), 4, 1)
 
 
-def _few_parts(root: Path, recipe: EfficientAdRecipe, good: int = FEW_GOOD) -> Work:
-    """A fitted EfficientAD and few parts."""
+def _few_parts(
+    root: Path, recipe: EfficientAdRecipe, good: int = FEW_GOOD, kinds: int | None = None
+) -> Work:
+    """A fitted EfficientAD, few good parts, a good test part and one of each kind."""
     from calibration.learning.photographs import read_photographs
     from export.bundling import Work
     from export.training import train
@@ -116,19 +148,23 @@ def _few_parts(root: Path, recipe: EfficientAdRecipe, good: int = FEW_GOOD) -> W
 
     whole = load_category(root, CATEGORY)
     one_of_each = {part.defect_type: part for part in whole.test}
-    category = replace(whole, train_good=whole.train_good[:good], test=tuple(one_of_each.values()))
+    chosen = {"good", *list(one_of_each)[:kinds]}
+    test = tuple(part for kind, part in one_of_each.items() if kind in chosen)
+    category = replace(whole, train_good=whole.train_good[:good], test=test)
     photographs = read_photographs(category, recipe.size_hw, 0)
     return Work(recipe, category, photographs, train(recipe, photographs, 0), 0)
 
 
 @pytest.fixture(scope="session")
-def efficientad_bundle(tmp_path_factory: pytest.TempPathFactory, efficientad_work: Work) -> Path:
-    """The bundle of that model."""
-    from export.bundling import write_bundle
+def efficientad_bundle(shared: Shared, request: pytest.FixtureRequest) -> Path:
+    """The bundle of that model; one core trains the same one for the same seed."""
 
-    out = tmp_path_factory.mktemp("bundles") / "tile-efficientad"
-    write_bundle(efficientad_work, out, "tile-efficientad")
-    return out
+    def make(out: Path) -> None:
+        from export.bundling import write_bundle
+
+        write_bundle(request.getfixturevalue("efficientad_work"), out, "tile-efficientad")
+
+    return shared("tile-efficientad", make)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def command(bundle: Path, as_json: bool, **options: Any) -> None:
     promise they allow is made, and the number needed is told. Old thresholds are kept; undo with:
     lineside thresholds BUNDLE rollback.
 
-    With --int8 the networks and PatchCore's search through its bank are quantised first. Pictures
+    With --int8 the networks and PatchCore's search through its bank are quantized first. Pictures
     that training has seen, if DIR has any, set the ranges and the memory bank; without any, half of
     the pictures do. The others judge, or where they are fewer than five, learned ones mirrored.
 
@@ -148,7 +148,7 @@ def _typed(*names: str) -> set[str]:
 def _refuse_contradictions(options: dict[str, Any], typed: set[str]) -> None:
     if options["int8"] and options["int8_search"]:
         raise click.UsageError(
-            "--int8 quantises the search too: expected one of --int8 and --int8-search"
+            "--int8 quantizes the search too: expected one of --int8 and --int8-search"
         )
     costs = [options["cost_false_reject"], options["cost_missed"]]
     if costs != [None, None] and (None in costs or options["bad"] is None):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     bundles: tuple[Path, ...], data: Path, category: str | None, as_json: bool, **engine: Any
 ) -> None:
-    """Measure bundles on labelled test parts: AUROC, F1, overlap with defects, errors.
+    """Measure bundles on labeled test parts: AUROC, F1, overlap with defects, errors.
 
     Every part goes through the exported model and the threshold in force, as on the line. Several
     bundles make one row each and an average per model. Undefined figures (no good part, no mask)
@@ -46,7 +46,8 @@ def command(
     from runtime.errors import require_extra
 
     require_extra("calibrate", "sklearn", "scipy")
-    from calibration.evaluation import averages, evaluate_bundle
+    from calibration.evaluation import evaluate_bundle
+    from calibration.figures import averages
     from runtime.console import emit_json, wide_console
 
     rows: list[dict[str, Any]] = []

@@ -1,1 +1,1 @@
-"""One HTML file that shows what bundles do on labelled parts."""
+"""One HTML file that shows what bundles do on labeled parts."""

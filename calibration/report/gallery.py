@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibration.evaluation import Evaluation
+from calibration.figures import Evaluation
 from runtime.errors import DataError
 from runtime.images.dataset import Part, load_mask
 from runtime.images.preprocess import decode_rgb, resize

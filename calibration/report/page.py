@@ -15,7 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from calibration.evaluation import Evaluation, averages, evaluate, find_category, mean_of
+from calibration.evaluation import evaluate, find_category
+from calibration.figures import Evaluation, averages, mean_of
 from calibration.metrics import pr_points, roc_points
 from calibration.report.charts import curve, histogram
 from calibration.report.gallery import Group, Neighbors, gallery, neighbors

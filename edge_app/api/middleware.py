@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
+import uuid
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_app.api import problems
 from edge_app.api.metrics import Metrics
+from edge_app.api.problems import REQUEST_ID, REQUEST_ID_KEY
+from runtime.progress import about
+
+log = logging.getLogger("lineside")
 
 # What a word with a note takes up, several times over.
 MOST_BYTES = 65_536
 # It counts what it takes itself, once it is known who sends it.
 _TAKES_PICTURES = "/inspect"
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class SmallBodies:
@@ -51,7 +60,10 @@ class SmallBodies:
 
 
 class Timed:
-    """ASGI middleware that counts requests by route and status.
+    """ASGI middleware that counts requests by route and status, and gives each an id.
+
+    A client's own X-Request-ID is kept where it is one word; the answer carries it, and so does
+    every log line of the request.
 
     Args:
         app: what it watches.
@@ -69,16 +81,23 @@ class Timed:
             return
         begin = time.perf_counter()
         code = 500
+        given = dict(scope["headers"]).get(REQUEST_ID.lower().encode(), b"")
+        known = given.decode() if _GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        scope[REQUEST_ID_KEY] = known
 
         async def watched(message: Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = known
             await send(message)
 
-        try:
-            await self._app(scope, receive, watched)
-        finally:
-            route = getattr(scope.get("route"), "path", "none")
-            seconds = time.perf_counter() - begin
-            self._metrics.answered(scope["method"], route, code, seconds)
+        with about(request=known):
+            try:
+                await self._app(scope, receive, watched)
+            finally:
+                route = getattr(scope.get("route"), "path", "none")
+                seconds = time.perf_counter() - begin
+                self._metrics.answered(scope["method"], route, code, seconds)
+                said = f"{scope['method']} {route} {code} in {1000.0 * seconds:.1f} ms"
+                log.debug(said, extra={"fields": {"status": code, "seconds": round(seconds, 6)}})

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from runtime.errors import ImageError, LinesideError, StoreError
+from runtime.progress import about
 
 log = logging.getLogger("lineside")
 
@@ -22,6 +23,9 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_S = 1
 RETRY_STORE_S = 5
 _DOCUMENT = "see /v1/openapi.json"
+# What a request is called in its answer, and in its scope.
+REQUEST_ID = "X-Request-ID"
+REQUEST_ID_KEY = "lineside.request"
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,14 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return answer(problem(status, said.get(status, f"{asked}: {given}; {_DOCUMENT}")), headers)
 
 
-async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The server logs it with its traceback, too; a client learns no more than that it is ours.
-    log.error(f"the API failed: {type(error).__name__}: {error}")
+    known = str(request.scope.get(REQUEST_ID_KEY, ""))
+    with about(request=known):
+        log.error(f"the API failed: {type(error).__name__}: {error}")
     return answer(
-        problem(500, "expected an answer, found a fault of the box; the box's log says more")
+        problem(500, "expected an answer, found a fault of the box; the box's log says more"),
+        {REQUEST_ID: known} if known else None,
     )
 
 

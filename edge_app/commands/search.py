@@ -34,14 +34,14 @@ def _region(_context: click.Context, _parameter: click.Parameter, text: str | No
 )
 @store_option
 @click.option(
-    "-k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Number of neighbours."
+    "-k", default=5, show_default=True, type=click.IntRange(1, 1000), help="Number of neighbors."
 )
 @click.option(
     "--verdict",
     type=click.Choice(["good", "anomalous", "cannot_judge"]),
-    help="Only neighbours so judged.",
+    help="Only neighbors so judged.",
 )
-@click.option("--category", help="Only neighbours of this kind of part.")
+@click.option("--category", help="Only neighbors of this kind of part.")
 @click.option(
     "--region",
     metavar="X,Y,W,H",
@@ -113,7 +113,7 @@ def search_pictures(
     region: Box | None = None,
     **engine: Any,
 ) -> Iterator[Found | ImageError]:
-    """Find the neighbours of pictures, one after the other; for one that cannot be read, why.
+    """Find the neighbors of pictures, one after the other; for one that cannot be read, why.
 
     Raises:
         DataError: a folder holds no picture.

@@ -34,7 +34,7 @@ def command(config: Path, init: bool, check: bool, signed_by: Path | None) -> No
     environment variable LINESIDE_PASSWORD.
 
     A source that goes away is told and tried again until it is back. Ctrl-C and SIGTERM end it with
-    everything recorded.
+    everything recorded. systemd is told when it is ready, and that it is alive (docs/deploy.md).
 
     \b
     Example:
@@ -68,6 +68,7 @@ def _run(config: Config) -> None:
     from threading import Event
 
     from edge_app.access.origin import PASSWORD_VARIABLE
+    from edge_app.live.notifying import stay
     from edge_app.live.running import running_station
     from runtime.console import say
     from runtime.sources import shown
@@ -78,6 +79,6 @@ def _run(config: Config) -> None:
             for source in config.sources:
                 say(f"{source.name}: {shown(source.watch)}, judged by {source.bundle}")
             say("Ctrl-C stops the station")
-            Event().wait()
+            stay(url, Event())
         except KeyboardInterrupt:
             say("stopped; every part that was judged is recorded")

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from runtime.errors import ImageError, LinesideError, StoreError, sentence
 from runtime.health.state import DriftWatch
 from runtime.images.dataset import Part
 from runtime.pipeline import WINDOW, Feed, run_feeds
+from runtime.progress import about
 from runtime.sources.watching import see_drift
 
 log = logging.getLogger("lineside")
@@ -95,25 +96,33 @@ class _Feeder:
         feed = Feed(self._incoming.parts(), window)
         with closing(run_feeds([feed], self._judged, WINDOW, self.stop)) as found:
             for part, judged in (result for _, result in found):
-                try:
-                    self._keep(part, judged)
-                except Exception as error:
-                    # A fault of ours costs a part, never the line.
-                    log.exception(f"{self._source.name}: {readable(part.coming.name)}")
-                    self._board.failed(None, self._source.name, sentence(error))
-                finally:
-                    self._incoming.done(part)
+                with self._about(part):
+                    self._kept_or_told(part, judged)
+
+    def _about(self, part: ComingPart) -> AbstractContextManager[None]:
+        return about(source=self._source.name, part=readable(part.coming.name))
+
+    def _kept_or_told(self, part: ComingPart, judged: Inspected | LinesideError) -> None:
+        try:
+            self._keep(part, judged)
+        except Exception as error:
+            # A fault of ours costs a part, never the line.
+            log.exception(f"{self._source.name}: {readable(part.coming.name)}")
+            self._board.failed(None, self._source.name, sentence(error))
+        finally:
+            self._incoming.done(part)
 
     def _judged(self, part: ComingPart) -> tuple[ComingPart, Inspected | LinesideError]:
         """In a worker thread: the verdict, or why there is none.
 
         A file that cannot be read may still be on its way; it has a second chance.
         """
-        part, found = self._inspected(part)
-        if isinstance(found, ImageError) and isinstance(part.coming.source, str | Path):
-            self.stop.wait(_SECOND_CHANCE_S)
+        with self._about(part):
             part, found = self._inspected(part)
-        return part, found
+            if isinstance(found, ImageError) and isinstance(part.coming.source, str | Path):
+                self.stop.wait(_SECOND_CHANCE_S)
+                part, found = self._inspected(part)
+            return part, found
 
     def _inspected(self, part: ComingPart) -> tuple[ComingPart, Inspected | LinesideError]:
         try:
@@ -200,6 +209,8 @@ class _Feeder:
             self._board.failed(arrival, arrival.source, f"not recorded: {error}")
             return
         self._board.recorded()
+        told = {"id": arrival.id, "verdict": arrival.verdict, "raw_score": arrival.raw_score}
+        log.debug(f"{arrival.source}: {arrival.verdict}: {arrival.name}", extra={"fields": told})
         self._kept += 1
         if self._kept % _FORGET_EVERY == 0:
             self._journal.forget()

@@ -63,13 +63,13 @@ VARIED = ("size_hw", "coreset_ratio", "max_prototypes")
 @click.option(
     "--int8",
     is_flag=True,
-    help="Also quantise every candidate, as lineside calibrate --int8 does; needs the extra "
+    help="Also quantize every candidate, as lineside calibrate --int8 does; needs the extra "
     "calibrate.",
 )
 @click.option(
     "--accuracy-on",
     type=click.Choice(["labelled", "synthetic"]),
-    help="What accuracy is measured on.  [default: labelled test parts if there are any]",
+    help="What accuracy is measured on.  [default: labeled test parts if there are any]",
 )
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
 @click.option(

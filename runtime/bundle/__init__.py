@@ -1,1 +1,1 @@
-"""bundle."""
+"""The bundle folder: manifest, hashes and seals, thresholds and limits, packing."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "--drift-state",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Keep what the drift test has learnt in this file, over a restart.",
+    help="Keep what the drift test has learned in this file, over a restart.",
 )
 @json_option
 def command(
@@ -94,7 +94,7 @@ def command(
         bundle, sources, existing=not new_only, once=once, drift_state=drift_state, **engine
     )
     try:
-        # Closing it stops the sources and keeps what the drift test has learnt.
+        # Closing it stops the sources and keeps what the drift test has learned.
         with closing(found):
             for seen in found:
                 if isinstance(seen.found, ImageError):

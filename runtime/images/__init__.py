@@ -1,1 +1,1 @@
-"""images."""
+"""Pictures: reading, preprocessing, regions, heat maps, data sets."""

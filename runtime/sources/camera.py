@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from runtime.errors import ImageError
+from runtime.images.preprocess import decode_rgb
 from runtime.sources.pictures import Arrival, shown
 from runtime.types import UInt8Image
 
@@ -194,6 +196,15 @@ def read_frame(capture: cv2.VideoCapture) -> UInt8Image | bytes | None:
             return bytes(frame.tobytes())
         return _rgb(frame) if found else None
     except cv2.error:
+        return None
+
+
+def read_rgb(capture: cv2.VideoCapture) -> UInt8Image | None:
+    """The next frame, uint8 (H, W, 3) RGB, or None where there is none or it cannot be decoded."""
+    frame = read_frame(capture)
+    try:
+        return decode_rgb(frame) if isinstance(frame, bytes) else frame
+    except ImageError:
         return None
 
 

@@ -1,1 +1,1 @@
-"""The figures of docs/tutorial.md, from procedural parts: python -m scripts.figures."""
+"""Figures of the tutorial and of how-to pages: python -m scripts.figures."""

@@ -1,4 +1,4 @@
-"""Draw the figures of docs/tutorial.md.
+"""Draw the figures of docs/tutorial.md and of how-to pages.
 
     python -m scripts.figures                              all of them, into docs/images
     python -m scripts.figures --only coreset --out here    one of them
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from scripts.figures import (
     conformal,
     coreset,
-    expecting,
+    health,
     maps,
     materials,
     neighbors,
@@ -39,8 +39,10 @@ FIGURES: dict[str, Callable[[World], Figure]] = {
     "efficientad": pipelines.draw_efficientad,
     "resize": resizing.draw,
     "conformal": conformal.draw,
-    "expect": expecting.draw,
+    "expect": maps.draw_expected,
     "neighbours": neighbors.draw,
+    "health": health.draw_unwell,
+    "drift": health.draw_drift,
 }
 
 

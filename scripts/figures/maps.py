@@ -5,7 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
+from calibration.learning.made_up import PICTURE_FILE
 from runtime.images.dataset import load_mask
 from runtime.images.preprocess import decode_rgb
 from scripts.figures import style
@@ -51,3 +53,13 @@ def _shown(world: World) -> tuple[Judged, Judged, Judged]:
     good = [one for one in world.judged if not one.part.is_anomalous]
     usual = sorted(good, key=lambda one: one.prediction.pred_score)[len(good) // 2]
     return by_size[-1], by_size[0], usual
+
+
+def draw_expected(world: World) -> Figure:
+    """What training says to expect: the picture of made-up defects that the bundle holds."""
+    picture = Image.open(world.inspector.bundle.root / PICTURE_FILE).convert("RGB")
+    drawn = Figure(figsize=(picture.width / 100, picture.height / 100))
+    axes = drawn.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.imshow(picture)
+    axes.set_axis_off()
+    return drawn

@@ -58,7 +58,7 @@ def main() -> None:
         pictures.append(
             f"### {name}\n\n![{name}: parts, ground truth and heat "
             f"maps](images/results-{name}-maps.jpg)\n\n"
-            f"![{name}: queries and their neighbours](images/results-{name}-neighbours.jpg)"
+            f"![{name}: queries and their neighbors](images/results-{name}-neighbours.jpg)"
         )
     page = _page(rows, timings, bundles, pictures, published=options.published)
     if not options.no_benchmarks:
@@ -92,7 +92,7 @@ rejects:
 ## Latency
 
 `lineside bench`: one picture from the file to the verdict. Beside anomalib's own inferencer:
-`make bench`, figures in the README.
+`make bench`, figures in [speed](speed.md).
 
 {tables.latency(timings)}
 
@@ -106,7 +106,7 @@ Every engine against anomalib's own torch prediction, differences relative to th
 
 Each column is a part: as photographed, with its ground truth outlined, and under each model's heat
 map with the model's verdict. Below, a part of each kind as a query (left) and the five parts of the
-test set whose descriptors are most like its own; the colour of a caption is the verdict.
+test set whose descriptors are most like its own. The color of a caption is the verdict.
 
 {gallery}
 """

@@ -1,4 +1,4 @@
-"""Pictures of parts: truth, heat maps and verdicts of both models, and neighbours."""
+"""Pictures of parts: truth, heat maps and verdicts of both models, and neighbors."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from calibration.evaluation import averages, evaluate, find_category
+from calibration.evaluation import evaluate, find_category
+from calibration.figures import averages
 from calibration.scoring import digest_of
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.manifest import TRAIN_DIGESTS

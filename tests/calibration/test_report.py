@@ -68,6 +68,7 @@ def test_one_file_with_every_section(bundle, tmp_path):
     for expected in (
         "PatchCore",
         "0.944",
+        "best misses",
         "Misses, lowest score first",
         "1 of 1",
         "openvino/fp16",

@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), README]
+# What the site shows without lying in docs/: `scripts/site.py` adds it.
+ADDED = [
+    ROOT / name
+    for name in ("CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/RESULTS.md")
+]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *ADDED, README]
 _FENCE = re.compile(r"^(```+)(\w*)\s*$")
 _NOT_RUN = re.compile(r"^<!-- not run: \S.* -->$")
 
@@ -49,6 +54,17 @@ def prose(page: Path) -> str:
     """The page without fenced blocks."""
     fenced = re.compile(r"^(```+).*?^\1\s*$", flags=re.DOTALL | re.MULTILINE)
     return fenced.sub("", page.read_text(encoding="utf-8"))
+
+
+def sentences(page: Path) -> list[str]:
+    """Sentences of the prose; an item, a heading and a cell of a table end one, too."""
+    text = re.sub(r"<!--.*?-->|!\[[^\]]*\]\([^)]*\)", "", prose(page), flags=re.DOTALL)
+    text = re.sub(r"`[^`\n]*`", "code", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text))
+    text = re.sub(r"^ {4}.*$", "", text, flags=re.MULTILINE)
+    starts = re.sub(r"^ *(?:[-*>] |\d+\. |#+ )", "\n\n", text, flags=re.MULTILINE)
+    cells = re.sub(r"^\|.*$", lambda row: row[0].replace("|", "\n\n"), starts, flags=re.MULTILINE)
+    found = re.split(r"\n\s*\n|(?<=[.!?])[*_)]*\s+", cells)
+    return [" ".join(one.split()) for one in found if one.strip()]
 
 
 def links(page: Path) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runtime.cli import cli
-from tests.docs.markdown import PAGES, README, ROOT, Block, anchors, blocks, links
+from tests.docs.markdown import PAGES, README, ROOT, Block, anchors, blocks, links, prose, sentences
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 
 LINKING = [*PAGES, ROOT / "CHANGELOG.md"]
@@ -45,10 +45,10 @@ def run(page: Path, namespace: dict[str, Any]) -> None:
         exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), namespace)
 
 
-def test_readme_opens_with_lines_of_python_that_run(
+def test_readme_has_six_lines_of_python_that_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = blocks(README)[0]
+    (first,) = snippets(README)
     assert first.code.startswith("import lineside\n")
     assert len([line for line in first.code.splitlines() if line]) == 6
     # What `make demo` makes, but for the training.
@@ -60,6 +60,29 @@ def test_readme_opens_with_lines_of_python_that_run(
     verdict, score = capsys.readouterr().out.split(maxsplit=1)
     assert verdict == "anomalous"
     assert "threshold 64.0" in score
+    # The site's first page for newcomers shows the same lines.
+    assert first.code in (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+
+
+def test_readme_is_short_and_its_two_commands_set_everything_up() -> None:
+    words = [word for word in prose(README).split() if any(map(str.isalnum, word))]
+    assert len(words) <= 460
+    assert len([picture for picture in links(README) if picture.endswith(".png")]) == 1
+    first = blocks(README)[0].code.splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_sentences_have_at_most_thirty_words(page: Path) -> None:
+    found = sentences(page)
+    assert found
+    assert [one for one in found if len(one.split()) > 30] == []
+
+
+def test_a_long_sentence_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\nShort. {'word ' * 31}\nend (**so**).\n\n| a | {'b ' * 31} |\n")
+    assert [len(one.split()) for one in sentences(page)] == [1, 1, 33, 1, 31]
 
 
 @pytest.fixture(scope="module")

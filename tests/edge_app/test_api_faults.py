@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 import socket
 import struct
 import threading
@@ -19,8 +21,10 @@ import numpy as np
 import pytest
 
 from edge_app.api import bodies, service
+from edge_app.api import status as status_routes
 from edge_app.api.service import Places
 from edge_app.page.station import open_station
+from runtime import console
 from runtime.engines.base import Arrays, FakeEngine
 from tests.edge_app.faulty_proxy import BUSY, PASS, proxied
 from tests.edge_app.qdrant_stand_in import qdrant
@@ -257,6 +261,31 @@ def test_a_score_that_is_no_number_is_a_problem_or_no_verdict_of_good(bundle: Pa
             assert answer.json()["inspections"][0]["verdict"] == "cannot_judge"
         else:
             problem(answer, 500)
+
+
+def test_a_request_and_its_lines_have_an_id(
+    client: httpx.Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(address: str, given: str) -> str:
+        answer = client.get(address, headers={"X-Request-ID": given})
+        return f"{answer.status_code} {answer.headers['x-request-id']}"
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    with console.shown(logging.DEBUG, "json"):
+        assert asked("v1/bundles", "mes-17") == "200 mes-17"
+        status, made = asked("v1/nowhere", 'two "words"').split()
+        assert (status, len(made)) == ("404", 32)
+        monkeypatch.setattr(status_routes, "_card", broken)
+        assert asked("v1/bundles", "mes-18") == "500 mes-18"
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {line["request"] for line in lines} == {"mes-17", made, "mes-18"}
+    failed = [line["message"] for line in lines if line["request"] == "mes-18"]
+    assert "the API failed: ZeroDivisionError: of ours" in failed
+    (listed,) = [line for line in lines if line["request"] == "mes-17"]
+    assert listed["message"].startswith("GET /bundles 200 in ")
+    assert listed["status"] == 200
 
 
 def test_an_engine_that_fails_cannot_judge_and_says_so(bundle: Path) -> None:

@@ -19,7 +19,9 @@ from runtime.errors import ParityError, TrainingError
 from runtime.images.dataset import load_category
 
 pytestmark = pytest.mark.slow
-RECIPE = PatchCoreRecipe(max_prototypes=50, size_hw=(64, 64), score_blur=0.5)
+RECIPE = PatchCoreRecipe(
+    max_prototypes=50, size_hw=(64, 64), score_blur=0.5, layers=("blocks.1", "blocks.2")
+)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from runtime.bundle.reference import GOLDEN_FOLDER
 from runtime.health.baseline import HEALTH_FILE, read_health
 from runtime.images.dataset import Category, load_category
 from runtime.images.preprocess import load_image
-from tests.cli import lineside
+from tests.cli import QUICK, lineside
 
 KEYS = ("openvino/fp32", "onnxruntime/fp32")
 # Of patches that are made up, 4 x 4 a picture.
@@ -148,7 +148,9 @@ def test_good_parts_are_rejected_about_as_often_as_promised():
     assert 0.98 < np.mean(anew) < 1.08
 
 
-RECIPE = PatchCoreRecipe(max_prototypes=120, size_hw=(64, 64), score_blur=0.5)
+RECIPE = PatchCoreRecipe(
+    max_prototypes=120, size_hw=(64, 64), score_blur=0.5, layers=("blocks.1", "blocks.2")
+)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +247,7 @@ def test_after_training_one_sentence_says_what_to_expect(sample_root: Path, tmp_
     shutil.copytree(sample_root / "tile" / "train" / "good", good)
     options = ("--size", 64, "--max-prototypes", 100, "--max-false-rejects", 0.1)
     out = tmp_path / "out"
-    done = lineside("train", "--model", "patchcore", "--data", good, "--out", out, *options)
+    done = lineside("train", *QUICK, "--data", good, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     assert "left out in turn for the threshold" in done.stderr
     assert "of 100 good parts about 10 will be stopped; of 100 made-up defects" in done.stderr

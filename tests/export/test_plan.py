@@ -189,10 +189,21 @@ def test_synthetic_defects_are_small_faint_and_the_same_for_the_same_seed(
 SMALL = ("--sizes", "64", "--prototypes", "20,100")
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A few blocks of the backbone: what the network sees does not matter here."""
+    recipe = tmp_path_factory.mktemp("recipe") / "quick.toml"
+    recipe.write_text('model = "patchcore"\nlayers = ["blocks.1", "blocks.2"]\n')
+    return "--recipe", recipe
+
+
 @pytest.mark.slow
-def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: Path) -> None:
+def test_the_best_bundle_within_budget_is_written(
+    tmp_path: Path, sample_root: Path, quick: tuple[str, Path]
+) -> None:
     done = lineside(
         "plan",
+        *quick,
         "--data",
         sample_root,
         "--category",
@@ -234,10 +245,11 @@ def test_the_best_bundle_within_budget_is_written(tmp_path: Path, sample_root: P
 
 
 @pytest.mark.slow
-def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
+def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path, quick: tuple[str, Path]) -> None:
     write_dataset(tmp_path / "parts", "tile", train=40, test_good=6, per_defect=2, size=64)
     done = lineside(
         "plan",
+        *quick,
         "--data",
         tmp_path / "parts",
         "--category",
@@ -262,6 +274,7 @@ def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
         shutil.copy(path, few)
     done = lineside(
         "plan",
+        *quick,
         "--data",
         few,
         "--out",
@@ -279,12 +292,13 @@ def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
-    tmp_path: Path, sample_root: Path
+    tmp_path: Path, sample_root: Path, quick: tuple[str, Path]
 ) -> None:
     folder = tmp_path / "good"
     shutil.copytree(sample_root / "tile" / "train" / "good", folder)
     done = lineside(
         "plan",
+        *quick,
         "--data",
         folder,
         "--max-latency-ms",

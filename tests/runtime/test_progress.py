@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 
 from runtime import console, progress
 
@@ -62,3 +63,18 @@ def test_a_service_gets_one_json_object_a_line(capsys, monkeypatch):
     said = json.loads(capsys.readouterr().err)
     assert (said["level"], said["camera"]) == ("warning", 0)
     assert said["time"].endswith("+00:00")
+
+
+def test_lines_carry_what_their_block_is_about(capsys, monkeypatch):
+    monkeypatch.setattr(log, "propagate", False)
+    with console.shown(log_format="json"):
+        with progress.about(source="press 3"), progress.about(part="1.png"):
+            log.info("within")
+            other = threading.Thread(target=log.info, args=("another thread",))
+            other.start()
+            other.join()
+        log.info("outside")
+    within, another, outside = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (within["source"], within["part"], within["message"]) == ("press 3", "1.png", "within")
+    assert "source" not in another
+    assert "source" not in outside

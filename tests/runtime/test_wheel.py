@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("export", "runtime", "calibration", "edge_app")
+PACKAGES = ("lineside", "export", "runtime", "calibration", "edge_app")
 HEAVY = (
     "torch",
     "torchvision",
@@ -99,7 +100,7 @@ def box(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_five_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
@@ -119,6 +120,20 @@ def test_nothing_heavy_comes_with_the_base_install(box: Path, tmp_path: Path) ->
     )
     done = run(box / "python", "-c", code, cwd=tmp_path)
     assert json.loads(done.stdout) == []
+
+
+def test_the_box_says_the_version_of_pyproject(box: Path, tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    done = run(box / "python", "-m", "lineside", "--version", cwd=tmp_path)
+    assert done.stdout == f"lineside, version {project['version']}\n", done.stderr
+
+
+def test_the_box_is_well(box: Path, tmp_path: Path, patchcore_bundle: Path) -> None:
+    done = run(box / "lineside", "doctor", patchcore_bundle, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    (extras,) = [one["found"] for one in found if one["check"] == "extras"]
+    assert extras.startswith("installed: none")
 
 
 def test_the_box_inspects(

@@ -24,7 +24,7 @@ class PatchCoreRecipe(BackboneRecipe):
             "side of overlapping tiles in which the backbone sees the picture; 0 shows it the whole"
         ),
     )
-    tile_overlap: int = field(default=64, metadata=setting("of neighbouring tiles in pixels"))
+    tile_overlap: int = field(default=64, metadata=setting("of neighboring tiles in pixels"))
     coreset_ratio: float = field(default=0.1, metadata=setting("share of patches kept"))
     max_prototypes: int = field(default=10_000, metadata=setting("upper bound on them"))
     dimensions: int = field(

@@ -43,7 +43,7 @@ class TiledExtractor(nn.Module):
     Args:
         extractor: the frozen backbone.
         tile: side of a tile in pixels.
-        overlap: of neighbouring tiles in pixels, at least.
+        overlap: of neighboring tiles in pixels, at least.
     """
 
     def __init__(self, extractor: TimmFeatureExtractor, tile: int, overlap: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +16,7 @@ from edge_app.live import feeding
 from edge_app.live.keeping import Pictures, Which
 from edge_app.live.settings import Source
 from edge_app.store import SearchFilter
+from runtime import console
 from tests.edge_app.live.fed import Fed, fed, until
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 
@@ -153,6 +156,28 @@ def test_every_frame_of_a_video_is_judged_once(bundle: Path, tmp_path: Path) -> 
             assert [one.name.rpartition("#")[2] for one in station.arrived()] == ["0", "1", "2"]
             (line,) = station.station.lines.values()
             assert line.store.count() == 2
+
+
+def test_every_line_about_a_part_names_it(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = folder_of(tmp_path / "in", "good", "dark")
+    (tmp_path / "in" / "2.png").write_bytes(b"no picture")
+    with (
+        console.shown(logging.DEBUG, "json"),
+        fed(bundle, tmp_path / "store", source) as station,
+    ):
+        until(lambda: len(station.arrived()) == 3)
+        recorded = station.arrived()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [line for line in lines if "verdict" in line]
+    assert [(line["id"], line["verdict"]) for line in told] == [
+        (one.id, one.verdict) for one in recorded
+    ]
+    (unread,) = [line for line in lines if line["level"] == "warning"]
+    parts = [str(tmp_path / "in" / f"{number}.png") for number in range(3)]
+    assert [line["part"] for line in [*told, unread]] == [*parts, parts[2]]
+    assert {line["source"] for line in [*told, unread]} == {"left"}
 
 
 def test_what_one_source_is_slow_with_no_other_waits_for(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from edge_app.live.notifying import stay
 from runtime.errors import StoreError
 from tests.edge_app.live.fed import until
 from tests.edge_app.live.served import Place, place_at, station_at
@@ -199,3 +202,38 @@ def test_the_screens_are_there_and_nothing_beside_them(box: httpx.Client) -> Non
         assert site.get("screen/line.js").headers["content-type"].startswith("text/javascript")
         for name in ("page.css", "..%2Fline.py", "%2e%2e/__init__.py"):
             assert site.get(f"screen/{name}").status_code == 404
+
+
+def told(url: str, most: int) -> list[str]:
+    """What systemd is told in its watchdog's time, until so much has been said or nothing more."""
+    stop, name = threading.Event(), f"@lineside-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name[1:]}")
+        manager.settimeout(0.5)
+        environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "300000"}
+        waiting = threading.Thread(target=stay, args=(url, stop, environ))
+        waiting.start()
+        said = []
+        try:
+            while len(said) < most:
+                said.append(manager.recv(1000).decode().splitlines()[0])
+        except TimeoutError:
+            pass
+        stop.set()
+        waiting.join()
+        return [*said, manager.recv(1000).decode()]
+
+
+def test_systemd_is_told_that_the_station_is_ready_and_alive(box: httpx.Client) -> None:
+    url = str(box.base_url.join("/"))
+    assert told(url, 3) == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+
+
+def test_a_station_that_does_not_answer_gives_no_sign_of_life() -> None:
+    assert told("http://127.0.0.1:1/", 2) == ["READY=1", "STOPPING=1"]
+
+
+def test_a_service_manager_that_is_gone_ends_no_station(box: httpx.Client) -> None:
+    stop = threading.Event()
+    stop.set()
+    stay(str(box.base_url.join("/")), stop, {"NOTIFY_SOCKET": "/nowhere/notify"})
