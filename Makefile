@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check docs app station bench results clean release requirements audit extras deploy-check
+.PHONY: help install demo test fast check docs app station bench chaos fuzz results clean release requirements audit extras deploy-check
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbors, latency (CATEGORY=all for three)"
@@ -16,6 +16,7 @@ help:
 	@echo "make station   a folder that fills up with the demo's parts, judged as they come, live on the page"
 	@echo "make app       the page for single pictures on what the demo made"
 	@echo "make bench     latency beside anomalib's own inferencer"
+	@echo "make chaos     500 injected faults: nothing acknowledged is lost;  make fuzz: 100,000 hostile files"
 	@echo "make results   docs/results.md and the pictures in docs/, from what make demo CATEGORY=all made"
 	@echo "make extras    the wheel in a clean environment for each extra (EXTRAS='base app' for some)"
 	@echo "make release   wheel, sources, bill of materials and signed hashes in dist/ (KEY=an SSH key)"
@@ -60,6 +61,12 @@ app: install
 
 station: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/station.sh
+
+chaos: install
+	$(BIN)/python -m scripts.chaos
+
+fuzz: install
+	$(BIN)/python -m scripts.fuzz
 
 bench: install
 	$(BIN)/python -m benchmarks.peers

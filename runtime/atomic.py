@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -39,9 +40,24 @@ def write_bytes(path: Path, data: bytes) -> None:
         # mkstemp makes files private; the bundle is meant to be read by the service's user.
         Path(name).chmod(0o644)
         Path(name).replace(path)
+        sync(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, survive a power cut.
+
+    A file system that knows no such thing is left as it is.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    with suppress(OSError):
+        os.fsync(handle)
+    os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -72,6 +88,13 @@ def folder(target: Path) -> Iterator[Path]:
         yield building
         # Last, for copying a tree into a folder gives it the tree's permissions.
         building.chmod(mode)
+        for path in building.rglob("*"):
+            sync(path)
+        sync(building)
+        if target.exists() and _exchange(building, target):
+            sync(target.parent)
+            shutil.rmtree(building, ignore_errors=True)
+            return
         replaced = None
         if target.exists():
             replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -83,11 +106,26 @@ def folder(target: Path) -> Iterator[Path]:
                 (replaced / "was").rename(target)
                 replaced.rmdir()
             raise
+        sync(target.parent)
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step, which a crash cannot cut in two: Linux's renameat2.
+
+    Returns:
+        Whether it was done; elsewhere there is no such step.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 Value = TypeVar("Value")

@@ -29,6 +29,7 @@ ORDER = (
     "teach",
     "plan",
     "pack",
+    "sign",
     "verify",
     "calibrate",
     "thresholds",

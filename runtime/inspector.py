@@ -16,6 +16,7 @@ import numpy as np
 from runtime.atomic import EditedFile
 from runtime.bundle.folder import Bundle
 from runtime.bundle.reference import read_reference, reference_file
+from runtime.bundle.signing import check_signature
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
 from runtime.engines.base import Engine, open_engine
 from runtime.engines.canary import Canary
@@ -50,6 +51,8 @@ class Inspector:
         deadline_s: seconds that one inference may take before its part cannot be judged.
         canary: replay a golden picture before the first part and every minute or 500 parts; for
             what runs for long.
+        signed_by: file of public keys, one of which must have signed the bundle; None asks for no
+            signature.
         scores_only: for calibration, which makes both anew: thresholds.json and health.json are not
             read, verdicts mean nothing, and whatever fails is raised.
 
@@ -69,12 +72,15 @@ class Inspector:
         streams: int = 1,
         deadline_s: float = DEADLINE_S,
         canary: bool = False,
+        signed_by: Path | str | None = None,
         scores_only: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         self.streams = streams
         self._owned = None if isinstance(bundle, Bundle) else self.bundle
         try:
+            if signed_by:
+                check_signature(self.bundle, Path(signed_by))
             manifest = self.bundle.manifest
             self.variant = manifest.variant(engine if isinstance(engine, str) else None, precision)
             self._scores_only = scores_only
@@ -156,7 +162,10 @@ class Inspector:
         return not self.bundle.is_packed and self._refreshed(self._threshold)
 
     def refresh_health(self) -> bool:
-        """The same for health.json and :attr:`health_problem`; without it the check is off."""
+        """The same for health.json and :attr:`health_problem`.
+
+        Without it the check is off; where the bundle was made with one, no part is judged.
+        """
         return not self.bundle.is_packed and self._refreshed(self._health)
 
     def _refreshed(self, file: EditedFile[Any]) -> bool:
@@ -271,7 +280,9 @@ class Inspector:
         said = (self._repeats.problem(raw, seen), self._plausibility.problem(raw, picture))
         if any(said):
             self._engine.suspect()
-        return "; ".join(one for one in (*said, self.threshold_problem, self.health_problem) if one)
+        lost = self.bundle.missing_health() if self.health is None else ""
+        problems = (*said, self.threshold_problem, self.health_problem, lost)
+        return "; ".join(one for one in problems if one)
 
     def _unjudged(self, reason: str, image: UInt8Image, at: list[float]) -> Prediction:
         """No output, no verdict: nothing in it can be taken for a good part's."""

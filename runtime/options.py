@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -59,6 +60,17 @@ def engine_options(function: Function) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def signature_option(function: Function) -> Function:
+    """Add --require-signature, as ``signed_by``."""
+    return click.option(
+        "--require-signature",
+        "signed_by",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Refuse a bundle that none of the public keys in FILE has signed; see lineside sign.",
+    )(function)
 
 
 def store_option(function: Function) -> Function:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runtime.options import engine_options
+from runtime.options import engine_options, signature_option
 
 
 @click.command()
@@ -66,6 +66,7 @@ from runtime.options import engine_options
     help="Address or network of a proxy whose X-Forwarded-For is believed; may be repeated.",
 )
 @engine_options
+@signature_option
 def command(bundles: tuple[Path, ...], location: str, no_password: bool, **options: Any) -> None:
     """Show the operator's page: verdict, heat map, similar earlier parts, and two buttons.
 

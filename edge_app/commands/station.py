@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from runtime.options import signature_option
 
 if TYPE_CHECKING:
     from edge_app.live.config import Config
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
 @click.option(
     "--init", is_flag=True, help="Write CONFIG, every key explained, for what make demo has made."
 )
+@signature_option
 @click.option("--check", is_flag=True, help="Say whether CONFIG can be used, and start nothing.")
-def command(config: Path, init: bool, check: bool) -> None:
+def command(config: Path, init: bool, check: bool, signed_by: Path | None) -> None:
     """Watch the line: judge what the sources bring, record it, and show it, in one process.
 
     CONFIG is a TOML file. It names the bundles, the folder of the records, and the sources: folders
@@ -52,6 +56,8 @@ def command(config: Path, init: bool, check: bool) -> None:
         say(f"next: lineside station {config}   then copy pictures into {incoming}")
         return
     found = read_config(config)
+    if signed_by is not None:
+        found = replace(found, engine={**found.engine, "signed_by": signed_by})
     if check:
         names = ", ".join(source.name for source in found.sources)
         click.echo(f"{config}: can be used; sources: {names}")

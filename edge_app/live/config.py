@@ -102,7 +102,10 @@ def read_config(path: Path) -> Config:
         store=_below(folder, top.store),
         samples=_below(folder, top.samples) if top.samples else None,
         page=page,
-        engine=vars(engine),
+        engine={
+            **vars(engine),
+            "signed_by": _below(folder, engine.signed_by) if engine.signed_by else None,
+        },
         sources=tuple(
             replace(one, watch=_place(one.watch, folder), bundle=one.bundle or names[0])
             for one in sources

@@ -125,8 +125,8 @@ class _Feeder:
             return part, found
 
     def _inspected(self, part: ComingPart) -> tuple[ComingPart, Inspected | LinesideError]:
-        picture = part.coming.source
         try:
+            picture = part.coming.checked()
             if isinstance(picture, str | Path):
                 picture, stamp = read_whole(Path(picture))
                 part = replace(part, stamp=stamp)

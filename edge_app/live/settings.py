@@ -100,6 +100,13 @@ class EngineTable:
         default=10.0,
         metadata=explained("An inference that takes longer is given up.", "deadline_s = 10.0"),
     )
+    signed_by: str = field(
+        default="",
+        metadata=explained(
+            "File of public keys, one of which must have signed each bundle.",
+            'signed_by = "line.key.pub"',
+        ),
+    )
 
 
 @dataclass(frozen=True)

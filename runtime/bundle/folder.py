@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
+import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 
 from runtime import atomic
+from runtime.bundle.archive import (
+    UNPACKED_PREFIX,
+    hold,
+    remove_left_behind,
+    safe_member,
+    unpack,
+)
 from runtime.bundle.manifest import ROI, FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds, write_thresholds
-from runtime.errors import BundleError, LinesideError, ThresholdError, reading, sentence
+from runtime.errors import BundleError, ThresholdError, reading
 from runtime.health.baseline import HEALTH_FILE, Health, read_health
 from runtime.images.roi import ROI_FILE, RegionOfInterest, read_roi
 
 MANIFEST_FILE = "bundle.json"
+# Who made the bundle, see runtime/bundle/signing.py.
+SIGNATURE_FILE = "bundle.json.sig"
 ARCHIVE_SUFFIX = ".lineside"
-# Files that may be there without being recorded: the manifest itself, and what is edited on the
-# box.
-UNRECORDED = frozenset({MANIFEST_FILE, THRESHOLDS_FILE, HEALTH_FILE})
+# Files that may be there without being recorded: the manifest itself, its signature, and what is
+# edited on the box.
+UNRECORDED = frozenset({MANIFEST_FILE, SIGNATURE_FILE, THRESHOLDS_FILE, HEALTH_FILE})
 # Where the provenance lists the files that were made with the bundle and carry a seal.
 SEALED = "sealed"
 _CHUNK = 1 << 20
-_MAX_UNPACKED = 4 << 30
 
 
 class Bundle:
@@ -47,6 +54,7 @@ class Bundle:
         self.source = source
         self.manifest = manifest
         self._unpacked = unpacked
+        self._lock: int | None = None
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
@@ -73,14 +81,20 @@ class Bundle:
 
     @classmethod
     def _open_archive(cls, path: Path) -> Bundle:
-        unpacked = Path(tempfile.mkdtemp(prefix="lineside-"))
+        remove_left_behind()
+        unpacked = Path(tempfile.mkdtemp(prefix=UNPACKED_PREFIX))
+        lock = hold(unpacked)
         try:
-            _unpack(path, unpacked)
+            unpack(path, unpacked)
             with reading(path, "a bundle", BundleError, "copy the bundle again"):
-                return cls(unpacked, path, _verified_manifest(unpacked), unpacked=unpacked)
+                found = cls(unpacked, path, _verified_manifest(unpacked), unpacked=unpacked)
         except BaseException:
             shutil.rmtree(unpacked, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
             raise
+        found._lock = lock
+        return found
 
     @property
     def is_packed(self) -> bool:
@@ -138,8 +152,8 @@ class Bundle:
             return ""
         return (
             f"{self.source}: expected {HEALTH_FILE}, which was made with the bundle, found none, "
-            "so every picture is judged however dark or blurred; copy the bundle again, or type: "
-            "lineside calibrate BUNDLE --good DIR"
+            "so that no part is judged; copy the bundle again, or type: lineside calibrate BUNDLE "
+            "--good DIR"
         )
 
     def unsealed(self) -> list[str]:
@@ -163,6 +177,9 @@ class Bundle:
         """Remove the temporary copy of an opened zip; a folder is left alone."""
         if self._unpacked is not None:
             shutil.rmtree(self._unpacked, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Bundle:
         return self
@@ -230,28 +247,11 @@ def pack_archive(folder: Path, archive: Path) -> None:
             for name in sorted({*manifest.files, *UNRECORDED}):
                 if (folder / name).is_file():
                     out.write(folder / name, name)
+        atomic.sync(temporary)
         temporary.replace(archive)
+        atomic.sync(archive.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def safe_member(name: str) -> PurePosixPath:
-    """Check that a file name from a manifest or zip stays inside the bundle.
-
-    Raises:
-        BundleError: absolute, with ``..``, a backslash, a drive or a NUL.
-    """
-    path = PurePosixPath(name)
-    if (
-        not name
-        or path.is_absolute()
-        or ".." in path.parts
-        or any(bad in name for bad in ("\\", ":", "\0"))
-    ):
-        raise BundleError(
-            f"bundle: expected file names inside the bundle, found {name!r}; do not use this bundle"
-        )
-    return path
 
 
 def _verified_manifest(root: Path) -> Manifest:
@@ -296,55 +296,6 @@ def _verify_file(root: Path, name: str, record: FileRecord) -> None:
             f"found {found.sha256[:12]}… ({found.size} bytes); the file was changed or damaged, "
             "copy the bundle again"
         )
-
-
-def _unpack(path: Path, target: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _check_size(path, members)
-            for member in members:
-                _check_member(path, member)
-            archive.extractall(target)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_archive(path, error) from error
-        raise BundleError(
-            f"{path}: expected room in {target.parent} to unpack it, but {error.strerror}; free "
-            "some, or set TMPDIR to another disk"
-        ) from error
-    except LinesideError:
-        raise
-    except Exception as error:
-        # zipfile, its codecs and its names fail in more ways than one can list.
-        raise _no_archive(path, error) from error
-
-
-def _check_size(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    if sum(member.file_size for member in members) > _MAX_UNPACKED:
-        raise BundleError(
-            f"{path}: expected at most 4 GiB unpacked, found more; do not use this file"
-        )
-
-
-def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
-    safe_member(member.filename)
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BundleError(
-            f"{path}: expected files that are stored or deflated, found another compression; "
-            "type: lineside pack BUNDLE OUT"
-        )
-    if (member.external_attr >> 16) & 0o170000 == 0o120000:
-        raise BundleError(
-            f"{path}: expected plain files only, found a symbolic link; do not use this file"
-        )
-
-
-def _no_archive(path: Path, error: Exception) -> BundleError:
-    return BundleError(
-        f"{path}: expected a bundle folder or a .lineside zip, found something else "
-        f"({sentence(error)}); copy it again"
-    )
 
 
 def collect_records(root: Path) -> dict[str, FileRecord]:

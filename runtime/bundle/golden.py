@@ -28,6 +28,7 @@ from runtime.bundle.reference import (
     reference_file,
 )
 from runtime.bundle.reference import Compared as Compared  # noqa: PLC0414  used from here
+from runtime.bundle.signing import check_signature
 from runtime.engines.base import empty_model_cache
 from runtime.errors import BundleError, HealthError, MissingExtraError
 from runtime.images.heatmap import upsample_map
@@ -145,7 +146,11 @@ def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
 
 
 def verify(
-    path: Path | str, engine: str | None = None, precision: str | None = None, device: str = "CPU"
+    path: Path | str,
+    engine: str | None = None,
+    precision: str | None = None,
+    device: str = "CPU",
+    signed_by: Path | None = None,
 ) -> list[Parity]:
     """Check every file and seal of a bundle and replay its golden images on this machine.
 
@@ -154,6 +159,7 @@ def verify(
         engine: only this one; None takes all that are installed and have the device.
         precision: only this one, or None for all.
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``.
+        signed_by: as for :class:`Inspector`.
 
     Returns:
         How far each variant is from its reference, within bounds or not.
@@ -164,6 +170,8 @@ def verify(
         MissingExtraError: the engine that was asked for is not installed.
     """
     with Bundle.open(Path(path)) as bundle:
+        if signed_by is not None:
+            check_signature(bundle, signed_by)
         chosen = bundle.manifest.variants_matching(engine, precision)
         if engine is None and device not in ("CPU", "AUTO"):
             # ONNX Runtime has no such device here; who asks for it by name is told so.

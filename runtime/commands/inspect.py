@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from runtime.console import emit_json, fault_line, prediction_line, say
-from runtime.options import engine_options, json_option
+from runtime.options import engine_options, json_option, signature_option
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @engine_options
+@signature_option
 @click.option(
     "--save-maps",
     type=click.Path(path_type=Path),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runtime.console import emit_json
-from runtime.options import json_option
+from runtime.options import json_option, signature_option
 
 if TYPE_CHECKING:
     from runtime.bundle.golden import Parity
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 )
 @click.option("--precision", help="Only this precision.  [default: all]")
 @click.option("--device", default="CPU", show_default=True, help="CPU, GPU, NPU or AUTO.")
+@signature_option
 @json_option
 def command(
-    bundle: Path, engine: str | None, precision: str | None, device: str, as_json: bool
+    bundle: Path,
+    engine: str | None,
+    precision: str | None,
+    device: str,
+    signed_by: Path | None,
+    as_json: bool,
 ) -> None:
     """Check every file's hash or seal and replay the golden images on this machine's own device.
 
@@ -40,7 +46,7 @@ def command(
     from runtime.bundle.golden import verify
     from runtime.errors import ParityError
 
-    results = verify(bundle, engine, precision, device)
+    results = verify(bundle, engine, precision, device, signed_by)
     for parity in results:
         if as_json:
             emit_json(parity.to_json())

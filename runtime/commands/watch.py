@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.console import emit_json, fault_line, prediction_line, say
-from runtime.options import engine_options, json_option
+from runtime.options import engine_options, json_option, signature_option
 
 if TYPE_CHECKING:
     from runtime.health.drift import Alarm
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @engine_options
+@signature_option
 @click.option(
     "--new-only", is_flag=True, help="For a folder: leave out the pictures that are there already."
 )
@@ -58,7 +59,7 @@ def command(
     Every frame of a video is inspected; of a camera or stream the newest one, so that verdicts
     never lag behind the line. An edited threshold is in force at the next part. Ctrl-C ends it with
     a summary. Several sources share one model. A folder or camera that goes away is told and tried
-    again until it is back. With --once an unreadable picture makes it exit with 1.
+    again until it is back. With --once, and of a video, an unreadable picture makes it exit with 1.
 
     A picture that cannot be judged (out of focus, too dark, ...) says why. When the good parts no
     longer look like the calibrated ones, stderr says what has changed and since when, and with
@@ -111,7 +112,8 @@ def command(
     except KeyboardInterrupt:
         pass
     _sum_up(sources, counts, faults, drifts)
-    if once and (counts["unreadable"] or faults):
+    ends = once or all(Path(source).is_file() for source in sources)
+    if ends and (counts["unreadable"] or faults):
         sys.exit(1)
 
 

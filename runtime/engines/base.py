@@ -63,6 +63,7 @@ class EngineOptions(TypedDict, total=False):
     device: str
     threads: int | None
     deadline_s: float
+    signed_by: Path | str | None
 
 
 def available_cores() -> int:

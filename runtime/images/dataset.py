@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from runtime.errors import DataError, reading
-from runtime.images.preprocess import IMAGE_SUFFIXES, is_allowed
+from runtime.images.containers import is_allowed
+from runtime.images.preprocess import IMAGE_SUFFIXES
 from runtime.types import Mask
 
 log = logging.getLogger("lineside")

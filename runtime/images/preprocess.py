@@ -8,18 +8,24 @@ that training saw.
 from __future__ import annotations
 
 import hashlib
-import io
-import re
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
-import imagesize
 import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle.manifest import DIGEST_LENGTH
 from runtime.errors import EngineError, ImageError, reading, sentence
+from runtime.images.containers import (
+    is_jpeg,
+    problem_of_file,
+    problem_of_size,
+    undecodable,
+)
+from runtime.images.jpeg import decode_jpeg
 from runtime.types import UInt8Image
 
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
@@ -27,33 +33,10 @@ Source = Path | str | bytes | UInt8Image
 ResizeRule = Literal["area"]
 RESIZE_RULE: ResizeRule = "area"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-# Above this a picture is no photograph of a part but a mistake, and decoding it could exhaust the
-# box's memory.
-MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
-# What a file of one of the types above begins with. Everything else is refused by its content,
-# whatever it is called: OpenCV would decode more, each with rules of its own.
-_BEGINNINGS = (
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"BM",
-    b"II*\x00",
-    b"MM\x00*",
-    b"II+\x00",
-    b"MM\x00+",
-)
-_OTHERS = (
-    (re.compile(rb"GIF8"), "a GIF"),
-    (re.compile(rb".{4}ftyp(avi|mif1|hei|hev|msf)", re.DOTALL), "an AVIF or HEIC"),
-    (re.compile(rb"\x00\x00\x00\x0cjP|\xff\x4f\xff\x51"), "a JPEG 2000"),
-    (re.compile(rb"P[1-7fF]\s"), "a PNM"),
-    (re.compile(rb"#\?R"), "a Radiance HDR"),
-    (re.compile(rb"v/1\x01"), "an OpenEXR"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL"), "a JPEG XL"),
-)
-# A marker with a segment behind it, or the end; not the stuffed zeros, restarts and fill bytes of
-# entropy-coded data.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+# What a decoder complains of is said in our own words.
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def load_image(source: Path | bytes, size_hw: tuple[int, int]) -> UInt8Image:
@@ -107,33 +90,21 @@ def decoded(source: Source) -> UInt8Image:
 
 
 def _decoded(name: str, data: bytes) -> UInt8Image:
-    if not data:
+    if why := problem_of_file(data):
+        raise ImageError(f"{name}: {why}")
+    try:
+        decoded = decode_jpeg(data) if is_jpeg(data) else None
+    except ValueError as error:
         raise ImageError(
-            f"{name}: expected a picture, found an empty file; take the photograph again or "
-            "delete it"
-        )
-    if not is_allowed(data):
-        kinds = [kind for pattern, kind in _OTHERS if pattern.match(data)]
-        found = kinds[0] if kinds else "something that cannot be decoded"
-        raise ImageError(
-            f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found {found}; check that "
-            "the file is whole and of one of these types"
-        )
-    _check_pixels(name, *imagesize.get(io.BytesIO(data)))
-    if _is_truncated(data):
-        raise ImageError(
-            f"{name}: expected a whole picture, found one cut off before its end; copy the file "
-            "again"
-        )
-    decoded = _imdecode(data)
-    if decoded is None:
-        raise ImageError(
-            f"{name}: expected a picture (PNG, JPEG, BMP, TIFF or WebP), found something that "
-            "cannot be decoded; check that the file is whole and of one of these types"
-        )
-    image_bgr = _to_eight_bit(decoded)
+            f"{name}: expected a whole JPEG, found a damaged one ({error}); copy the file again"
+        ) from error
+    image = _imdecode(data) if decoded is None else decoded
+    if image is None:
+        raise ImageError(f"{name}: {undecodable(data)}")
+    image_bgr = _to_eight_bit(name, image)
     height, width = image_bgr.shape[:2]
-    _check_pixels(name, width, height)
+    if why := problem_of_size(width, height):
+        raise ImageError(f"{name}: {why}")
     if min(height, width) < MIN_SIDE:
         raise ImageError(
             f"{name}: expected at least {MIN_SIDE}x{MIN_SIDE} pixels, found {width}x{height}; "
@@ -166,11 +137,6 @@ def resize(image_rgb: UInt8Image, size_hw: tuple[int, int]) -> UInt8Image:
     return np.asarray(shrunk, dtype=np.uint8)
 
 
-def is_allowed(data: bytes) -> bool:
-    """Whether a file's content begins as a picture of one of the types that are read."""
-    return data.startswith(_BEGINNINGS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
-
-
 def digest_of(image_rgb: UInt8Image) -> str:
     """Digest of a picture, the same whatever the file's name, format or metadata.
 
@@ -197,47 +163,6 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
         ) from error
 
 
-def _check_pixels(name: str, width: int, height: int) -> None:
-    if width > 0 and height > 0 and width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, found "
-            f"{width}x{height}; crop the picture to the part or shrink it first"
-        )
-
-
-def _is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end; the decoder would fill the rest with grey, silently.
-
-    What follows the end, as the film of a "motion photo" does, is nobody's business.
-    """
-    if data.startswith(b"\xff\xd8"):
-        return not _jpeg_ends(data)
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return not _png_ends(data)
-    return False
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Walk the markers (T.81, B.1.1): a segment tells its length, coded data runs to the next."""
-    place = 2
-    while found := _JPEG_MARKER.search(data, place):
-        if found[0] == b"\xff\xd9":
-            return True
-        # Behind the segment, which may hold a thumbnail with markers of its own.
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-    return False
-
-
-def _png_ends(data: bytes) -> bool:
-    """Walk the chunks: length, name, content, checksum."""
-    place = 8
-    while place + 12 <= len(data):
-        if data[place + 4 : place + 8] == b"IEND":
-            return True
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return False
-
-
 def _imdecode(data: bytes) -> npt.NDArray[np.generic] | None:
     # IMREAD_COLOR applies EXIF orientation; ANYDEPTH keeps 16 bit, which is then scaled by its own
     # range.
@@ -250,10 +175,27 @@ def _imdecode(data: bytes) -> npt.NDArray[np.generic] | None:
     return None if decoded is None or decoded.size == 0 else np.asarray(decoded)
 
 
-def _to_eight_bit(image: npt.NDArray[np.generic]) -> UInt8Image:
+def _to_eight_bit(name: str, image: npt.NDArray[np.generic]) -> UInt8Image:
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     if image.dtype == np.uint16:
-        return np.asarray((image.astype(np.uint32) + 128) // 257, dtype=np.uint8)
-    values = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
-    return np.asarray(np.clip(values, 0.0, 1.0) * 255.0 + 0.5, dtype=np.uint8)
+        return _in_stripes(image, lambda rows: (rows.astype(np.uint32) + 128) // 257)
+    values = image.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise ImageError(
+            f"{name}: expected floating-point values from 0 to 1, found {low:g} to {high:g}; save "
+            "the picture as PNG, 8 or 16 bit"
+        )
+    return _in_stripes(values, lambda rows: np.multiply(rows, 255.0) + 0.5)
+
+
+def _in_stripes(
+    image: npt.NDArray[np.generic],
+    scaled: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+) -> UInt8Image:
+    """Scaled to 8 bit some rows at a time: a large picture's copies would take gigabytes."""
+    found = np.empty(image.shape, np.uint8)
+    for at in range(0, len(image), 256):
+        found[at : at + 256] = scaled(image[at : at + 256])
+    return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import SourceError
+from runtime.errors import ImageError, SourceError
 from runtime.images.dataset import pictures_below
 from runtime.images.preprocess import Source
 
@@ -33,10 +33,22 @@ class Arrival:
     Attributes:
         name: the file's path, or ``SOURCE#frame``, without a password.
         source: what :meth:`runtime.inspector.Inspector.inspect` takes.
+        fault: why it cannot be judged, where the source knows; empty if it does not.
     """
 
     name: str
     source: Source
+    fault: str = ""
+
+    def checked(self) -> Source:
+        """The picture.
+
+        Raises:
+            ImageError: the source knows that it cannot be judged.
+        """
+        if self.fault:
+            raise ImageError(self.fault)
+        return self.source
 
 
 def shown(source: str) -> str:

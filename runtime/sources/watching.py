@@ -139,7 +139,10 @@ def _found(
     def work(origin: _Origin) -> Prediction | ImageError:
         with lock:
             _take_over_edits(inspector)
-        return inspect_or_error(inspector, origin[1].source)
+        try:
+            return inspect_or_error(inspector, origin[1].checked())
+        except ImageError as error:
+            return error
 
     opened = [
         zip(itertools.repeat(source), arrivals(source, stop, existing=existing, once=once))

@@ -18,6 +18,7 @@ import pytest
 
 from runtime.bundle.folder import pack_archive
 from runtime.bundle.sealing import SEAL, seal_of
+from scripts.fuzz import fuzz
 from tests.cli import Done, lineside
 from tests.runtime.faults import pictures
 from tests.runtime.tiny import reseal
@@ -213,3 +214,11 @@ def test_a_damaged_file_with_the_right_hash(pristine: Path, tmp_path: Path, name
         reseal(bundle)
         check(lineside("verify", bundle))
         check(lineside("inspect", bundle, pristine.parent / "in"))
+
+
+def test_hostile_input_is_read_or_refused_within_bounds(pristine: Path) -> None:
+    """A short piece of ``python -m scripts.fuzz``."""
+    found = fuzz(pristine, 270, seed=1, http=False, forked=False)
+    assert sum(found.cases.values()) == 270
+    assert found.faults == []
+    assert 0 < sum(found.refused.values()) < 270

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -120,3 +121,37 @@ def test_only_common_compressions_are_unpacked(tmp_path: Path, compression: int)
     packed.write_bytes(damaged[:200] + bytes(50) + damaged[250:])
     with pytest.raises(BundleError, match="expected"):
         Bundle.open(packed)
+
+
+def test_a_bomb_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    large, many = tmp_path / "large.lineside", tmp_path / "many.lineside"
+    with zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("bundle.json", bytes(65 << 20))
+    with zipfile.ZipFile(many, "w") as out:
+        for index in range(2001):
+            out.writestr(f"{index}", b"")
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", None)
+    for path, found in ((large, "found 1 and 65 MiB"), (many, "found 2001 and 0 MiB")):
+        with pytest.raises(BundleError, match=found):
+            Bundle.open(path)
+    assert {path.name for path in tmp_path.iterdir()} == {large.name, many.name}
+
+
+def test_what_a_killed_process_left_unpacked_is_removed_and_what_is_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    packed = tmp_path / "tiny.lineside"
+    pack_archive(write_bundle(tmp_path / "tiny"), packed)
+    left = tmp_path / "lineside-bundle-killed"
+    left.mkdir()
+    with Bundle.open(packed) as used:
+        for folder in (left, used.root):
+            os.utime(folder, (0, 0))
+        with Bundle.open(packed) as other:
+            assert not left.exists()
+            assert used.thresholds() == other.thresholds()
+    assert not list(tmp_path.glob("lineside-bundle-*"))

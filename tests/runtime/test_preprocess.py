@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from runtime.errors import ImageError
-from runtime.images.preprocess import MAX_PIXELS, MIN_SIDE, decode_rgb, load_image, resize
+from runtime.images.containers import MAX_PIXELS
+from runtime.images.preprocess import MIN_SIDE, decode_rgb, load_image, resize
 
 # Pillow writes the pictures, so that OpenCV is not checked against itself.
 RNG = np.random.default_rng(0)
@@ -319,6 +320,6 @@ def test_a_decoder_that_fails_is_a_picture_that_cannot_be_read(
         raise error
 
     data = encode(Image.fromarray(NOISE), "PNG")
-    monkeypatch.setattr("runtime.images.preprocess.imagesize.get", failing)
+    monkeypatch.setattr("runtime.images.containers.imagesize.get", failing)
     with pytest.raises(ImageError, match=type(error).__name__):
         decode_rgb(data)

@@ -22,7 +22,7 @@ from runtime.inspector import Inspector
 from tests.cli import lineside
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 from tests.runtime.tiny import random_image, reseal
-from tests.runtime.unwell import FAULTS, photograph, write_healthy_bundle
+from tests.runtime.unwell import photograph, write_healthy_bundle
 
 RENEW = {
     THRESHOLDS_FILE: ("thresholds BUNDLE seal", ("thresholds", "seal")),
@@ -156,7 +156,9 @@ def test_a_lost_health_file_is_told_and_verify_fails(
 ) -> None:
     (bundle / HEALTH_FILE).unlink()
     with Inspector(bundle) as inspector:
-        assert inspector.inspect(FAULTS["too dark"](photograph(1))).verdict != "cannot_judge"
+        found = inspector.inspect(photograph(1))
+        assert (found.verdict, found.is_fault) == ("cannot_judge", True)
+        assert "health.json, which was made with the bundle" in found.reason
     assert "expected health.json, which was made with the bundle, found none" in caplog.text
     assert "lineside calibrate BUNDLE --good DIR" in caplog.text
     assert "found none" in lineside("verify", bundle).line()

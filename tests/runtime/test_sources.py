@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.errors import ImageError
+from runtime.images.preprocess import decoded
 from runtime.sources import Arrival, arrivals, pictures, shown
-from runtime.sources.camera import newest_frames, read_rgb
+from runtime.sources.camera import Frozen, newest_frames, read_frame
 from tests.runtime.tiny import random_image
 
 PATIENCE_S = 30.0
@@ -172,12 +174,12 @@ def test_frames_of_every_kind_become_rgb() -> None:
         (gray[:, :, None], (50, 50, 50)),
         (bgr, (0, 0, 200)),
     ):
-        found = read_rgb(FakeCapture((True, frame)))  # type: ignore[arg-type]
-        assert found is not None
+        found = read_frame(FakeCapture((True, frame)))  # type: ignore[arg-type]
+        assert isinstance(found, np.ndarray)
         assert found.shape == (4, 6, 3)
         assert tuple(found[0, 0]) == expected
-    assert read_rgb(FakeCapture((False, None))) is None  # type: ignore[arg-type]
-    assert read_rgb(FakeCapture(cv2.error("driver"))) is None  # type: ignore[arg-type]
+    assert read_frame(FakeCapture((False, None))) is None  # type: ignore[arg-type]
+    assert read_frame(FakeCapture(cv2.error("driver"))) is None  # type: ignore[arg-type]
 
 
 def test_what_ends_the_reading_of_a_camera_is_raised_where_it_is_watched() -> None:
@@ -192,20 +194,20 @@ def test_what_ends_the_reading_of_a_camera_is_raised_where_it_is_watched() -> No
     assert capture.released
 
 
-def test_a_recording_that_breaks_off_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_recording_that_breaks_off_is_told(tmp_path: Path) -> None:
     whole = tmp_path / "whole.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
     for level in range(40):
         writer.write(np.full((64, 64, 3), level, np.uint8))
     writer.release()
-    assert len(list(arrivals(str(whole), threading.Event()))) == 40
-    assert "warning" not in caplog.text
+    found = list(arrivals(str(whole), threading.Event()))
+    assert [part.fault for part in found] == [""] * 40
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert len(list(arrivals(str(cut), threading.Event()))) < 40
-    assert "cut.avi: expected 40 frames, found " in caplog.text
+    found = list(arrivals(str(cut), threading.Event()))
+    assert len(found) < 40
+    assert {part.fault for part in found[:-1]} == {""}
+    assert f"cut.avi: expected 40 frames, found {len(found) - 1}; " in found[-1].fault
 
 
 def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
@@ -319,3 +321,62 @@ def test_what_is_gone_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(known._written) <= 200
     assert known.new_among({"4-0.png": (1, 4)}) == {}
     assert known.new_among({"0-0.png": (1, 0)}) == {"0-0.png": (1, 0)}
+
+
+def test_a_camera_that_freezes_is_told_at_the_first_frame_that_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("runtime.sources.camera.time.monotonic", lambda: now[0])
+    device, stream = Frozen(0.0), Frozen(2.0)
+    frames = [np.full((4, 4, 3), level, np.uint8) for level in (1, 2, 2, 2, 3)]
+    said = []
+    for frame in frames:
+        said.append((device.problem(frame), stream.problem(frame.tobytes())))
+        now[0] += 1.5
+    assert [(bool(one), bool(other)) for one, other in said] == [
+        (False, False),
+        (False, False),
+        (True, False),
+        (True, True),
+        (False, False),
+    ]
+    assert "found the same one for 3.0 s, bit for bit; check whether the camera" in said[3][1]
+
+
+def test_half_a_frame_of_a_stream_is_no_part() -> None:
+    """Frames come as JPEGs, every second one cut in half; the decoder would fill it up."""
+    served = [cv2.imencode(".jpg", random_image(seed))[1].tobytes() for seed in range(60)]
+
+    class Camera(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=b")
+            self.end_headers()
+            for index, data in enumerate(served):
+                body = data[: len(data) // 2] if index % 2 else data
+                head = f"--b\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+                self.wfile.write(head.encode() + body + b"\r\n")
+                time.sleep(0.01)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stop = threading.Event()
+        read = torn = 0
+        with closing(arrivals(f"http://127.0.0.1:{server.server_port}/x.mjpg", stop)) as found:
+            for part in found:
+                try:
+                    decoded(part.checked())
+                    read += 1
+                    assert isinstance(part.source, bytes)
+                    assert part.source in served
+                except ImageError as error:
+                    torn += 1
+                    assert "cut off before its end" in str(error)
+                if torn >= 5 and read >= 5:
+                    break
+        stop.set()
+        server.shutdown()

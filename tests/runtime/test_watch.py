@@ -17,6 +17,7 @@ import pytest
 
 from runtime.commands import watch as watch_command
 from runtime.errors import ImageError, SourceError
+from runtime.images.preprocess import decoded
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
 from runtime.sources import arrivals
@@ -109,7 +110,7 @@ def test_every_frame_of_a_video_in_order(bundle: Path, tmp_path: Path) -> None:
     assert [arrival.name.rsplit("#")[-1] for arrival in found] == [
         str(index) for index in range(10)
     ]
-    levels = [float(np.mean(np.asarray(arrival.source))) for arrival in found]
+    levels = [float(np.mean(decoded(arrival.source))) for arrival in found]
     assert levels == sorted(levels)
     assert len(lineside("watch", bundle, path).stdout.splitlines()) == 10
 

@@ -1,0 +1,1 @@
+"""Campaigns against the box: hostile input, injected faults, long runs."""

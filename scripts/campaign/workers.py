@@ -1,0 +1,113 @@
+"""Processes that write and say what was acknowledged, to be killed, starved and doubled."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge_app.records import Arrival, Database, Journal
+from runtime import atomic
+from runtime.errors import StoreError
+
+BUNDLE = "0123456789abcdef" * 4
+TIME = "2026-01-01T00:00:00.000000+00:00"
+
+
+def arrival(name: str) -> Arrival:
+    """One with nothing but a name."""
+    return Arrival("press", name, 9, 9, BUNDLE, "", TIME, "anomalous", 2.0, 0.9, 1.0)
+
+
+class Worker:
+    """A forked process, and what it has acknowledged: lines on a pipe.
+
+    Args:
+        work: yields a line after each thing done.
+        file_limit: bytes that a file may have, which is how a full disk looks; None for no limit.
+    """
+
+    def __init__(self, work: Callable[[], Iterator[str]], file_limit: int | None = None) -> None:
+        self._read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._read)
+            self._run(work, write, file_limit)
+        os.close(write)
+
+    @staticmethod
+    def _run(work: Callable[[], Iterator[str]], write: int, file_limit: int | None) -> None:
+        code = 1
+        try:
+            if file_limit is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+            for line in work():
+                os.write(write, f"{line}\n".encode())
+            code = 0
+        except (StoreError, OSError):
+            # Said in a sentence of ours: what a full disk deserves.
+            code = 3
+        finally:
+            os._exit(code)
+
+    def wait_for(self, count: int) -> list[str]:
+        """So many lines, or fewer where it ends before."""
+        found = b""
+        while found.count(b"\n") < count and (more := os.read(self._read, 1)):
+            found += more
+        return found.decode().splitlines()
+
+    def end(self, kill: bool = True) -> tuple[list[str], int]:
+        """Kill it, or wait for its end; the whole lines that are left, and its exit status."""
+        if kill:
+            os.kill(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        rest = b""
+        while more := os.read(self._read, 65536):
+            rest += more
+        os.close(self._read)
+        return rest.decode().splitlines(), status
+
+
+def adding(folder: Path, prefix: str, most: int = 1_000_000) -> Callable[[], Iterator[str]]:
+    """Adds arrivals to a journal."""
+
+    def work() -> Iterator[str]:
+        database = Database(folder)
+        journal = Journal(database)
+        for index in range(most):
+            journal.add(arrival(f"{prefix}{index}"))
+            yield f"{prefix}{index}"
+
+    return work
+
+
+def installing(source: Path, target: Path) -> Callable[[], Iterator[str]]:
+    """Installs a bundle over itself."""
+
+    def work() -> Iterator[str]:
+        for index in range(1_000_000):
+            with atomic.folder(target) as building:
+                shutil.copytree(source, building, dirs_exist_ok=True)
+            yield str(index)
+
+    return work
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the arrivals that a journal holds, in its order."""
+    database = Database(folder)
+    try:
+        journal = Journal(database)
+        found: list[str] = []
+        last = 0
+        while some := journal.after(last, 1000):
+            found += [one.name for one in some]
+            last = some[-1].number
+        return found
+    finally:
+        database.close()
