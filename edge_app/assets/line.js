@@ -272,7 +272,6 @@ const rate = async () => {
     }
   }
   const text = seen ? t("rate", { percent: (100 * rejected / seen).toFixed(1), hours: found.minutes * all / 60 }) : t("rate_none");
-  $("#rate").hidden = false;
   $("#rate").replaceChildren(svg, element("figcaption", { title: t("rate_most", { percent: Math.round(100 * most) }) }, text));
 };
 

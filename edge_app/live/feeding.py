@@ -29,6 +29,7 @@ from runtime.images.dataset import Part
 from runtime.pipeline import WINDOW, Feed, run_feeds
 from runtime.progress import about
 from runtime.sources.watching import see_drift
+from runtime.types import UInt8Image
 
 log = logging.getLogger("lineside")
 
@@ -177,15 +178,16 @@ class _Feeder:
             arrival, look_of(judged.image_rgb, found), drift=drift, warning=judged.warning
         )
         if not isinstance(part.coming.source, str | Path):
-            self._keep_frame(arrival, judged)
+            frame = part.coming.source
+            self._keep_frame(arrival, frame if isinstance(frame, bytes) else judged.image_rgb)
         self._write(arrival, replace(point, time=arrival.time) if found.has_score else None)
 
-    def _keep_frame(self, arrival: Arrival, judged: Inspected) -> None:
+    def _keep_frame(self, arrival: Arrival, frame: UInt8Image | bytes) -> None:
         kept = self._board.kept
         if kept is None or not kept.wants(arrival.verdict):
             return
         try:
-            kept.keep(arrival.id, judged.image_rgb)
+            kept.keep(arrival.id, frame)
         except OSError as error:
             said = f"its picture is not kept: {sentence(error)}"
             log.warning(f"warning: {arrival.name}: {said}")

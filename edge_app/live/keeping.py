@@ -1,4 +1,4 @@
-"""Pictures of parts that come from no file: cameras' frames, kept as PNG within a bounded space."""
+"""Pictures of parts that come from no file: cameras' frames, kept within a bounded space."""
 
 from __future__ import annotations
 
@@ -50,39 +50,39 @@ class Pictures:
         """Whether a part's frame is kept."""
         return self._which == "all" or (self._which == "flagged" and verdict != "good")
 
-    def keep(self, part_id: str, image_rgb: UInt8Image) -> None:
+    def keep(self, part_id: str, frame: UInt8Image | bytes) -> None:
         """Write a frame, and make room.
 
         Args:
             part_id: of the part's record.
-            image_rgb: uint8 (H, W, 3), RGB.
+            frame: uint8 (H, W, 3), RGB, kept as PNG; or a camera's JPEG, kept as it is.
 
         Raises:
             OSError: it cannot be written.
         """
-        content = cv2.imencode(".png", np.ascontiguousarray(image_rgb[:, :, ::-1]), _PNG)[1]
-        path = self._path(part_id)
+        if isinstance(frame, bytes):
+            content, suffix = frame, ".jpg"
+        else:
+            bgr = np.ascontiguousarray(frame[:, :, ::-1])
+            content, suffix = cv2.imencode(".png", bgr, _PNG)[1].tobytes(), ".png"
+        path = _path_below(self._folder, part_id, suffix)
         with self._lock:
             if path.exists():
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_bytes(path, content.tobytes())
+            atomic.write_bytes(path, content)
             self._size += len(content)
             if self._size > self._most:
                 self._make_room()
 
-    def read(self, point: PartPoint) -> bytes | None:
-        """The frame of a part as PNG; None where none is kept, or another one now."""
-        found = frame_of(self._folder.parent, point)
-        return None if found is None else found[1]
-
-    def _path(self, part_id: str) -> Path:
-        return _path_below(self._folder, part_id)
+    def read(self, point: PartPoint) -> tuple[Path, bytes] | None:
+        """The frame of a part as :func:`frame_of` finds it."""
+        return frame_of(self._folder.parent, point)
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Time, size and path of every picture."""
         found = []
-        for path in self._folder.glob("*/*.png"):
+        for path in self._folder.glob("*/*"):
             try:
                 status = path.stat()
             except OSError:
@@ -110,14 +110,18 @@ def frame_of(store: Path, point: PartPoint) -> tuple[Path, bytes] | None:
         store: folder of the records.
         point: the part.
     """
-    path = _path_below(store / FOLDER, point.point_id)
-    try:
-        content = path.read_bytes()
-        pixels = decode_rgb(content).tobytes()
-    except (OSError, ImageError):
-        return None
-    return (path, content) if point_id(pixels, point.bundle) == point.point_id else None
+    for suffix in (".png", ".jpg"):
+        path = _path_below(store / FOLDER, point.point_id, suffix)
+        try:
+            content = path.read_bytes()
+            # A part is known by its file's bytes; one that came as pixels, by these.
+            known_by = decode_rgb(content).tobytes() if suffix == ".png" else content
+        except (OSError, ImageError):
+            continue
+        if point_id(known_by, point.bundle) == point.point_id:
+            return path, content
+    return None
 
 
-def _path_below(folder: Path, part_id: str) -> Path:
-    return folder / part_id[:2] / f"{part_id}.png"
+def _path_below(folder: Path, part_id: str, suffix: str) -> Path:
+    return folder / part_id[:2] / f"{part_id}{suffix}"

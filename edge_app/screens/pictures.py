@@ -93,7 +93,8 @@ def original_of(service: Service, point: PartPoint) -> tuple[str, bytes] | None:
     kept = None if service.board is None else service.board.kept
     frame = None if kept is None else kept.read(point)
     if frame is not None:
-        return f"{file_name(point.path).replace('#', '-').replace('.', '-')}.png", frame
+        name = file_name(point.path).replace("#", "-").replace(".", "-")
+        return f"{name}{frame[0].suffix}", frame[1]
     try:
         path = Path(point.path).resolve()
         inside = any(path.is_relative_to(folder.resolve()) for folder in service.folders)

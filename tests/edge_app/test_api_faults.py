@@ -69,7 +69,7 @@ def other_kinds() -> list[bytes]:
     ("content", "said"),
     [
         (b"no picture at all", "cannot be decoded"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "cut off before its end"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, "cannot be decoded"),
         (picture(28, ".jpg")[:-50], "cut off before its end"),
         (b"BM" + b"\0" * 64, "cannot be decoded"),
         (bomb(), "at most 100 megapixels, found 20000x20000"),

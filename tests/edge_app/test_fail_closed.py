@@ -157,7 +157,8 @@ def by_api(root: Path, break_it: Callable[[], None]) -> Iterator[str]:
 
 def by_station(root: Path, break_it: Callable[[], None]) -> Iterator[str]:
     (root / "empty").mkdir()
-    with fed(root / "bundle", root / "store", Source("press", str(root / "empty"))) as station:
+    source = Source("press", str(root / "empty"), "tile-tiny")
+    with fed(root / "bundle", root / "store", source) as station:
         break_it()
         for path in sorted((root / "in").iterdir()):
             shutil.copy(path, root / "empty" / path.name)

@@ -100,7 +100,7 @@ def test_every_example_in_the_first_one_can_be_typed(
     write_first(path, [tmp_path / "tile-patchcore"])
     lines = path.read_text(encoding="utf-8").splitlines()
     typed = [re.sub(r"^# (?=[a-z_]+ = |\[\[)", "", line) for line in lines]
-    assert sum(one != other for one, other in zip(typed, lines, strict=True)) == 22
+    assert sum(one != other for one, other in zip(typed, lines, strict=True)) == 23
     found = config_of(tmp_path, "\n".join(typed))
     assert found.page.root_path == "/line3"
     assert found.engine["threads"] == 2

@@ -131,7 +131,7 @@ def test_frames_that_were_kept_are_in_the_archive_and_shown_whole(tmp_path: Path
             until(lambda box=client: box.get("line").json()["counts"]["seen"] == 2)
             content = client.get("export/parts.zip", params={"camera": "video"}).content
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                found = sorted(one for one in archive.namelist() if one.endswith(".png"))
+                found = sorted(one for one in archive.namelist() if one.endswith(".jpg"))
             assert ["tile/test/anomalous/parts-avi-1-" in one for one in found] == [True, False]
             parts = client.get("parts").json()["parts"]
             outlines = [client.get(f"parts/{one['id']}/outline").json() for one in parts]
