@@ -40,7 +40,7 @@ demo: install
 # A file's tests stay in one process, for they share the models that it trains. In the order of
 # their names the long ones do not come last.
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 30
 
 fast: install
 	$(BIN)/python -m pytest -m "not slow" -n auto

@@ -157,7 +157,7 @@ def by_api(root: Path, break_it: Callable[[], None]) -> Iterator[str]:
 
 def by_station(root: Path, break_it: Callable[[], None]) -> Iterator[str]:
     (root / "empty").mkdir()
-    source = Source("press", str(root / "empty"), "tile-tiny")
+    source = Source("press", str(root / "empty"), "bundle")
     with fed(root / "bundle", root / "store", source) as station:
         break_it()
         for path in sorted((root / "in").iterdir()):
