@@ -82,6 +82,7 @@ def draw_line(demo: Path, out: Path) -> None:
                     window, lambda wanted=number + 1: len(find(window, "#strip li")) >= wanted
                 )
             wait_until(window, lambda: len(find(window, "#cards > *")) == 6)
+            wait_until(window, lambda: "%" in find(window, "#rate figcaption")[0].text)
             for name, scheme in (("line.png", "light"), ("line-dark.png", "dark")):
                 features = [{"name": "prefers-color-scheme", "value": scheme}]
                 window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
