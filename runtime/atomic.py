@@ -173,9 +173,9 @@ class EditedFile(Generic[Value]):
             self.problem = ""
         return True
 
-    def _stamp_now(self) -> tuple[int, int]:
+    def _stamp_now(self) -> tuple[int, int, int]:
         try:
             status = self._path.stat()
         except OSError:
-            return 0, 0
-        return status.st_mtime_ns, status.st_size
+            return 0, 0, 0
+        return status.st_mtime_ns, status.st_size, status.st_ino

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
-import re
 import secrets
-import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,17 +15,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edge_app.access.credentials import KnownEntries, check_name, without
 from edge_app.access.users import Role
 from runtime import atomic
 from runtime.decode import read_json
 from runtime.errors import PageError
 
-log = logging.getLogger("lineside")
-
 PREFIX = "lineside_"
 _BYTES = 32
 _ADVICE = "type: lineside token FILE add NAME"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -80,11 +75,7 @@ def add_token(path: Path, name: str, role: Role = "operator") -> str:
         PageError: the name is taken or unusable, or the file is none of tokens.
         OSError: it cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise PageError(
-            f"{name!r}: expected a name of letters, digits, '.', '_' and '-', at most 64, found "
-            "another; name the program that will use the token"
-        )
+    check_name(name, "the program that will use the token")
     known = read_tokens(path) if path.exists() else []
     if any(token.name == name for token in known):
         raise PageError(
@@ -104,12 +95,7 @@ def remove_token(path: Path, name: str) -> None:
         PageError: there is none of that name, or the file is none of tokens.
         OSError: it cannot be written.
     """
-    known = read_tokens(path)
-    left = [token for token in known if token.name != name]
-    if len(left) == len(known):
-        names = ", ".join(token.name for token in known) or "none"
-        raise PageError(f"{path}: expected one of {names}, found '{name}'; name one of these")
-    _write(path, left)
+    _write(path, without(path, read_tokens(path), name))
 
 
 def _write(path: Path, tokens: list[Token]) -> None:
@@ -133,35 +119,13 @@ class TokenFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._stamp = self._stamp_now()
-        self._tokens = read_tokens(path)
+        self._entries = KnownEntries(path, read_tokens, "no token is accepted")
 
     def token_of(self, secret: str) -> Token | None:
         """The token of a secret; None for one that the file does not know."""
         digest = _digest(secret)
         found = None
-        for token in self._now():
+        for token in self._entries.now():
             if hmac.compare_digest(token.sha256, digest):
                 found = token
         return found
-
-    def _now(self) -> list[Token]:
-        with self._lock:
-            stamp = self._stamp_now()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                try:
-                    self._tokens = read_tokens(self._path)
-                except PageError as error:
-                    log.warning(f"no token is accepted: {error}")
-                    self._tokens = []
-            return self._tokens
-
-    def _stamp_now(self) -> tuple[int, int, int]:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return 0, 0, 0
-        return status.st_mtime_ns, status.st_size, status.st_ino

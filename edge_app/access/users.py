@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
-import re
 import secrets
-import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +12,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edge_app.access.credentials import KnownEntries, check_name, without
 from runtime import atomic
 from runtime.decode import read_json
 from runtime.errors import PageError
 
-log = logging.getLogger("lineside")
-
 Role = Literal["operator", "engineer"]
 _ADVICE = "type: lineside user FILE add NAME --role operator"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FEWEST_LETTERS = 8
 # scrypt's cost, as RFC 7914 recommends for logins: 16 MiB and tens of milliseconds.
 _N, _R, _P, _BYTES = 1 << 14, 8, 1, 32
@@ -82,11 +77,7 @@ def put_user(path: Path, name: str, role: Role, password: str) -> bool:
         PageError: name or password cannot be used, or the file is none of users.
         OSError: it cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise PageError(
-            f"{name!r}: expected a name of letters, digits, '.', '_' and '-', at most 64, found "
-            "another; name the person"
-        )
+    check_name(name, "the person")
     if len(password) < FEWEST_LETTERS:
         raise PageError(
             f"expected a password of at least {FEWEST_LETTERS} letters, found {len(password)}; "
@@ -108,12 +99,7 @@ def remove_user(path: Path, name: str) -> None:
         PageError: there is none of that name.
         OSError: the file cannot be written.
     """
-    known = read_users(path)
-    left = [user for user in known if user.name != name]
-    if len(left) == len(known):
-        names = ", ".join(user.name for user in known) or "none"
-        raise PageError(f"{path}: expected one of {names}, found '{name}'; name one of these")
-    _write(path, left)
+    _write(path, without(path, read_users(path), name))
 
 
 def _write(path: Path, users: list[User]) -> None:
@@ -138,14 +124,11 @@ class UserFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._stamp = self._stamp_now()
-        self._users = {user.name: user for user in read_users(path)}
+        self._entries = KnownEntries(path, read_users, "nobody can log in")
 
     def known(self, name: str, password: str) -> User | None:
         """Who has this name and password, or None; an unknown name takes as long as a wrong one."""
-        user = self._now().get(name)
+        user = self._find(name)
         salt = bytes.fromhex(user.salt) if user else bytes(16)
         found = _hashed(password, salt)
         right = hmac.compare_digest(found, user.scrypt if user else "")
@@ -153,24 +136,8 @@ class UserFile:
 
     def current(self, name: str, scrypt: str) -> User | None:
         """A person as they are now; None once they are removed or have another password."""
-        user = self._now().get(name)
+        user = self._find(name)
         return user if user is not None and user.scrypt == scrypt else None
 
-    def _now(self) -> dict[str, User]:
-        with self._lock:
-            stamp = self._stamp_now()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                try:
-                    self._users = {user.name: user for user in read_users(self._path)}
-                except PageError as error:
-                    log.warning(f"nobody can log in: {error}")
-                    self._users = {}
-            return self._users
-
-    def _stamp_now(self) -> tuple[int, int, int]:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return 0, 0, 0
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    def _find(self, name: str) -> User | None:
+        return next((user for user in self._entries.now() if user.name == name), None)

@@ -21,6 +21,7 @@ from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.batch.job import Batch, State
 from edge_app.batch.report import counted, csv_of, html_of
+from edge_app.screens.folders import folder_of, top_folders
 from runtime.errors import DataError
 
 router = APIRouter()
@@ -108,11 +109,9 @@ def begin(
     """Judge the pictures of a folder below those that the box watches or shows."""
     service = service_of(request)
     line = service.line(bundle)
-    name, *below = Path(body.folder).parts
-    root = _folders(service).get(name)
-    folder = None if root is None else root.joinpath(*below).resolve()
-    if root is None or folder is None or not folder.is_relative_to(root.resolve()):
-        known = ", ".join(_folders(service)) or "none"
+    folder = folder_of(service, body.folder)
+    if folder is None:
+        known = ", ".join(top_folders(service)) or "none"
         raise ProblemError(
             404,
             f"expected a folder below {known}, found {body.folder[:100]!r}; choose one of them",
@@ -208,15 +207,6 @@ async def _receive(request: Request, file: Any) -> None:
         await anyio.to_thread.run_sync(file.write, chunk)
 
 
-def _folders(service: Service) -> dict[str, Path]:
-    """Those that the box watches or shows, by their last name; of two alike the first."""
-    found: dict[str, Path] = {}
-    for folder in service.folders:
-        if folder.is_dir():
-            found.setdefault(folder.resolve().name, folder)
-    return found
-
-
 def _newest(service: Service) -> Batch:
     found = service.batches.newest
     if found is None:
@@ -225,7 +215,7 @@ def _newest(service: Service) -> Batch:
 
 
 def _state(service: Service) -> BatchState:
-    batch, folders = service.batches.newest, list(_folders(service))
+    batch, folders = service.batches.newest, list(top_folders(service))
     if batch is None:
         return BatchState("none", "", "", 0, 0, 0.0, None, {}, "", folders)
     done = list(batch.rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ FOLDER = "pictures"
 Which = Literal["none", "flagged", "all"]
 # Down to this share of the space the oldest go once it is used up.
 _DOWN_TO = 0.9
+_MOST_BYTES = 200 << 20
 # zlib's quickest: frames come at the line's pace.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -73,7 +74,7 @@ class Pictures:
             atomic.write_bytes(path, content)
             self._size += len(content)
             if self._size > self._most:
-                self._make_room()
+                self._size = make_room(self._folder, self._files(), self._most)
 
     def read(self, point: PartPoint) -> tuple[Path, bytes] | None:
         """The frame of a part as :func:`frame_of` finds it."""
@@ -90,17 +91,27 @@ class Pictures:
             found.append((status.st_mtime_ns, status.st_size, path))
         return found
 
-    def _make_room(self) -> None:
-        files = sorted(self._files())
-        self._size = sum(size for _, size, _ in files)
-        gone = 0
-        for _, size, path in files:
-            if self._size <= self._most * _DOWN_TO:
-                break
-            path.unlink(missing_ok=True)
-            self._size -= size
-            gone += 1
-        log.info(f"{self._folder}: {gone} oldest pictures were removed for room")
+
+def make_room(folder: Path, files: list[tuple[Any, int, Path]], most: int) -> int:
+    """Remove the oldest of a folder's files until some of the space is free again.
+
+    Args:
+        folder: which, for the log.
+        files: age (what sorts them, oldest first), size in bytes and path of each.
+        most: space in bytes.
+
+    Returns:
+        what the others take, in bytes.
+    """
+    size, gone = sum(one for _, one, _ in files), 0
+    for _, one, path in sorted(files):
+        if size <= most * _DOWN_TO:
+            break
+        path.unlink(missing_ok=True)
+        size -= one
+        gone += 1
+    log.info(f"{folder}: {gone} oldest files were removed for room")
+    return size
 
 
 def frame_of(store: Path, point: PartPoint) -> tuple[Path, bytes] | None:
@@ -125,3 +136,19 @@ def frame_of(store: Path, point: PartPoint) -> tuple[Path, bytes] | None:
 
 def _path_below(folder: Path, part_id: str, suffix: str) -> Path:
     return folder / part_id[:2] / f"{part_id}{suffix}"
+
+
+def own_file(point: PartPoint) -> tuple[Path, bytes] | None:
+    """The file that a part was judged from, and its bytes; None where it is gone, or another now.
+
+    Args:
+        point: the part, whose path is a file's of this machine, or only what it was called.
+    """
+    try:
+        path = Path(point.path).resolve()
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return None
+        content = path.read_bytes()
+    except (OSError, ValueError):
+        return None
+    return (path, content) if point_id(content, point.bundle) == point.point_id else None

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from edge_app.live.keeping import make_room
 from edge_app.outputs.base import Address
 from edge_app.outputs.shifts import folder_of
 from runtime import atomic
 from runtime.errors import OutputError, sentence
 
-log = logging.getLogger("lineside")
-
 MOST_MIB = 2000
-# Down to this share of the space the oldest go once it is used up.
-_DOWN_TO = 0.9
 _LONGEST = 80
 
 
@@ -64,7 +60,7 @@ class Rejects:
                 atomic.write_bytes(base.with_name(base.name + ending), content)
                 self._size += len(content)
             if self._size > self._most:
-                self._make_room()
+                self._size = make_room(self._folder, self._files(), self._most)
         except OSError as error:
             raise OutputError(f"expected to write {base}, found {sentence(error)}") from error
 
@@ -72,20 +68,8 @@ class Rejects:
         """Nothing is held open."""
 
     def _files(self) -> list[tuple[str, int, Path]]:
-        """Day and name, size and path of every file of ours, oldest first."""
-        return sorted(
+        """Day and name, size and path of every file of ours."""
+        return [
             (f"{path.parent.name}/{path.name}", path.stat().st_size, path)
             for path in self._folder.glob("????-??-??/*")
-        )
-
-    def _make_room(self) -> None:
-        files = self._files()
-        self._size = sum(size for _, size, _ in files)
-        gone = 0
-        for _, size, path in files:
-            if self._size <= self._most * _DOWN_TO:
-                break
-            path.unlink(missing_ok=True)
-            self._size -= size
-            gone += 1
-        log.info(f"{self._folder}: {gone} oldest files were removed for room")
+        ]

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from edge_app.live.keeping import frame_of
+from edge_app.live.keeping import frame_of, own_file
 from edge_app.records.database import RECORDS_FILE, Database
 from edge_app.records.parts import PartRecords, bundles
-from edge_app.store.schema import PartPoint, Place, SearchFilter, point_id
+from edge_app.store.schema import PartPoint, Place, SearchFilter
 from edge_app.store.words import truth
 from runtime.errors import StoreError
 from runtime.sources.recorded import RecordedPart
 
 _PAGE = 500
 # A larger file is no picture of a part.
-_MOST_BYTES = 200 << 20
 
 
 def read_parts(location: str, fingerprints: Sequence[str]) -> Iterator[RecordedPart]:
@@ -56,17 +55,8 @@ def picture_of(folder: Path, point: PartPoint) -> Path | None:
         folder: of the records.
         point: the part.
     """
-    frame = frame_of(folder, point)
-    if frame is not None:
-        return frame[0]
-    try:
-        path = Path(point.path)
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            return None
-        is_same = point_id(path.read_bytes(), point.bundle) == point.point_id
-    except (OSError, ValueError):
-        return None
-    return path if is_same else None
+    found = frame_of(folder, point) or own_file(point)
+    return None if found is None else found[0]
 
 
 def _recorded(folder: Path, point: PartPoint) -> RecordedPart:

@@ -58,7 +58,7 @@ def teach(request: Request) -> Response:
 @router.get("/batch")
 def desk(request: Request) -> Response:
     """A bundle's card with its thresholds; a folder or ZIP judged at once."""
-    return _page(request, f"{request.url.path.rpartition('/')[2]}.html")
+    return _page(request, "desk.html", request.url.path.rpartition("/")[2])
 
 
 @router.get("/screen/{name}")
@@ -69,9 +69,9 @@ def asset(name: str) -> Response:
     return Response((ASSETS / name).read_bytes(), media_type=_KINDS[name], headers=_FRESH)
 
 
-def _page(request: Request, name: str) -> Response:
+def _page(request: Request, name: str, page: str = "") -> Response:
     service = service_of(request)
     station = "" if service.board is None else "yes"
-    text = (ASSETS / name).read_text(encoding="utf-8")
+    text = (ASSETS / name).read_text(encoding="utf-8").replace("{page}", page)
     text = fill(text, service.below.removesuffix("/v1"), request.app.state.door, station)
     return Response(text, media_type="text/html", headers=_FRESH)

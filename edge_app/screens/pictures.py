@@ -19,16 +19,15 @@ from edge_app.api.answers import file_name
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line
+from edge_app.live.keeping import own_file
 from edge_app.live.looks import Look, contours, heat_png, look_of, overlay_png
 from edge_app.screens.answers import Outline
 from edge_app.store import PartPoint
-from edge_app.store.schema import point_id
 from runtime.errors import LinesideError
 
 router = APIRouter()
 _NAMED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 404, 503)}
 _CACHED = {"Cache-Control": "private, max-age=600"}
-_MOST_BYTES = 200 << 20
 
 
 def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
@@ -95,16 +94,17 @@ def original_of(service: Service, point: PartPoint) -> tuple[str, bytes] | None:
     if frame is not None:
         name = file_name(point.path).replace("#", "-").replace(".", "-")
         return f"{name}{frame[0].suffix}", frame[1]
-    try:
-        path = Path(point.path).resolve()
-        inside = any(path.is_relative_to(folder.resolve()) for folder in service.folders)
-        if not inside or not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            return None
-        content = path.read_bytes()
-    except (OSError, ValueError):
+    if not any(_below(point.path, folder) for folder in service.folders):
         return None
-    is_same = point_id(content, point.bundle) == point.point_id
-    return (path.name, content) if is_same else None
+    found = own_file(point)
+    return None if found is None else (found[0].name, found[1])
+
+
+def _below(path: str, folder: Path) -> bool:
+    try:
+        return Path(path).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError):
+        return False
 
 
 def shown_files(service: Service, part_id: str) -> tuple[bytes, str, bytes] | None:

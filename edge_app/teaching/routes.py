@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -14,31 +12,22 @@ from edge_app.access.door import Engineer, Who
 from edge_app.api.answers import file_name
 from edge_app.api.bodies import BODY, read_pictures
 from edge_app.api.problems import Problem, ProblemError
-from edge_app.api.service import Service, service_of
+from edge_app.api.service import service_of
 from edge_app.line import Line
-from edge_app.screens.pictures import original_of
-from edge_app.store import PartPoint, SearchFilter
-from edge_app.store.words import truth
-from edge_app.teaching.answers import (
-    Chosen,
-    DraftPicture,
-    DraftState,
-    JobState,
-    LineVersions,
-    NewDraft,
-    Take,
-    TakeOut,
-    TeachState,
-    VersionState,
-)
+from edge_app.screens.folders import folder_of
+from edge_app.teaching.answers import Chosen, NewDraft, Take, TakeOut, TeachState
 from edge_app.teaching.draft import Draft
-from edge_app.teaching.teacher import Teacher, TriedPart
-from runtime.errors import BundleError, LinesideError
-from runtime.images.dataset import list_images
+from edge_app.teaching.showing import shown_state
+from edge_app.teaching.sources import (
+    content_of,
+    newest_parts,
+    pictures_of_folder,
+    tried_parts,
+)
+from edge_app.teaching.teacher import Teacher
+from runtime.errors import BundleError
 
 router = APIRouter()
-TRIED = 100
-MOST_FOLDERS = 60
 _ASKED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 404, 503)}
 _CHANGES: dict[int | str, dict[str, Any]] = {
     **_ASKED,
@@ -113,15 +102,15 @@ def take(request: Request, who: Engineer, client: Client, body: Take) -> TeachSt
     """Take pictures in that the box has: of recorded parts, or of a folder."""
     service, draft = service_of(request), _mine(_teacher(request), client)
     if body.source == "folder":
-        folder = _folders(service).get(body.folder)
+        folder = folder_of(service, body.folder)
         if folder is None:
             raise ProblemError(422, f"folder: expected one of GET /v1/teach, found {body.folder!r}")
-        return _added(request, client, _of_folder(folder, body.count))
-    points = _newest(service.line(draft.line), good_alone=body.source == "good")
+        return _added(request, client, pictures_of_folder(folder, body.count))
+    points = newest_parts(service.line(draft.line), good_alone=body.source == "good")
     found = [
         (f"{file_name(point.path)}", content)
         for point in points[: body.count]
-        if (content := _content(service, point)) is not None
+        if (content := content_of(service, point)) is not None
     ]
     left_out = min(len(points), body.count) - len(found)
     said = [f"{left_out} recorded parts: their pictures are gone"] if left_out else []
@@ -180,7 +169,7 @@ def trial(request: Request, who: Engineer, client: Client, body: Chosen) -> Teac
     service, teacher = service_of(request), _teacher(request)
     line = service.line(body.bundle)
     _known(teacher, line, body.version)
-    if not teacher.try_version(line, body.version, _tried(service, line)):
+    if not teacher.try_version(line, body.version, tried_parts(service, line)):
         raise _busy()
     return _state(request, client)
 
@@ -275,103 +264,5 @@ def _added(
     return _state(request, client, [*(said or []), *refused])
 
 
-def _content(service: Service, point: PartPoint) -> bytes | None:
-    """A part's picture: as it was judged, or as the screen shows it still."""
-    found = original_of(service, point)
-    if found is not None:
-        return found[1]
-    look = service.looks.get(point.point_id)
-    return None if look is None else look.jpeg
-
-
-def _newest(line: Line, *, good_alone: bool) -> list[PartPoint]:
-    """Recorded parts that nobody has called defective, newest first."""
-    found: list[PartPoint] = []
-    for store in line.stores:
-        for one in store.recent(SearchFilter(), None, 2000):
-            what = truth(one.verdict, one.defect_type, one.confirmed, one.confirmed_defect)
-            if what == "good" or (not good_alone and not one.confirmed):
-                found.append(one)
-    return sorted(found, key=lambda one: one.time, reverse=True)
-
-
-def _tried(service: Service, line: Line) -> Iterator[TriedPart]:
-    found = [one for store in line.stores for one in store.recent(SearchFilter(), None, TRIED)]
-    for point in sorted(found, key=lambda one: one.time, reverse=True)[:TRIED]:
-        content = _content(service, point)
-        yield TriedPart(point.point_id, file_name(point.path), point.verdict, content)
-
-
-def _folders(service: Service) -> dict[str, Path]:
-    """Folders that the box watches or shows, and those in them, by what they are called here."""
-    found: dict[str, Path] = {}
-    for top in service.folders:
-        if not top.is_dir():
-            continue
-        below = sorted(one for one in top.rglob("*") if one.is_dir() and "/." not in str(one))
-        for folder in [top, *below][:MOST_FOLDERS]:
-            found[str(Path(top.name) / folder.relative_to(top))] = folder
-    return dict(list(found.items())[:MOST_FOLDERS])
-
-
-def _of_folder(folder: Path, count: int) -> list[tuple[str, bytes]]:
-    """Pictures of a folder, spread evenly where they are more."""
-    try:
-        paths = [path for path in list_images(folder) if path.parent == folder] or list_images(
-            folder
-        )
-        step = max(1, -(-len(paths) // count))
-        return [(path.name, path.read_bytes()) for path in paths[::step][:count]]
-    except (LinesideError, OSError) as error:
-        raise ProblemError(422, f"folder: {error}") from error
-
-
 def _state(request: Request, client: str, refused: list[str] | None = None) -> TeachState:
-    service, teacher = service_of(request), _teacher(request)
-    job, draft = teacher.jobs.now, teacher.drafts.now
-    return TeachState(
-        lines=[_versions(teacher, name, _drift(service, name)) for name in service.lines],
-        folders=list(_folders(service)),
-        draft=None if draft is None else _draft(teacher, draft, client),
-        job=JobState(**vars(job)),
-        trial=teacher.trial,
-        refused=refused or [],
-    )
-
-
-def _draft(teacher: Teacher, draft: Draft, client: str) -> DraftState:
-    pictures = []
-    for one in draft.pictures:
-        novelty, suspect = teacher.seen(one.file)
-        pictures.append(DraftPicture(one.number, one.name, novelty, suspect, one.out))
-    gain, enough = teacher.gain
-    return DraftState(
-        draft.line,
-        draft.part,
-        draft.who,
-        draft.begun,
-        draft.client == client,
-        pictures,
-        gain,
-        enough,
-    )
-
-
-def _drift(service: Service, name: str) -> str:
-    states = [] if service.board is None else service.board.states()
-    found = next((one.drift for one in states if one.bundle == name and one.drift), "")
-    alarm = service.lines[name].alarm
-    return found or ("" if alarm is None else alarm.sentence())
-
-
-def _versions(teacher: Teacher, name: str, drift: str) -> LineVersions:
-    versions = teacher.versions(name)
-    pointer = versions.pointer()
-    first = VersionState("", "", "", "", 0, not pointer.live)
-    others = [
-        VersionState(one, about.part, about.made, about.who, about.pictures, one == pointer.live)
-        for one, about in versions.all()
-    ]
-    return LineVersions(
-        name, teacher.teachable(name), drift, [first, *others], bool(pointer.before)
-    )
+    return shown_state(service_of(request), _teacher(request), client, refused)

@@ -1,0 +1,59 @@
+"""Where pictures to teach come from: recorded parts, and folders of the box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_app.api.answers import file_name
+from edge_app.api.problems import ProblemError
+from edge_app.api.service import Service
+from edge_app.line import Line
+from edge_app.screens.pictures import original_of
+from edge_app.store import PartPoint, SearchFilter
+from edge_app.store.words import truth
+from edge_app.teaching.teacher import TriedPart
+from runtime.errors import LinesideError
+from runtime.images.dataset import list_images
+
+TRIED = 100
+
+
+def content_of(service: Service, point: PartPoint) -> bytes | None:
+    """A part's picture: as it was judged, or as the screen shows it still."""
+    found = original_of(service, point)
+    if found is not None:
+        return found[1]
+    look = service.looks.get(point.point_id)
+    return None if look is None else look.jpeg
+
+
+def newest_parts(line: Line, *, good_alone: bool) -> list[PartPoint]:
+    """Recorded parts that nobody has called defective, newest first."""
+    found: list[PartPoint] = []
+    for store in line.stores:
+        for one in store.recent(SearchFilter(), None, 2000):
+            what = truth(one.verdict, one.defect_type, one.confirmed, one.confirmed_defect)
+            if what == "good" or (not good_alone and not one.confirmed):
+                found.append(one)
+    return sorted(found, key=lambda one: one.time, reverse=True)
+
+
+def tried_parts(service: Service, line: Line) -> Iterator[TriedPart]:
+    """The newest recorded parts, for a version to be tried on."""
+    found = [one for store in line.stores for one in store.recent(SearchFilter(), None, TRIED)]
+    for point in sorted(found, key=lambda one: one.time, reverse=True)[:TRIED]:
+        content = content_of(service, point)
+        yield TriedPart(point.point_id, file_name(point.path), point.verdict, content)
+
+
+def pictures_of_folder(folder: Path, count: int) -> list[tuple[str, bytes]]:
+    """Pictures of a folder, spread evenly where they are more."""
+    try:
+        paths = [path for path in list_images(folder) if path.parent == folder] or list_images(
+            folder
+        )
+        step = max(1, -(-len(paths) // count))
+        return [(path.name, path.read_bytes()) for path in paths[::step][:count]]
+    except (LinesideError, OSError) as error:
+        raise ProblemError(422, f"folder: {error}") from error
