@@ -25,17 +25,17 @@ help:
 
 install: $(STAMP)
 
+# Python compiles what is used when it is used; pip would take a minute to compile all of torch.
 $(STAMP): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lineside needs Python 3.11 or newer; type: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lineside needs Python 3.11 or newer; type: make PYTHON=/path/to/python3.11")'
 	@echo "installing into $(VENV), torch among it: some minutes the first time"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	# Python compiles what is used when it is used; compiling all of torch here would take a minute.
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
-	touch $@
+	@touch $@
 
 demo: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh $(CATEGORY)
 
 # A file's tests stay in one process, for they share the models that it trains. In the order of
 # their names the long ones do not come last.
@@ -60,7 +60,7 @@ app: install
 	$(BIN)/lineside app demo/bundles/* --store demo/neighbours --samples demo/parts
 
 station: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/station.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/station.sh
 
 chaos: install
 	$(BIN)/python -m scripts.chaos
