@@ -6,7 +6,7 @@ set -euo pipefail
 pause="${1:-3}"
 out=demo
 test -d "$out/bundles" || { echo "make station: expected $out/bundles, found none; type: make demo" >&2; exit 1; }
-test -f "$out/station.toml" || lineside station "$out/station.toml" --init >/dev/null
+test -f "$out/station.toml" || lineside --quiet station "$out/station.toml" --init >/dev/null
 bundle=$(basename "$(sed -n 's/^bundles = \["\([^"]*\)".*/\1/p' "$out/station.toml")")
 category=${bundle%%-*}
 # Other parts than those that the demo has indexed: a picture that is known already is no new record.
