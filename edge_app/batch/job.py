@@ -58,7 +58,11 @@ class Batch:
         name: of the folder or ZIP.
         source: where it lies; a ZIP is removed at the end.
         line: who judges.
-        threshold: raw score above which a part was anomalous.
+
+    Attributes:
+        rows: of the pictures that are done.
+        threshold: raw score above which a part was anomalous, when it began.
+        trouble: why it failed.
 
     Raises:
         DataError: no picture in it, too many, or no ZIP.
