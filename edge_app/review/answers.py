@@ -132,11 +132,14 @@ class Histogram:
         edges: of the bins, one more than there are bins.
         good: parts in each bin that are good, by their word, else by their verdict.
         bad: those that are not.
+        learned: whether the good ones are those that the bundle has learned from, each scored
+            without itself: no good part is recorded yet.
     """
 
     edges: list[float]
     good: list[int]
     bad: list[int]
+    learned: bool = False
 
 
 @dataclass(frozen=True)

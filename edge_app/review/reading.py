@@ -23,6 +23,7 @@ from edge_app.review.answers import (
 from edge_app.review.suggesting import FEWEST, Confirmed, mistakes, suggested
 from edge_app.store import PartPoint, SearchFilter
 from edge_app.store.words import moment, truth
+from runtime.bundle.manifest import LEFT_OUT_SCORES
 from runtime.bundle.thresholds import Threshold
 from runtime.bundle.thresholds_file import rows_of
 from runtime.errors import HealthError
@@ -135,7 +136,7 @@ def _is_bad(point: PartPoint) -> bool | None:
 
 
 def histogram_of(line: Line) -> Histogram:
-    """Raw scores of the newest parts.
+    """Raw scores of the newest parts; of those learned from, while no good part is recorded.
 
     Raises:
         StoreError: the records cannot be read.
@@ -149,11 +150,25 @@ def histogram_of(line: Line) -> Histogram:
         ],
         bool,
     )
+    learned = [] if is_good.any() else _left_out(line)
+    scores, is_good = np.append(scores, learned), np.append(is_good, np.ones(len(learned), bool))
     threshold = line.inspector.threshold
     span = [*scores.tolist(), threshold.image_threshold, threshold.median_good_score]
     edges = np.linspace(min(span), max(*span, min(span) + 1e-9), _BINS + 1)
     good, bad = (np.histogram(scores[chosen], edges)[0] for chosen in (is_good, ~is_good))
-    return Histogram(edges.round(6).tolist(), good.tolist(), bad.tolist())
+    return Histogram(edges.round(6).tolist(), good.tolist(), bad.tolist(), learned=bool(learned))
+
+
+def _left_out(line: Line) -> list[float]:
+    """Scores of the parts that fp32 has learned from, each by a model that had not seen it."""
+    known = line.inspector.bundle.manifest.provenance.get(LEFT_OUT_SCORES, {})
+    if line.inspector.variant.precision != "fp32" or not isinstance(known, dict):
+        return []
+    return [
+        float(one[0])
+        for one in known.values()
+        if isinstance(one, list | tuple) and one and isinstance(one[0], int | float)
+    ]
 
 
 def card_of(line: Line) -> Card:
