@@ -146,13 +146,16 @@ const counted = () => {
 
 const kindOf = (one) => (["good", "cannot_judge"].includes(one.truth) ? one.truth : "anomalous");
 const when = (one) => (one.time ? new Date(one.time).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }) : "");
+/** On a tile there is room for the time of today, or for the day. */
+const soon = (one) => (new Date(one.time).toDateString() === new Date().toDateString() ? new Date(one.time).toLocaleTimeString()
+  : new Date(one.time).toLocaleString([], { dateStyle: "short", timeStyle: "short" }));
 
 const tile = (one, index) => {
   const word = one.word ? ` ${t(`word_${one.word}`)}` : "";
   const link = element("a", { href: `${root}/parts/${one.id}`, className: kindOf(one), title: `${one.name}${word}` },
     element("img", { src: one.picture, alt: "", loading: "lazy" }),
     element("span", { className: "caption" }, shape(kindOf(one)), element("b", {}, truthOf(one.truth)), element("i", {}, word && "✎")),
-    element("small", {}, `${one.camera} ${when(one)}`.trim()));
+    element("small", {}, `${one.camera} ${one.time ? soon(one) : ""}`.trim()));
   link.addEventListener("click", (event) => {
     event.preventDefault();
     if (event.ctrlKey || event.metaKey || event.shiftKey) { choose(index, event.shiftKey); return; }

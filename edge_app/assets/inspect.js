@@ -6,7 +6,7 @@ import { $, address, ask, element, lay, links, plain, root, say, shape, sized, t
 import { alike, onBox, outlined, whole } from "./stage.js";
 
 const MOST_BYTES = 200 * 2 ** 20, KEPT = 30, LOOK_MS = 3000;
-let bundles = [], items = [], at = -1, drawn = null, last = null, live = true, working = false, card = null, trying = false;
+let bundles = [], items = [], at = -1, drawn = null, last = null, live = true, working = false, trying = false;
 let mode = "blend", stream = null;
 
 const name = () => new URLSearchParams(location.search).get("bundle") ?? bundles[0]?.name;
@@ -93,11 +93,11 @@ const said = (part) => (part.verdict === "cannot_judge" ? plain(part.reason)
 /** The part's score among those of good parts, which stand behind it. */
 const spread = async (one) => {
   const part = one?.part;
-  $("#spread").replaceChildren();
+  if (!part || part.verdict === "cannot_judge") { $("#gauge").classList.remove("spread"); return; }
+  const card = await (one.card ??= ask(`bundles/${encodeURIComponent(one.bundle)}`).catch(() => null));
+  if (one !== current()) return;
   $("#gauge").classList.remove("spread");
-  if (!part || part.verdict === "cannot_judge") return;
-  if (card?.name !== one.bundle) card = await ask(`bundles/${encodeURIComponent(one.bundle)}`).catch(() => null);
-  if (!card || one !== current()) return;
+  if (!card) return;
   const good = card.scores.good.reduce((sum, count) => sum + count, 0);
   if (!good) return;
   $("#spread").replaceChildren(histogram(card.scores, [{ value: part.threshold, kind: "limit" }, { value: part.raw_score, kind: "this" }], true),

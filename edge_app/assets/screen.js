@@ -115,24 +115,27 @@ document.addEventListener("keyup", (event) => { if (event.key === " ") document.
 export const logIn = () => {
   const dialog = $("#login");
   if (dialog.open) return;
-  // Without a user's password a program's token is what one has.
-  const byToken = html.dataset.login === "token";
-  const wrong = element("p", { role: "alert" });
-  const user = element("input", { name: "username", value: byToken ? "token" : "operator", autocomplete: "username" });
+  // Without a user's password a program's token is what one has; without people of its own the box knows one user.
+  const kind = html.dataset.login, byToken = kind === "token", byName = kind === "users";
+  const wrong = element("p", { role: "alert", className: "wrong" });
+  const user = element("input", { name: "username", value: byToken ? "token" : byName ? "" : "operator", autocomplete: "username", readOnly: !byName, required: true });
+  const secret = element("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
   const form = element("form", { method: "dialog" },
-    element("h2", {}, t("log_in_first")),
+    element("h2", {}, t("log_in_first")), element("p", {}, t(`log_in_${kind}`, { box: location.host })),
     element("label", { hidden: byToken }, t("user"), user),
-    element("label", {}, t(byToken ? "token" : "password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
+    element("label", {}, t(byToken ? "token" : "password"), secret),
     wrong, element("button", {}, t("log_in")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const done = await fetch(`${root}/login`, { method: "POST", body: new FormData(form) });
     if (done.ok) location.reload();
-    else wrong.textContent = t(byToken ? "wrong_token" : "wrong_password");
+    else { wrong.textContent = t(byToken ? "wrong_token" : byName ? "wrong_user" : "wrong_password"); secret.select(); }
   });
   dialog.addEventListener("cancel", (event) => event.preventDefault());
+  dialog.setAttribute("aria-label", t("log_in_first"));
   dialog.replaceChildren(form);
   dialog.showModal();
+  (byName ? user : secret).focus();
 };
 
 /** Who one is; a role that may do nothing where the box does not say. */

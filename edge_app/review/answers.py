@@ -156,6 +156,7 @@ class Card:
     """All that a bundle says of itself.
 
     ``provenance``, ``metrics``, ``certificate`` and ``recipe`` stand so in its bundle.json.
+    ``licenses`` says the terms of ``weights`` and ``data``, as far as they are known.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Card:
     health: list[HealthLimit]
     health_good: int
     scores: Histogram
+    licenses: dict[str, str]
     recipe: dict[str, Any]
     provenance: dict[str, Any]
     metrics: dict[str, Any]

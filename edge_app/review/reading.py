@@ -23,7 +23,7 @@ from edge_app.review.answers import (
 from edge_app.review.suggesting import FEWEST, Confirmed, mistakes, suggested
 from edge_app.store import PartPoint, SearchFilter
 from edge_app.store.words import moment, truth
-from runtime.bundle.manifest import LEFT_OUT_SCORES
+from runtime.bundle.manifest import LEFT_OUT_SCORES, LICENSES
 from runtime.bundle.thresholds import Threshold
 from runtime.bundle.thresholds_file import rows_of
 from runtime.errors import HealthError
@@ -204,6 +204,7 @@ def card_of(line: Line) -> Card:
         else [HealthLimit(name, one.low, one.high) for name, one in health.limits.items()],
         health_good=0 if health is None else health.n_good,
         scores=histogram_of(line),
+        licenses=_licenses(manifest.provenance),
         recipe=manifest.recipe,
         provenance=_without_scores(manifest.provenance),
         metrics=manifest.metrics,
@@ -238,6 +239,13 @@ def _state(row: dict[str, object]) -> ThresholdState:
     )
 
 
+def _licenses(provenance: dict[str, object]) -> dict[str, str]:
+    """Of weights and data; a bundle of before says nothing."""
+    found = provenance.get(LICENSES)
+    known = found if isinstance(found, dict) else {}
+    return {what: str(known.get(what, "")) for what in ("weights", "data")}
+
+
 def _without_scores(provenance: dict[str, object]) -> dict[str, object]:
     """Long lists, by their length: a score for each part is for programs."""
     return {
@@ -245,6 +253,7 @@ def _without_scores(provenance: dict[str, object]) -> dict[str, object]:
         if isinstance(value, dict | list) and len(value) > _SHOWN
         else value
         for name, value in provenance.items()
+        if name != LICENSES
     }
 
 
