@@ -1,4 +1,4 @@
-"""Under which terms a bundle's weights and pictures came, for its card: what is known, and no more."""
+"""The terms of a bundle's weights and pictures, for its card: what is known, and no more."""
 
 from __future__ import annotations
 

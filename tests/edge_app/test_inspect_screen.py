@@ -1,7 +1,8 @@
-"""The screen for single pictures in a real browser: two models, samples, a webcam, two operators."""
+"""The screen for single pictures in a real browser: two models, a webcam, two operators."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,8 +86,6 @@ def opened(window: webdriver.Chrome, box: Box, query: str = "") -> None:
 
 
 def come(window: webdriver.Chrome, *paths: Path, how: str = "drop") -> str:
-    import base64
-
     files = [
         {"name": one.name, "content": base64.b64encode(one.read_bytes()).decode()} for one in paths
     ]
@@ -95,6 +94,12 @@ def come(window: webdriver.Chrome, *paths: Path, how: str = "drop") -> str:
 
 def shows(window: webdriver.Chrome, kind: str, name: str) -> None:
     wait_until(window, lambda: verdict(window) == kind and name in text(window, "#part"))
+
+
+def width_of(window: webdriver.Chrome, css: str) -> int:
+    return int(
+        window.execute_script("return document.querySelector(arguments[0]).naturalWidth", css)
+    )
 
 
 def modes(window: webdriver.Chrome) -> list[str]:
@@ -127,8 +132,7 @@ def test_a_part_is_inspected_understood_corrected_and_found_again(
     for number in (2, 3):
         find(window, "#modes button")[number].click()
         assert find(window, "#beside")[0].is_displayed()
-        script = "return document.querySelector('#bare').naturalWidth"
-        wait_until(window, lambda: window.execute_script(script) == 256)
+        wait_until(window, lambda: width_of(window, "#bare") == 256)
     press(window, "v")
     assert not find(window, "#beside")[0].is_displayed()
     assert not find(window, "#heat")[0].is_displayed()
