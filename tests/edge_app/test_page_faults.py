@@ -124,7 +124,7 @@ def test_a_reason_is_escaped() -> None:
 def test_an_earlier_part_is_shown_by_what_it_turned_out_to_be() -> None:
     good, crack = make_points(2)
     missed = replace(good, defect_type="", confirmed="wrong", confirmed_defect="hole")
-    html = render.neighbors([Neighbor(missed, 0.9), Neighbor(replace(crack, verdict="good"), 0.8)])
+    html = render.neighbors([Neighbor(0.9, missed), Neighbor(0.8, replace(crack, verdict="good"))])
     assert html.count('data-verdict="anomalous"') == 2
     assert "hole" in html
     assert "crack" in html
@@ -135,7 +135,7 @@ def test_an_earlier_part_is_shown_by_what_it_turned_out_to_be() -> None:
 
 def test_what_is_not_alike_is_no_neighbor() -> None:
     near, far = (
-        Neighbor(one, SEEN_BEFORE + by)
+        Neighbor(SEEN_BEFORE + by, one)
         for one, by in zip(make_points(2), (0.0, -0.01), strict=True)
     )
     assert render.neighbors([near, far]).count("ls-card ") == 1
