@@ -191,7 +191,9 @@ const paint = (one, word) => {
   $("#shape path").setAttribute("d", PATHS[one.verdict]);
   $("#word").textContent = t(word);
   $("#part").textContent = `${one.camera ?? ""} ${one.name}`.trim();
-  $("#said").textContent = one.time ? when(one) : "";
+  // Whoever has overruled it sees so at a glance, not the verdict alone.
+  const told = one.word ? `${t(`told_${one.word}`, { what: truthOf(one.truth) })}   ` : "";
+  $("#said").textContent = one.time ? told + when(one) : "";
   for (const name of ["agree", "overrule"]) {
     $(`#${name} span`).textContent = one.verdict === "none" ? "" : t(`${name}_${one.verdict}`);
     $(`#${name}`).disabled = !["good", "anomalous"].includes(one.verdict);

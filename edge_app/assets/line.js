@@ -167,7 +167,8 @@ const give = async (part, word, defect = "") => {
   if (word === "wrong" && part.verdict === "good") slipped(part);
   last = word ? { part } : null;
   opened = null;
-  toast(t(`said_${word || "none"}`, { name: part.name }) + (defect ? `: ${defect}` : ""));
+  $("#toast").replaceChildren(t(`said_${word || "none"}`, { name: part.name }) + (defect ? `: ${defect}. ` : ". "),
+    element("a", { href: `${root}/parts/${part.id}` }, t("in_history")));
   await refresh("");
 };
 

@@ -83,7 +83,8 @@ export const lay = async (part, still = () => true) => {
   for (const image of [$("#picture"), $("#heat")]) image.removeAttribute("src");
   $("#outline").replaceChildren();
   for (const old of document.querySelectorAll("#layers .size")) old.remove();
-  $("#hint").textContent = part?.id ? t("hint") : "";
+  // Where there is no drawer there is no box, either.
+  $("#hint").textContent = part?.id ? t($("#drawer") ? "hint" : "hint_plain") : "";
   if (!part?.id) return;
   $("#picture").src = address(part.id, "image");
   $("#picture").alt = part.name;

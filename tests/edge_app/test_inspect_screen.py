@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 TABLETS = [
     {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
-    for width, height in ((768, 1024), (1024, 768), (390, 844))
+    for width, height in ((768, 1024), (1024, 768))
 ]
 # Files come, as from another window; what the banner says in the same moment is told.
 COME = """
@@ -163,6 +163,7 @@ def test_a_part_is_inspected_understood_corrected_and_found_again(
     find(window, "#toast a")[0].click()
     wait_until(window, lambda: find(window, "#history li"))
     assert "wrong" in text(window, "#history")
+    assert "Overruled, it is: Good" in text(window, "#said")
     assert text(window, "#part") == "mine.png"
 
 
