@@ -51,8 +51,8 @@ const judge = async (one) => {
     one.part = { ...found, id: found.part_id ?? "", source: "", time: new Date().toISOString(), reason: found.reasons[0] ?? "",
       recorded: Boolean(found.part_id), word: "", truth: found.verdict };
     one.state = "judged";
-    // It may have been here before, with a word on it.
-    if (found.part_id) told(one, await ask(`parts/${found.part_id}`).catch(() => null));
+    // It may have been here before, with a word on it. The verdict does not wait for that.
+    if (found.part_id) ask(`parts/${found.part_id}`).then((known) => { if (known.part.word && !one.part.word) { told(one, known); draw(); } }, () => {});
   } catch (error) {
     // Without a status the box is away, with 503 it is busy: the picture waits.
     if (!error.status) live = false;
