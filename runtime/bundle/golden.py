@@ -151,6 +151,8 @@ def verify(
     precision: str | None = None,
     device: str = "CPU",
     signed_by: Path | None = None,
+    *,
+    isolate: bool = False,
 ) -> list[Parity]:
     """Check every file and seal of a bundle and replay its golden images on this machine.
 
@@ -160,6 +162,7 @@ def verify(
         precision: only this one, or None for all.
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``.
         signed_by: as for :class:`Inspector`.
+        isolate: as for :class:`Inspector`.
 
     Returns:
         How far each variant is from its reference, within bounds or not.
@@ -187,7 +190,7 @@ def verify(
         found: list[Parity] = []
         for variant in chosen:
             try:
-                found.append(_replayed(bundle, variant, device))
+                found.append(_replayed(bundle, variant, device, isolate))
             except MissingExtraError as error:
                 if engine is not None:
                     raise
@@ -201,10 +204,14 @@ def verify(
     return found
 
 
-def _replayed(bundle: Bundle, variant: Variant, device: str) -> Parity:
+def _replayed(bundle: Bundle, variant: Variant, device: str, isolate: bool) -> Parity:
     def once() -> Parity:
         with Inspector(
-            bundle, engine=variant.engine, precision=variant.precision, device=device
+            bundle,
+            engine=variant.engine,
+            precision=variant.precision,
+            device=device,
+            isolate=isolate,
         ) as inspector:
             return replay_golden(bundle, inspector)
 
