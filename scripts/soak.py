@@ -1,8 +1,8 @@
 """Whether a box stays as it is: `python -m scripts.soak --minutes 60 BUNDLE`.
 
 Parts are inspected one after another, some of them damaged. Memory, open descriptors and the tail
-of the latency at the end are held against those after the first tenth. With ``--page`` it is a server
-under more clients than it has room for, see :mod:`scripts.campaign.load`.
+of the latency at the end are held against those after the first tenth. With ``--page`` a server has
+more clients than it has room for, see :mod:`scripts.campaign.load`.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from edge_app.api.service import MOST_REQUESTS
 MOST_GROWTH = 0.02
 _SCREENS = ("line", "history", "v1/bundles", "v1/parts", "healthz", "")
 _PAUSE_S = 0.2
+_COMMAND = (sys.executable, "-c", "from runtime.cli import main; main()", "--quiet", "app")
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,7 @@ def _watched(
 def _served(bundle: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from runtime.cli import main; main()", "--quiet", "app"]
-            + [str(bundle), "--store", f"{folder}/records", "--port", "0"],
+            [*_COMMAND, str(bundle), "--store", f"{folder}/records", "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
         )

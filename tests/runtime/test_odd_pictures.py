@@ -4,8 +4,6 @@ refusal that says why. Never pixels that are wrong and silent."""
 from __future__ import annotations
 
 import io
-import logging
-import re
 import struct
 import time
 import zlib
@@ -20,7 +18,6 @@ import tifffile
 from PIL import Image, ImageOps
 
 from runtime.errors import ImageError
-from runtime.images import jpeg
 from runtime.images.preprocess import decode_rgb
 
 Pixels = npt.NDArray[np.uint8]
@@ -348,20 +345,3 @@ def test_the_decoder_of_jpegs_finds_opencvs_pixels() -> None:
             data = saved(LARGE, "JPEG", quality=quality, progressive=progressive)
             expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             np.testing.assert_array_equal(decode_rgb(data), expected[:, :, ::-1])
-
-
-def test_without_that_decoder_a_jpeg_is_read_and_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = saved(LARGE, "JPEG")
-    expected = decode_rgb(data)
-    monkeypatch.setitem(__import__("sys").modules, "simplejpeg", None)
-    jpeg._decoder.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING, "lineside"):
-            for _ in range(2):
-                np.testing.assert_array_equal(decode_rgb(data), expected)
-    finally:
-        jpeg._decoder.cache_clear()
-    assert len(caplog.records) == 1
-    assert re.search(r"pip install 'lineside\[jpeg\]'", caplog.text)
