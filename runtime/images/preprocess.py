@@ -21,11 +21,13 @@ from runtime.bundle.manifest import DIGEST_LENGTH
 from runtime.errors import EngineError, ImageError, reading, sentence
 from runtime.images.containers import (
     is_jpeg,
+    is_webp,
     problem_of_file,
     problem_of_size,
     undecodable,
 )
 from runtime.images.jpeg import decode_jpeg
+from runtime.images.webp import has_bytes_to_spare
 from runtime.types import UInt8Image
 
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
@@ -101,6 +103,11 @@ def _decoded(name: str, data: bytes) -> UInt8Image:
     image = _imdecode(data) if decoded is None else decoded
     if image is None:
         raise ImageError(f"{name}: {undecodable(data)}")
+    if is_webp(data) and has_bytes_to_spare(data):
+        raise ImageError(
+            f"{name}: expected a whole WebP, found a damaged one (its picture ends before its "
+            "data); copy the file again"
+        )
     image_bgr = _to_eight_bit(name, image)
     height, width = image_bgr.shape[:2]
     if why := problem_of_size(width, height):
