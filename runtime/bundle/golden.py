@@ -30,7 +30,7 @@ from runtime.bundle.reference import (
 from runtime.bundle.reference import Compared as Compared  # noqa: PLC0414  used from here
 from runtime.bundle.signing import check_signature
 from runtime.engines.base import empty_model_cache
-from runtime.errors import BundleError, HealthError, MissingExtraError
+from runtime.errors import BundleError, HealthError, MissingExtraError, ParityError
 from runtime.images.heatmap import upsample_map
 from runtime.inspector import Inspector
 from runtime.types import Float32, Float32Map, UInt8Image
@@ -72,6 +72,15 @@ class Parity:
         # Each on its own: max() would pass over a difference that is no number.
         near = self.max_score_difference <= self.bound and self.p99_map_difference <= self.bound
         return near and self.verdict_flips == 0
+
+    def refusal(self) -> str:
+        """Of one that does not hold: expected, found, what to do."""
+        return (
+            f"expected scores and maps within {self.bound:g} of their range and no verdict flip on "
+            f"{self.device}, found {self.max_score_difference:.2e}, "
+            f"{self.p99_map_difference:.2e} and {self.verdict_flips} flips with {self.variant}; do "
+            "not inspect with this device: use --device CPU, or update its driver"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -143,6 +152,23 @@ def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
         found,
         reference.score_range,
     )
+
+
+def check_golden(inspector: Inspector) -> None:
+    """Refuse a bundle that does not say on this device what it said when it was made.
+
+    A bundle without golden pictures is left as it is.
+
+    Raises:
+        ParityError: a golden picture comes out otherwise than it should.
+        BundleError: the golden folder is unreadable.
+    """
+    bundle = inspector.bundle
+    if not reference_file(bundle.root, inspector.variant).is_file():
+        return
+    parity = replay_golden(bundle, inspector)
+    if not parity.holds:
+        raise ParityError(f"{bundle.source}: {parity.refusal()}")
 
 
 def verify(

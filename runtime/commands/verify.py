@@ -57,13 +57,7 @@ def command(
             click.echo(_line(parity))
     failed = next((parity for parity in results if not parity.holds), None)
     if failed is not None:
-        raise ParityError(
-            f"{bundle}: expected scores and maps within {failed.bound:g} of their range and no "
-            f"verdict flip on {device}, found {failed.max_score_difference:.2e}, "
-            f"{failed.p99_map_difference:.2e} and {failed.verdict_flips} flips with "
-            f"{failed.variant}; do not inspect with this device: use --device CPU, or update its "
-            "driver"
-        )
+        raise ParityError(f"{bundle}: {failed.refusal()}")
 
 
 def _line(parity: Parity) -> str:
