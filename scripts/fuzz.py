@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import random
 import resource
@@ -27,7 +28,7 @@ from pathlib import Path
 from runtime import atomic
 from runtime.errors import LinesideError
 from scripts.campaign.mutate import mutated
-from scripts.campaign.targets import Target, targets
+from scripts.campaign.targets import MODEL_SHARE, Target, model_target, targets
 from scripts.campaign.trap import VIOLATIONS, watch
 
 log = logging.getLogger("lineside")
@@ -50,6 +51,7 @@ class Tried:
     Attributes:
         cases: tried; the next one has this number.
         refused: of these.
+        ended: engines' processes that a case has ended, and nothing else with it.
         faults: crashes, hangs, memory and writes, each with what makes it again.
         cpu_s: processor time of all cases.
         slowest_s: of the slowest one.
@@ -58,6 +60,7 @@ class Tried:
 
     cases: int = 0
     refused: int = 0
+    ended: int = 0
     faults: list[str] = field(default_factory=list)
     cpu_s: float = 0.0
     slowest_s: float = 0.0
@@ -67,6 +70,7 @@ class Tried:
         """Count what another batch has tried."""
         self.cases += other.cases
         self.refused += other.refused
+        self.ended += other.ended
         self.faults += other.faults
         self.cpu_s += other.cpu_s
         self.slowest_s = max(self.slowest_s, other.slowest_s)
@@ -112,7 +116,7 @@ def fuzz(
         bundle: with thresholds.json and health.json.
         cases: over all parsers, by their shares.
         seed: of all of them.
-        http: whether the API is among them.
+        http: whether the API and the engines are among them.
         forked: in child processes; without them a crash ends all.
         seconds: no batch is begun after these.
         state: file that keeps what was tried; None for none.
@@ -126,14 +130,14 @@ def fuzz(
         (root / "up").write_text("untouched")
         openers = _openers(bundle, work, http=http)
         shares = sum(share for _, share, _ in openers)
-        wanted = {name: -(-cases * share // shares) for name, share, _ in openers}
+        wanted = {name: math.ceil(cases * share / shares) for name, share, _ in openers}
         # In turns, so that a campaign that is ended early has been everywhere.
         while rest := [one for one in openers if _tried(campaign, one[0]).cases < wanted[one[0]]]:
             for name, share, opener in rest:
                 if time.monotonic() > end:
                     return campaign
                 tried = _tried(campaign, name)
-                most = max(1, _BATCH * share // 8) if forked else wanted[name]
+                most = max(1, int(_BATCH * share / 8)) if forked else wanted[name]
                 numbers = range(tried.cases, min(tried.cases + most, wanted[name]))
                 run = _in_child if forked else _batch
                 tried.add(run(name, opener, seed, numbers, work))
@@ -162,7 +166,7 @@ def _tried(campaign: Campaign, name: str) -> Tried:
     return campaign.tried.setdefault(name, Tried())
 
 
-def _openers(bundle: Path, work: Path, *, http: bool) -> list[tuple[str, int, Opener]]:
+def _openers(bundle: Path, work: Path, *, http: bool) -> list[tuple[str, float, Opener]]:
     def opened(target: Target) -> Opener:
         return lambda: nullcontext(target)
 
@@ -171,6 +175,7 @@ def _openers(bundle: Path, work: Path, *, http: bool) -> list[tuple[str, int, Op
         from scripts.campaign.http_bodies import http_target
 
         # Opened in the child, for an engine has threads, which no fork survives.
+        found.append(("model", MODEL_SHARE, lambda: nullcontext(model_target(bundle, work))))
         found.append(("http", HTTP_SHARE, lambda: http_target(bundle, work)))
     return found
 
@@ -215,6 +220,7 @@ def _case(found: Tried, target: Target, number: int, data: bytes) -> None:
         found.refused += bool(target.run(data))
     except LinesideError as error:
         found.refused += 1
+        found.ended += "process ended" in str(error)
         if "\n" in str(error) or len(str(error)) > 2000:
             faults.append(f"no one-line error: {str(error)!r:.200}")
     except Exception as error:
@@ -294,6 +300,7 @@ def main() -> None:
             f"{name:14} {one.cases:6} cases, {one.refused:6} refused, "
             f"{1000 * one.cpu_s / max(one.cases, 1):6.2f} ms each, slowest {one.slowest_s:.2f} s, "
             f"most {one.most_mib:4.0f} MiB, {len(one.faults)} faults"
+            + (f", {one.ended} engines ended" if one.ended else "")
         )
     total = found.total
     for fault in total.faults:

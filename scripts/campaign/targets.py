@@ -19,12 +19,16 @@ from runtime.bundle.reference import read_reference
 from runtime.bundle.sealing import SEAL, seal_of
 from runtime.bundle.signing import check_signature, make_keys, sign_bundle
 from runtime.bundle.thresholds import read_thresholds
+from runtime.engines.isolation import IsolatedEngine
 from runtime.health.baseline import read_health
 from runtime.images.preprocess import decode_rgb
 from runtime.images.roi import read_roi
 from runtime.types import UInt8Image
 
 Run = Callable[[bytes], object]
+# One case starts a process.
+MODEL_SHARE = 0.2
+ONNX_PATH = "onnx/fp32/model.onnx"
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Target:
     seeds: tuple[bytes, ...]
     run: Run
     is_json: bool = False
-    share: int = 8
+    share: float = 8
 
 
 def targets(bundle: Path, work: Path) -> list[Target]:
@@ -153,6 +157,27 @@ def _signed(bundle: Path, work: Path) -> Target:
         check_signature(opened, public)
 
     return Target("signature", (whole,), run, is_json=True, share=4)
+
+
+def model_target(bundle: Path, work: Path) -> Target:
+    """Models that were made to harm: opened and run where ``--isolate`` opens and runs them."""
+    source = bundle / "openvino" / "fp32"
+    model = Path(shutil.copytree(source, work / "model", dirs_exist_ok=True)) / "model.xml"
+    onnx = work / "model" / "model.onnx"
+    picture = np.full((1, 32, 32, 3), 90, np.uint8)
+
+    def run(data: bytes) -> None:
+        is_onnx = b"<net" not in data[:200]
+        path = onnx if is_onnx else model
+        path.write_bytes(data)
+        engine = IsolatedEngine("onnxruntime" if is_onnx else "openvino", path, threads=1)
+        try:
+            engine.run({"image": picture})
+        finally:
+            engine.close()
+
+    seeds = (model.read_bytes(), (bundle / ONNX_PATH).read_bytes())
+    return Target("model", seeds, run, share=MODEL_SHARE)
 
 
 def _open(path: Path) -> None:
