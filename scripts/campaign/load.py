@@ -22,6 +22,7 @@ from edge_app.api.service import MOST_REQUESTS
 MOST_GROWTH = 0.02
 _SCREENS = ("line", "history", "v1/bundles", "v1/parts", "healthz", "")
 _PAUSE_S = 0.2
+_PATIENCE_S = 300.0
 _COMMAND = (sys.executable, "-c", "from runtime.cli import main; main()", "--quiet", "app")
 
 
@@ -34,6 +35,7 @@ class Loaded:
         seconds: it took.
         answered: verdicts.
         overloads: answers 503, all with Retry-After.
+        late: requests without an answer within five minutes.
         wrong: answers that were another client's, or none; each in words.
         queue: most requests in work or waiting, and room for how many.
         growth: of the server's memory since the first tenth, as a share.
@@ -46,6 +48,7 @@ class Loaded:
     seconds: float
     answered: int
     overloads: int
+    late: int
     wrong: list[str]
     queue: tuple[int, int]
     growth: float
@@ -75,7 +78,12 @@ class _Client:
     def ask(self) -> float:
         """Send it once; how many seconds to wait before the next time."""
         begin = time.perf_counter()
-        answer = self._http.post("v1/inspect", params={"name": self.name}, content=self.picture)
+        asked = {"name": self.name}
+        try:
+            answer = self._http.post("v1/inspect", params=asked, content=self.picture)
+        except httpx.TimeoutException:
+            self.counts["late"] += 1
+            return 0.0
         took = time.perf_counter() - begin
         if answer.status_code == 503:
             self.counts["overloads"] += 1
@@ -137,6 +145,7 @@ def load(bundle: Path, seconds: float, clients: int = 2 * MOST_REQUESTS) -> Load
         time.monotonic() - begin,
         sum(one.counts["answered"] for one in several),
         sum(one.counts["overloads"] for one in several),
+        sum(one.counts["late"] for one in several),
         [said for one in several for said in one.wrong],
         queue,
         after[0] / before[0] - 1,
@@ -185,7 +194,7 @@ def _served(bundle: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 def client_of(url: str) -> httpx.Client:
     """A client that asks no proxy of the network."""
-    return httpx.Client(base_url=url, trust_env=False, timeout=60, follow_redirects=True)
+    return httpx.Client(base_url=url, trust_env=False, timeout=_PATIENCE_S, follow_redirects=True)
 
 
 def picture_of(number: int) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_app.records import Arrival, Database, Journal
 from runtime import atomic
 from runtime.errors import StoreError
+from runtime.types import UInt8Image
 
 BUNDLE = "0123456789abcdef" * 4
 TIME = "2026-01-01T00:00:00.000000+00:00"
@@ -98,15 +99,50 @@ def installing(source: Path, target: Path) -> Callable[[], Iterator[str]]:
     return work
 
 
-def names_in(folder: Path) -> list[str]:
-    """Names of the arrivals that a journal holds, in its order."""
+def watching(
+    bundle: Path, folder: Path, names: list[str], poison: str
+) -> Callable[[], Iterator[str]]:
+    """A station's source that judges a folder until all is judged, unless a picture ends it."""
+
+    def work() -> Iterator[str]:
+        from edge_app import line
+        from edge_app.live.settings import Source
+        from tests.edge_app.live.fed import fed, until
+        from tests.edge_app.tiny_bundle import write_part
+
+        incoming = folder / "in"
+        for number, name in enumerate(names):
+            if not (incoming / name).exists():
+                write_part(incoming / name, number, "good")
+        deadly, decode = (incoming / poison).read_bytes(), line.decode_rgb
+
+        def decoded(content: bytes) -> UInt8Image:
+            if content == deadly:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return decode(content)
+
+        line.decode_rgb = decoded
+        with fed(bundle, folder, Source("press", str(incoming), bundle.name)) as station:
+            until(lambda: len(station.arrived()) == len(names))
+        yield "done"
+
+    return work
+
+
+def file_of(name: str) -> str:
+    """An arrival's name without its folder."""
+    return Path(name).name
+
+
+def names_in(folder: Path, verdict: str = "") -> list[str]:
+    """Names of the arrivals that a journal holds, in its order; those of a verdict, or all."""
     database = Database(folder)
     try:
         journal = Journal(database)
         found: list[str] = []
         last = 0
         while some := journal.after(last, 1000):
-            found += [one.name for one in some]
+            found += [one.name for one in some if verdict in ("", one.verdict)]
             last = some[-1].number
         return found
     finally:
