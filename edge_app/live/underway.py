@@ -40,7 +40,8 @@ class Underway:
         self._lock, self._alone = threading.Lock(), threading.Lock()
         self._free = list(range(_SLOTS))
         self._map: mmap.mmap | None = None
-        self._tries: dict[_Part, int] = {}
+        # Of processes that have ended: how often with which part, and where that stands.
+        self._tries: dict[_Part, tuple[int, int]] = {}
         try:
             with path.open("a+b") as file:
                 file.truncate(_SLOTS * _SLOT_BYTES)
@@ -49,7 +50,7 @@ class Underway:
             log.warning(f"warning: {path}: cannot be written: {sentence(error)}")
             return
         for slot in range(_SLOTS):
-            self._read(self._map[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES])
+            self._read(slot, self._map[slot * _SLOT_BYTES : (slot + 1) * _SLOT_BYTES])
 
     @contextmanager
     def judging(self, name: str, stamp: tuple[int, int]) -> Iterator[bool]:
@@ -66,22 +67,27 @@ class Underway:
             False where it is better left aside.
         """
         part = (name, *stamp)
-        tries = self._tries.pop(part, 0)
+        tries, slot = self._tries.pop(part, (0, -1))
         if tries >= MOST_TRIES:
             yield False
             return
         with self._alone if tries else nullcontext():
-            slot = self._taken(json.dumps([*part, tries + 1]).encode())
+            taken = self._taken(json.dumps([*part, tries + 1]).encode(), slot)
             try:
                 yield True
             finally:
-                self._given_back(slot)
+                self._given_back(taken)
 
-    def _taken(self, content: bytes) -> int | None:
+    def _taken(self, content: bytes, before: int) -> int | None:
         with self._lock:
             if self._map is None or not self._free:
                 return None
-            slot = self._free.pop()
+            # Where it stood before, so that it never stands twice; not where another one stands.
+            others = {place for _, place in self._tries.values()}
+            slot = (
+                before if before in self._free else min(self._free, key=lambda one: one in others)
+            )
+            self._free.remove(slot)
             self._write(slot, content)
             return slot
 
@@ -96,10 +102,10 @@ class Underway:
             start = slot * _SLOT_BYTES
             self._map[start : start + _SLOT_BYTES] = content.ljust(_SLOT_BYTES, b"\0")
 
-    def _read(self, content: bytes) -> None:
+    def _read(self, slot: int, content: bytes) -> None:
         try:
             name, size, written_ns, tries = json.loads(content.rstrip(b"\0"))
-            self._tries[str(name), int(size), int(written_ns)] = int(tries)
-        except (ValueError, TypeError):
+            self._tries[str(name), int(size), int(written_ns)] = int(tries), slot
+        except (ValueError, TypeError, RecursionError):
             # Nothing, or half of something.
             return

@@ -6,15 +6,27 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from edge_app import line
+from edge_app.line import Line, open_memory
+from edge_app.live.board import Board
+from edge_app.live.feeding import feeding
+from edge_app.live.settings import Source
+from edge_app.page.station import Station
 from edge_app.records import Arrival, Database, Journal
 from runtime import atomic
 from runtime.errors import StoreError
+from runtime.inspector import Inspector
 from runtime.types import UInt8Image
 
 BUNDLE = "0123456789abcdef" * 4
+_PATIENCE_S = 60.0
 TIME = "2026-01-01T00:00:00.000000+00:00"
 
 
@@ -105,15 +117,12 @@ def watching(
     """A station's source that judges a folder until all is judged, unless a picture ends it."""
 
     def work() -> Iterator[str]:
-        from edge_app import line
-        from edge_app.live.settings import Source
-        from tests.edge_app.live.fed import fed, until
-        from tests.edge_app.tiny_bundle import write_part
-
         incoming = folder / "in"
         for number, name in enumerate(names):
             if not (incoming / name).exists():
-                write_part(incoming / name, number, "good")
+                incoming.mkdir(parents=True, exist_ok=True)
+                image = np.random.default_rng(number).integers(118, 138, (64, 64, 3), np.uint8)
+                cv2.imwrite(str(incoming / name), image)
         deadly, decode = (incoming / poison).read_bytes(), line.decode_rgb
 
         def decoded(content: bytes) -> UInt8Image:
@@ -122,8 +131,16 @@ def watching(
             return decode(content)
 
         line.decode_rgb = decoded
-        with fed(bundle, folder, Source("press", str(incoming), bundle.name)) as station:
-            until(lambda: len(station.arrived()) == len(names))
+        source = Source("press", str(incoming), bundle.name)
+        database = Database(folder)
+        board = Board([source], Journal(database))
+        with Inspector(bundle) as inspector, open_memory(inspector, str(folder)) as memory:
+            station = Station({"": Line(inspector, memory, bundle.name)})
+            with feeding(station, board, folder):
+                end = time.monotonic() + _PATIENCE_S
+                while len(board.journal.newest(100)) < len(names) and time.monotonic() < end:
+                    time.sleep(0.01)
+        database.close()
         yield "done"
 
     return work
