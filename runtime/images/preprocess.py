@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -157,7 +158,9 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
     if isinstance(source, bytes):
         return "picture", source
     try:
-        return str(source), source.read_bytes()
+        mode = source.stat().st_mode
+        endless = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        data = b"" if endless else source.read_bytes()
     except OSError as error:
         raise ImageError(
             f"{source}: expected a picture, but it cannot be read ({error.strerror}); check the "
@@ -168,6 +171,9 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
             f"{source}: expected a picture, but it cannot be read ({sentence(error)}); check the "
             "path"
         ) from error
+    if endless:
+        raise ImageError(f"{source}: expected a picture, found a device or pipe; check the path")
+    return str(source), data
 
 
 def _imdecode(data: bytes) -> npt.NDArray[np.generic] | None:

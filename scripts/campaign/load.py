@@ -36,6 +36,7 @@ class Loaded:
         answered: verdicts.
         overloads: answers 503, all with Retry-After.
         late: requests without an answer within five minutes.
+        reconnected: connections that the server had closed while they were idle.
         wrong: answers that were another client's, or none; each in words.
         queue: most requests in work or waiting, and room for how many.
         growth: of the server's memory since the first tenth, as a share.
@@ -49,6 +50,7 @@ class Loaded:
     answered: int
     overloads: int
     late: int
+    reconnected: int
     wrong: list[str]
     queue: tuple[int, int]
     growth: float
@@ -83,6 +85,10 @@ class _Client:
             answer = self._http.post("v1/inspect", params=asked, content=self.picture)
         except httpx.TimeoutException:
             self.counts["late"] += 1
+            return 0.0
+        except httpx.RemoteProtocolError:
+            # The server has closed a connection that was idle for long, as it may.
+            self.counts["reconnected"] += 1
             return 0.0
         took = time.perf_counter() - begin
         if answer.status_code == 503:
@@ -146,6 +152,7 @@ def load(bundle: Path, seconds: float, clients: int = 2 * MOST_REQUESTS) -> Load
         sum(one.counts["answered"] for one in several),
         sum(one.counts["overloads"] for one in several),
         sum(one.counts["late"] for one in several),
+        sum(one.counts["reconnected"] for one in several),
         [said for one in several for said in one.wrong],
         queue,
         after[0] / before[0] - 1,
