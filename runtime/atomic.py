@@ -67,6 +67,28 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until nobody else is at work in a folder, and keep others waiting while the block runs.
+
+    For what reads a file, changes it and writes it: of two at once one would be lost. Where locks
+    are unknown, or the folder cannot be read, it is as if there were none.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def folder(target: Path) -> Iterator[Path]:
     """Build a folder under a temporary name beside ``target``; rename it when all went well.
 

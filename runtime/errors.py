@@ -6,9 +6,19 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Of a message that quotes what somebody has typed, or a hostile file says.
+MOST_LETTERS = 1000
+
 
 class LinesideError(Exception):
     """Base of all errors that a user can act on; the command line prints one line and exits 1."""
+
+    def __str__(self) -> str:
+        """The message; of a very long one its beginning, and its end with the advice."""
+        said = super().__str__()
+        if len(said) <= MOST_LETTERS:
+            return said
+        return f"{said[: MOST_LETTERS - 300]} ... {said[-295:]}"
 
 
 class ImageError(LinesideError):

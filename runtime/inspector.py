@@ -20,6 +20,7 @@ from runtime.bundle.signing import check_signature
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
 from runtime.engines.base import Engine, open_engine
 from runtime.engines.canary import Canary
+from runtime.engines.isolation import IsolatedEngine
 from runtime.engines.outputs import shapes_of
 from runtime.engines.supervision import DEADLINE_S, Supervisor
 from runtime.errors import EngineError, LinesideError, sentence
@@ -53,6 +54,8 @@ class Inspector:
             what runs for long.
         signed_by: file of public keys, one of which must have signed the bundle; None asks for no
             signature.
+        isolate: run the engine in a process of its own, so that one that crashes costs a verdict
+            and not this process.
         scores_only: for calibration, which makes both anew: thresholds.json and health.json are not
             read, verdicts mean nothing, and whatever fails is raised.
 
@@ -73,6 +76,7 @@ class Inspector:
         deadline_s: float = DEADLINE_S,
         canary: bool = False,
         signed_by: Path | str | None = None,
+        isolate: bool = False,
         scores_only: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
@@ -103,7 +107,8 @@ class Inspector:
 
             def opened() -> Engine:
                 model = self.bundle.model_path(self.variant)
-                return open_engine(self.variant.engine, model, device, threads, streams)
+                open_it = IsolatedEngine if isolate else open_engine
+                return open_it(self.variant.engine, model, device, threads, streams)
 
             handed_over = None if isinstance(engine, str) else engine
             self._engine = Supervisor(

@@ -26,7 +26,7 @@ class FiniteRange(click.FloatRange):
 
 
 def engine_options(function: Function) -> Function:
-    """Add --engine, --precision, --device, --threads and --deadline."""
+    """Add --engine, --precision, --device, --threads, --deadline and --isolate."""
     options = (
         click.option(
             "--engine",
@@ -56,10 +56,20 @@ def engine_options(function: Function) -> Function:
             metavar="SECONDS",
             help="An inference that takes longer is given up, and its part cannot be judged.",
         ),
+        isolate_option,
     )
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def isolate_option(function: Function) -> Function:
+    """Add --isolate."""
+    return click.option(
+        "--isolate",
+        is_flag=True,
+        help="Run the engine in a process of its own: should it crash, one part cannot be judged.",
+    )(function)
 
 
 def signature_option(function: Function) -> Function:

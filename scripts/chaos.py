@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from edge_app.live.underway import MOST_TRIES
 from edge_app.outputs import delivery
 from edge_app.outputs.base import Address
 from edge_app.outputs.delivery import Output, delivering
@@ -28,7 +30,15 @@ from edge_app.records import Database, Journal, Outbox
 from edge_app.store import give_word, open_store
 from edge_app.store import words as words_module
 from runtime.bundle.folder import Bundle
-from scripts.campaign.workers import Worker, adding, arrival, installing, names_in
+from scripts.campaign.workers import (
+    Worker,
+    adding,
+    arrival,
+    file_of,
+    installing,
+    names_in,
+    watching,
+)
 
 # A whole campaign; a test runs a few of each.
 WHOLE = {
@@ -39,6 +49,7 @@ WHOLE = {
     "killed while installing a bundle": 60,
     "output lost": 60,
     "clock jumps": 20,
+    "killed by a picture": 12,
 }
 
 
@@ -87,6 +98,7 @@ def chaos(bundle: Path, most: dict[str, int], seed: int = 0) -> Survived:
         "killed while installing a bundle": _installing,
         "output lost": _output_lost,
         "clock jumps": _clock,
+        "killed by a picture": _poison,
     }
     for name, inject in kinds.items():
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -245,6 +257,25 @@ def _clock(_: Path, root: Path, generator: random.Random, survived: Survived, mo
             found = store.fetch([point.point_id])[0]
             said = [f"operator {turn} {word}"]
             survived.expect("clock", said, [f"{found.confirmed_by} {found.confirmed}"])
+
+
+def _poison(
+    bundle: Path, root: Path, generator: random.Random, survived: Survived, most: int
+) -> None:
+    """A picture that ends the process is left aside after two, and all others are judged."""
+    for turn in range(0, most, MOST_TRIES):
+        folder = root / str(turn)
+        names = [f"{number}.png" for number in range(5)]
+        poison = generator.choice(names)
+        statuses = []
+        for _ in range(MOST_TRIES + 1):
+            worker = Worker(watching(bundle, folder, names, poison))
+            statuses.append(worker.end(kill=False)[1])
+        survived.expect(f"poison {turn}", sorted(names), sorted(map(file_of, names_in(folder))))
+        unjudged = [file_of(name) for name in names_in(folder, "cannot_judge")]
+        ended = [os.WTERMSIG(status) for status in statuses]
+        if unjudged != [poison] or ended != [signal.SIGSEGV] * MOST_TRIES + [0]:
+            survived.lost.append(f"poison {turn}: {unjudged} for {poison}, ended {ended}")
 
 
 def main() -> None:

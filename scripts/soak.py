@@ -1,7 +1,8 @@
 """Whether a box stays as it is: `python -m scripts.soak --minutes 60 BUNDLE`.
 
 Parts are inspected one after another, some of them damaged. Memory, open descriptors and the tail
-of the latency at the end are held against those after the first tenth.
+of the latency at the end are held against those after the first tenth. With ``--page`` a server has
+more clients than it has room for, see :mod:`scripts.campaign.load`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import numpy as np
 
 from runtime.errors import ImageError
 from runtime.inspector import Inspector
+from scripts.campaign.load import Loaded, load, now_of
 
 MOST_GROWTH = 0.02
 MOST_TAIL = 2.0
@@ -71,7 +75,7 @@ def soak(bundle: Path, seconds: float, parts: int = 1_000_000) -> Soaked:
             if spent > seconds or index >= parts:
                 break
             if after_a_tenth is None and (spent > seconds / 10 or index >= parts / 10):
-                after_a_tenth = _now()
+                after_a_tenth = now_of(os.getpid())
             wall, work = time.perf_counter(), time.process_time()
             try:
                 inspector.inspect(picture)
@@ -79,7 +83,7 @@ def soak(bundle: Path, seconds: float, parts: int = 1_000_000) -> Soaked:
                 continue
             walls.append(1000 * (time.perf_counter() - wall))
             works.append(time.process_time() - work)
-        before, end = after_a_tenth or _now(), _now()
+        before, end = after_a_tenth or now_of(os.getpid()), now_of(os.getpid())
     p50, p99 = np.percentile(walls, [50, 99])
     work50, work99 = np.percentile(works, [50, 99])
     return Soaked(
@@ -104,19 +108,15 @@ def _pictures(size_hw: tuple[int, int]) -> list[bytes]:
     return found
 
 
-def _now() -> tuple[int, int]:
-    """Resident pages and open descriptors of this process (Linux)."""
-    resident = int(Path("/proc/self/statm").read_text().split()[1])
-    return resident, len(list(Path("/proc/self/fd").iterdir()))
-
-
 def main() -> None:
     """Run it from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--page", action="store_true", help="load a server with 64 clients")
     arguments = parser.parse_args()
-    found = soak(arguments.bundle, 60 * arguments.minutes)
+    run: Callable[[Path, float], Loaded | Soaked] = load if arguments.page else soak
+    found = run(arguments.bundle, 60 * arguments.minutes)
     print(json.dumps({**asdict(found), "holds": found.holds}))
     sys.exit(not found.holds)
 

@@ -18,6 +18,7 @@ from edge_app.live.board import Board
 from edge_app.live.coming import ComingPart, Incoming, read_whole
 from edge_app.live.looks import look_of
 from edge_app.live.settings import Source
+from edge_app.live.underway import MOST_TRIES, Underway
 from edge_app.page.station import Station
 from edge_app.records import Arrival
 from edge_app.store import PartPoint
@@ -74,9 +75,10 @@ class _Feeder:
     def __init__(self, source: Source, line: Line, board: Board, state: Path) -> None:
         self._source, self._line, self._board = source, line, board
         self._journal = board.journal
-        self._watch = DriftWatch(_drift_file(state, source))
+        self._watch = DriftWatch(_file_of(state, source, "drift", "json"))
         self.stop = threading.Event()
         self._incoming = Incoming(source, board, self.stop)
+        self._underway = Underway(_file_of(state, source, "underway", "bin"))
         self._kept = 0
 
     def run(self) -> None:
@@ -118,7 +120,14 @@ class _Feeder:
 
         A file that cannot be read may still be on its way; it has a second chance.
         """
-        with self._about(part):
+        judging = self._underway.judging(part.coming.name, part.stamp)
+        with self._about(part), judging as may:
+            if not may:
+                said = (
+                    "expected a part that can be judged, found one that Lineside has ended with "
+                    f"{MOST_TRIES} times; look at its picture"
+                )
+                return part, LinesideError(said)
             part, found = self._inspected(part)
             if isinstance(found, ImageError) and isinstance(part.coming.source, str | Path):
                 self.stop.wait(_SECOND_CHANCE_S)
@@ -224,6 +233,6 @@ def _sample(part: ComingPart) -> Part | None:
     return Part(Path(source), "") if isinstance(source, str | Path) else None
 
 
-def _drift_file(folder: Path, source: Source) -> Path:
-    # By its name in letters that any disk takes.
-    return folder / f"drift-{hashlib.sha256(source.name.encode()).hexdigest()[:12]}.json"
+def _file_of(folder: Path, source: Source, what: str, kind: str) -> Path:
+    # By the source's name in letters that any disk takes.
+    return folder / f"{what}-{hashlib.sha256(source.name.encode()).hexdigest()[:12]}.{kind}"

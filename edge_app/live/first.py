@@ -57,7 +57,7 @@ def write_first(path: Path, bundles: Sequence[Path] = ()) -> Path:
         "[page]",
         *_explained(Page, {}),
         "[engine]",
-        *_explained(EngineTable, {}),
+        *_explained(EngineTable, {"isolate": True}),
         "# Frames of cameras, streams and videos; the files of a folder stay where they are.",
         "[pictures]",
         *_explained(PicturesTable, {}),

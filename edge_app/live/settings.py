@@ -100,6 +100,13 @@ class EngineTable:
         default=10.0,
         metadata=explained("An inference that takes longer is given up.", "deadline_s = 10.0"),
     )
+    isolate: bool = field(
+        default=False,
+        metadata=explained(
+            "Run the engine in a process of its own: should it crash, one part cannot be judged.",
+            "isolate = true",
+        ),
+    )
     signed_by: str = field(
         default="",
         metadata=explained(

@@ -45,7 +45,7 @@ class TomlFile:
             self._text = path.read_text(encoding="utf-8")
         try:
             self.raw = tomllib.loads(self._text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(
                 f"{path}: expected TOML, found {error}; text stands in quotes, numbers do not"
             ) from error

@@ -18,8 +18,9 @@ from edge_app.indexing import find_parts
 from edge_app.line import Line, open_memory
 from edge_app.page.render import shrunk
 from edge_app.store import NeighborStore, PartPoint
-from edge_app.teaching.versions import at_work
+from edge_app.teaching.versions import opened_at_work
 from runtime.atomic import readable
+from runtime.bundle.golden import check_golden
 from runtime.errors import BundleError, ImageError
 from runtime.images.dataset import Part, list_categories
 from runtime.images.preprocess import decode_rgb
@@ -111,6 +112,7 @@ def open_station(
             # The first inference prepares memory and is slow; the operator's first part should
             # not be.
             inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))
+            check_golden(inspector)
             fingerprint = bundle_fingerprint(inspector.bundle)
             for store in known:
                 if store.bundle == fingerprint:
@@ -124,7 +126,7 @@ def open_station(
 
         station = Station(open_bundle=open_bundle)
         for path in bundles:
-            inspector, store = open_bundle(at_work(path))
+            inspector, store = opened_at_work(path, open_bundle)
             if store.bundle in fingerprints:
                 raise BundleError(
                     f"{path}: expected different bundles, found the model of "

@@ -9,20 +9,21 @@ the pointer alone, whole or not at all.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from runtime import atomic
-from runtime.bundle.folder import Bundle
 from runtime.decode import read_json
 from runtime.errors import BundleError, LinesideError, sentence
 
 log = logging.getLogger("lineside")
 
+Opened = TypeVar("Opened")
 POINTER = "live.json"
 _Name = Annotated[str, msgspec.Meta(pattern=r"^(v[0-9]{4,})?$")]
 _ADVICE = "remove the file, and the bundle that the station was given judges"
@@ -137,31 +138,53 @@ class Versions:
         self._point(now.before[-1], now.before[:-1], who)
         return now.before[-1]
 
+    def rolled_back(self, count: int) -> None:
+        """Say that so many versions cannot be used, so that the screens show who judges."""
+        if not count:
+            return
+        now = self.pointer()
+        left = [now.live, *reversed(now.before)][count:]
+        try:
+            self._point(left[0] if left else "", left[:0:-1], "the station")
+        except OSError as error:
+            log.warning(f"warning: {self.folder / POINTER}: cannot be written: {sentence(error)}")
+
     def _point(self, name: str, before: list[str], who: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         atomic.write_json(self.folder / POINTER, asdict(Pointer(1, name, before, since, who)))
 
 
-def at_work(bundle: Path) -> Path:
-    """The version of a bundle that judges; the bundle itself where that cannot be used.
+def opened_at_work(bundle: Path, opening: Callable[[Path], Opened]) -> Opened:
+    """Open the version of a bundle that judges, or the one before it where that cannot be used.
 
     Args:
         bundle: as the station was given it.
+        opening: opens one, and refuses it where its golden pictures come out otherwise.
+
+    Raises:
+        LinesideError: the bundle itself cannot be used either.
     """
     versions = Versions(bundle)
-    live = versions.pointer().live
-    if not live:
-        return bundle
-    try:
-        Bundle.open(versions.path(live)).close()
-    except LinesideError as error:
-        log.warning(
-            f"warning: {bundle}: the version {live} that should judge cannot be used, so the "
-            f"bundle itself does: {sentence(error)}"
-        )
-        return bundle
-    return versions.path(live)
+    now = versions.pointer()
+    names = [now.live, *reversed(now.before)]
+    for place, name in enumerate(names):
+        if not name:
+            break
+        try:
+            found = opening(versions.path(name))
+        except LinesideError as error:
+            log.warning(
+                f"warning: {bundle}: the version {name} that should judge cannot be used, so the "
+                f"one before it does: {sentence(error)}"
+            )
+            continue
+        versions.rolled_back(place)
+        return found
+    found = opening(bundle)
+    if now.live:
+        versions.rolled_back(len(names))
+    return found
 
 
 def _numbered(path: Path) -> bool:

@@ -30,7 +30,7 @@ from runtime.bundle.reference import (
 from runtime.bundle.reference import Compared as Compared  # noqa: PLC0414  used from here
 from runtime.bundle.signing import check_signature
 from runtime.engines.base import empty_model_cache
-from runtime.errors import BundleError, HealthError, MissingExtraError
+from runtime.errors import BundleError, HealthError, MissingExtraError, ParityError
 from runtime.images.heatmap import upsample_map
 from runtime.inspector import Inspector
 from runtime.types import Float32, Float32Map, UInt8Image
@@ -72,6 +72,15 @@ class Parity:
         # Each on its own: max() would pass over a difference that is no number.
         near = self.max_score_difference <= self.bound and self.p99_map_difference <= self.bound
         return near and self.verdict_flips == 0
+
+    def refusal(self) -> str:
+        """Of one that does not hold: expected, found, what to do."""
+        return (
+            f"expected scores and maps within {self.bound:g} of their range and no verdict flip on "
+            f"{self.device}, found {self.max_score_difference:.2e}, "
+            f"{self.p99_map_difference:.2e} and {self.verdict_flips} flips with {self.variant}; do "
+            "not inspect with this device: use --device CPU, or update its driver"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -145,12 +154,31 @@ def replay_golden(bundle: Bundle, inspector: Inspector) -> Parity:
     )
 
 
+def check_golden(inspector: Inspector) -> None:
+    """Refuse a bundle that does not say on this device what it said when it was made.
+
+    A bundle without golden pictures is left as it is.
+
+    Raises:
+        ParityError: a golden picture comes out otherwise than it should.
+        BundleError: the golden folder is unreadable.
+    """
+    bundle = inspector.bundle
+    if not reference_file(bundle.root, inspector.variant).is_file():
+        return
+    parity = replay_golden(bundle, inspector)
+    if not parity.holds:
+        raise ParityError(f"{bundle.source}: {parity.refusal()}")
+
+
 def verify(
     path: Path | str,
     engine: str | None = None,
     precision: str | None = None,
     device: str = "CPU",
     signed_by: Path | None = None,
+    *,
+    isolate: bool = False,
 ) -> list[Parity]:
     """Check every file and seal of a bundle and replay its golden images on this machine.
 
@@ -160,6 +188,7 @@ def verify(
         precision: only this one, or None for all.
         device: ``CPU``, ``GPU``, ``NPU`` or ``AUTO``.
         signed_by: as for :class:`Inspector`.
+        isolate: as for :class:`Inspector`.
 
     Returns:
         How far each variant is from its reference, within bounds or not.
@@ -187,7 +216,7 @@ def verify(
         found: list[Parity] = []
         for variant in chosen:
             try:
-                found.append(_replayed(bundle, variant, device))
+                found.append(_replayed(bundle, variant, device, isolate))
             except MissingExtraError as error:
                 if engine is not None:
                     raise
@@ -201,10 +230,14 @@ def verify(
     return found
 
 
-def _replayed(bundle: Bundle, variant: Variant, device: str) -> Parity:
+def _replayed(bundle: Bundle, variant: Variant, device: str, isolate: bool) -> Parity:
     def once() -> Parity:
         with Inspector(
-            bundle, engine=variant.engine, precision=variant.precision, device=device
+            bundle,
+            engine=variant.engine,
+            precision=variant.precision,
+            device=device,
+            isolate=isolate,
         ) as inspector:
             return replay_golden(bundle, inspector)
 

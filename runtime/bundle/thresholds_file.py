@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from runtime import atomic
 from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle
 from runtime.bundle.reference import read_reference, reference_file
 from runtime.bundle.sealing import Seal
@@ -79,7 +81,7 @@ def thresholds_of(
     changes = action in ("set", "rollback", "seal")
     if changes:
         require_folder(path)
-    with Bundle.open(path) as bundle:
+    with atomic.alone(path) if changes else nullcontext(), Bundle.open(path) as bundle:
         keys = [one.key for one in bundle.manifest.variants_matching(engine, precision)]
         if action == "seal":
             thresholds = read_thresholds(bundle.root / THRESHOLDS_FILE, "ignored")

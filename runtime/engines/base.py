@@ -64,6 +64,7 @@ class EngineOptions(TypedDict, total=False):
     threads: int | None
     deadline_s: float
     signed_by: Path | str | None
+    isolate: bool
 
 
 def available_cores() -> int:

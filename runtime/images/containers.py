@@ -46,7 +46,7 @@ _AS_PNG = "save the picture as PNG, 8 or 16 bit, gray or RGB"
 
 def is_allowed(data: bytes) -> bool:
     """Whether a file's content begins as a picture of one of the types that are read."""
-    return data.startswith(_BEGINNINGS) or _is_webp(data)
+    return data.startswith(_BEGINNINGS) or is_webp(data)
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -79,7 +79,7 @@ def _problem_inside(data: bytes, pixels: int) -> str:
         return _problem_of_jpeg(data, pixels)
     if data.startswith(_PNG):
         return _problem_of_png(data)
-    if _is_webp(data):
+    if is_webp(data):
         return _problem_of_webp(data)
     # Of a BMP its header says how long it is; some writers leave it at zero.
     return _CUT_OFF if len(data) < int.from_bytes(data[2:6], "little") else ""
@@ -160,7 +160,8 @@ def _problem_of_png(data: bytes) -> str:
     return _CUT_OFF
 
 
-def _is_webp(data: bytes) -> bool:
+def is_webp(data: bytes) -> bool:
+    """Whether a file's content begins as a WebP."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 

@@ -1,23 +1,19 @@
 """JPEG by libjpeg-turbo, whose warnings are heard: OpenCV fills damaged places and says nothing.
 
-The pixels are OpenCV's, to the last bit. simplejpeg is in the extra ``jpeg``; without it a JPEG is
-decoded by OpenCV, and that damage inside goes unnoticed is told once.
+The pixels are OpenCV's, to the last bit.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
-from functools import cache
-from typing import Any
+from functools import partial
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from runtime.types import UInt8Image
-
-log = logging.getLogger("lineside")
 
 # A marker with a segment behind it, or the end; not the stuffed zeros, restarts and fill bytes of
 # entropy-coded data.
@@ -45,40 +41,37 @@ def scans_of_jpeg(data: bytes) -> int:
     return 0
 
 
-def decode_jpeg(data: bytes) -> UInt8Image | None:
+def decode_jpeg(data: bytes) -> UInt8Image:
     """Decode a JPEG with its EXIF orientation.
 
     Returns:
-        uint8 (H, W, 3), BGR; None where this decoder is not installed.
+        uint8 (H, W, 3), BGR.
 
     Raises:
         ValueError: it is damaged; in libjpeg's words.
     """
-    decoder = _decoder()
-    if decoder is None:
-        return None
-    return _turned(_decoded(decoder, data), orientation_of_jpeg(data))
+    return _turned(_decoded(data), orientation_of_jpeg(data))
 
 
 def damage_of_jpeg(data: bytes) -> str:
-    """What is wrong with a JPEG, in libjpeg's words; empty if nothing is, or nobody can say."""
-    decoder = _decoder()
-    if decoder is not None:
-        try:
-            _decoded(decoder, data)
-        except ValueError as error:
-            return str(error)
+    """What is wrong with a JPEG, in libjpeg's words; empty if nothing is that it knows of."""
+    try:
+        _decoded(data)
+    except ValueError as error:
+        return str(error)
     return ""
 
 
-def _decoded(decoder: Any, data: bytes) -> UInt8Image:
-    exact = {"colorspace": "BGR", "fastdct": False, "fastupsample": False}
+def _decoded(data: bytes) -> UInt8Image:
+    decode = partial(
+        simplejpeg.decode_jpeg, data, colorspace="BGR", fastdct=False, fastupsample=False
+    )
     try:
-        return np.asarray(decoder.decode_jpeg(data, **exact), dtype=np.uint8)
+        return np.asarray(decode(), dtype=np.uint8)
     except ValueError as error:
         if not str(error).startswith(_HARMLESS):
             raise
-    return np.asarray(decoder.decode_jpeg(data, **exact, strict=False), dtype=np.uint8)
+    return np.asarray(decode(strict=False), dtype=np.uint8)
 
 
 def orientation_of_jpeg(data: bytes) -> int:
@@ -116,16 +109,3 @@ def _turned(image: UInt8Image, orientation: int) -> UInt8Image:
         image = np.asarray(cv2.transpose(image), dtype=np.uint8)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
     return image if flip is None else np.asarray(cv2.flip(image, flip), dtype=np.uint8)
-
-
-@cache
-def _decoder() -> Any:
-    try:
-        import simplejpeg
-    except ImportError:
-        log.warning(
-            "warning: a JPEG that is damaged inside cannot be told from a whole one; type: "
-            "pip install 'lineside[jpeg]'"
-        )
-        return None
-    return simplejpeg

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +22,13 @@ from runtime.bundle.manifest import DIGEST_LENGTH
 from runtime.errors import EngineError, ImageError, reading, sentence
 from runtime.images.containers import (
     is_jpeg,
+    is_webp,
     problem_of_file,
     problem_of_size,
     undecodable,
 )
 from runtime.images.jpeg import decode_jpeg
+from runtime.images.webp import has_bytes_to_spare
 from runtime.types import UInt8Image
 
 # A file, the bytes of one, or a decoded picture: uint8 (H, W, 3), RGB.
@@ -101,6 +104,11 @@ def _decoded(name: str, data: bytes) -> UInt8Image:
     image = _imdecode(data) if decoded is None else decoded
     if image is None:
         raise ImageError(f"{name}: {undecodable(data)}")
+    if is_webp(data) and has_bytes_to_spare(data):
+        raise ImageError(
+            f"{name}: expected a whole WebP, found a damaged one (its picture ends before its "
+            "data); copy the file again"
+        )
     image_bgr = _to_eight_bit(name, image)
     height, width = image_bgr.shape[:2]
     if why := problem_of_size(width, height):
@@ -150,7 +158,9 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
     if isinstance(source, bytes):
         return "picture", source
     try:
-        return str(source), source.read_bytes()
+        mode = source.stat().st_mode
+        endless = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        data = b"" if endless else source.read_bytes()
     except OSError as error:
         raise ImageError(
             f"{source}: expected a picture, but it cannot be read ({error.strerror}); check the "
@@ -161,6 +171,9 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
             f"{source}: expected a picture, but it cannot be read ({sentence(error)}); check the "
             "path"
         ) from error
+    if endless:
+        raise ImageError(f"{source}: expected a picture, found a device or pipe; check the path")
+    return str(source), data
 
 
 def _imdecode(data: bytes) -> npt.NDArray[np.generic] | None:

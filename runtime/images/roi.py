@@ -13,7 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from runtime.errors import BundleError, reading
+from runtime.errors import BundleError, ImageError
+from runtime.images.preprocess import decode_rgb
 from runtime.types import Float32Map, Mask, UInt8Image
 
 # In a bundle: 255 inside, 0 outside, at the model's size.
@@ -87,12 +88,17 @@ def read_roi(path: Path, size_hw: tuple[int, int]) -> RegionOfInterest:
     Raises:
         BundleError: no such picture, or one of another size or of one color.
     """
-    with reading(path, "a region of interest", BundleError, "copy the bundle again"):
-        found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if found is None or found.shape != size_hw or not 0 < np.count_nonzero(found) < found.size:
-        what = "none" if found is None else f"{found.shape[1]}x{found.shape[0]} pixels"
+    try:
+        found = decode_rgb(path).any(axis=2)
+    except ImageError as error:
+        raise BundleError(
+            f"{path}: expected a region of interest, found {error}; copy the bundle again"
+        ) from error
+    if found.shape != size_hw or found.all() or not found.any():
+        colors = " of one color" if found.all() or not found.any() else ""
         raise BundleError(
             f"{path}: expected a region of interest of {size_hw[1]}x{size_hw[0]} pixels, part "
-            f"black and part white, found {what}; copy the bundle again"
+            f"black and part white, found {found.shape[1]}x{found.shape[0]} pixels{colors}; "
+            "copy the bundle again"
         )
-    return RegionOfInterest(found > 0)
+    return RegionOfInterest(found)

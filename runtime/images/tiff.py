@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.images.jpeg import damage_of_jpeg
+from runtime.images.lzw import MOST_BYTES, MOST_PIECES, unpacked_length
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}
@@ -208,17 +209,43 @@ def _damage(data: bytes, page: Directory) -> str:
     ends = np.array(offsets, np.float64) + np.array(counts, np.float64)
     if ends.max() > len(data) or min(counts) < 1:
         return "a TIFF cut off before its end"
+    return _damage_inside(data, page, list(zip(offsets, counts, strict=True)), piece)
+
+
+def _damage_inside(data: bytes, page: Directory, pieces: list[tuple[int, int]], whole: int) -> str:
+    """The same of pieces that are all there; by what they are packed with."""
     packed = page.first(259, 1)
-    if packed == 1 and sum(counts) < page.wide_high[1] * _row_bytes(page, page.wide_high[0]):
+    held = sum(size for _, size in pieces)
+    if packed == 1 and held < page.wide_high[1] * _row_bytes(page, page.wide_high[0]):
         return "a TIFF with less in it than its size asks for"
+    if packed == 5 and _is_odd_lzw(data, page, pieces):
+        return "a damaged TIFF (a piece holds more or less than its size asks for)"
     tables = bytes(page.tags[347]) if 347 in page.tags else b""
-    for start, size in zip(offsets, counts, strict=True):
+    for start, size in pieces:
         content = data[start : start + size]
-        if packed in _DEFLATE and not _inflates(content, piece):
+        if packed in _DEFLATE and not _inflates(content, whole):
             return "a damaged TIFF (a piece does not go with its checksum)"
         if packed == 7 and (why := damage_of_jpeg(tables[:-2] + content[2 if tables else 0 :])):
             return f"a damaged TIFF ({why})"
     return ""
+
+
+def _is_odd_lzw(data: bytes, page: Directory, pieces: list[tuple[int, int]]) -> bool:
+    """Whether a piece packed with LZW is of another size than it should be."""
+    if len(pieces) > MOST_PIECES or sum(size for _, size in pieces) > MOST_BYTES:
+        return False
+    count, whole = _pieces(page)
+    planes = page.first(277, 1) if page.first(284, 1) == 2 else 1
+    high = page.wide_high[1]
+    # The last strip holds what is left; some writers fill it up.
+    left = high % min(max(page.first(278, high), 1), high) if 322 not in page.tags else 0
+    last = left * _row_bytes(page, page.wide_high[0]) or whole
+    for index, (start, size) in enumerate(pieces):
+        allowed = {whole, last if (index + 1) % (count // planes) == 0 else whole, None}
+        # Of YCbCr nobody has said how many pixels share a color.
+        if page.first(262, 1) != 6 and unpacked_length(data[start : start + size]) not in allowed:
+            return True
+    return False
 
 
 def _pieces(page: Directory) -> tuple[int, int]:

@@ -6,14 +6,27 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from edge_app import line
+from edge_app.line import Line, open_memory
+from edge_app.live.board import Board
+from edge_app.live.feeding import feeding
+from edge_app.live.settings import Source
+from edge_app.page.station import Station
 from edge_app.records import Arrival, Database, Journal
 from runtime import atomic
 from runtime.errors import StoreError
+from runtime.inspector import Inspector
+from runtime.types import UInt8Image
 
 BUNDLE = "0123456789abcdef" * 4
+_PATIENCE_S = 60.0
 TIME = "2026-01-01T00:00:00.000000+00:00"
 
 
@@ -98,15 +111,55 @@ def installing(source: Path, target: Path) -> Callable[[], Iterator[str]]:
     return work
 
 
-def names_in(folder: Path) -> list[str]:
-    """Names of the arrivals that a journal holds, in its order."""
+def watching(
+    bundle: Path, folder: Path, names: list[str], poison: str
+) -> Callable[[], Iterator[str]]:
+    """A station's source that judges a folder until all is judged, unless a picture ends it."""
+
+    def work() -> Iterator[str]:
+        incoming = folder / "in"
+        for number, name in enumerate(names):
+            if not (incoming / name).exists():
+                incoming.mkdir(parents=True, exist_ok=True)
+                image = np.random.default_rng(number).integers(118, 138, (64, 64, 3), np.uint8)
+                cv2.imwrite(str(incoming / name), image)
+        deadly, decode = (incoming / poison).read_bytes(), line.decode_rgb
+
+        def decoded(content: bytes) -> UInt8Image:
+            if content == deadly:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return decode(content)
+
+        line.decode_rgb = decoded
+        source = Source("press", str(incoming), bundle.name)
+        database = Database(folder)
+        board = Board([source], Journal(database))
+        with Inspector(bundle) as inspector, open_memory(inspector, str(folder)) as memory:
+            station = Station({"": Line(inspector, memory, bundle.name)})
+            with feeding(station, board, folder):
+                end = time.monotonic() + _PATIENCE_S
+                while len(board.journal.newest(100)) < len(names) and time.monotonic() < end:
+                    time.sleep(0.01)
+        database.close()
+        yield "done"
+
+    return work
+
+
+def file_of(name: str) -> str:
+    """An arrival's name without its folder."""
+    return Path(name).name
+
+
+def names_in(folder: Path, verdict: str = "") -> list[str]:
+    """Names of the arrivals that a journal holds, in its order; those of a verdict, or all."""
     database = Database(folder)
     try:
         journal = Journal(database)
         found: list[str] = []
         last = 0
         while some := journal.after(last, 1000):
-            found += [one.name for one in some]
+            found += [one.name for one in some if verdict in ("", one.verdict)]
             last = some[-1].number
         return found
     finally:

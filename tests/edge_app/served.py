@@ -49,13 +49,13 @@ def api_served(
 
 @contextmanager
 def station_of(
-    *engines: tuple[Path, FakeEngine | str], store: str = "memory:"
+    *engines: tuple[Path, FakeEngine | str], store: str = "memory:", isolate: bool = False
 ) -> Iterator[Station]:
     """A station on engines that a test makes."""
     station = Station()
     with ExitStack() as stack:
         for bundle, engine in engines:
-            inspector = stack.enter_context(Inspector(bundle, engine=engine))
+            inspector = stack.enter_context(Inspector(bundle, engine=engine, isolate=isolate))
             memory = stack.enter_context(open_memory(inspector, store, later=True))
             station.lines[bundle.name] = Line(inspector, memory, bundle.name)
         yield station

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.api.service import MOST_REQUESTS
+from scripts.campaign.load import load
 from scripts.soak import soak
 from tests.runtime.tiny import write_bundle
 
@@ -39,3 +41,28 @@ def test_a_short_soak_opens_nothing_that_it_does_not_close(tmp_path: Path) -> No
     assert found.descriptors <= 0
     # Of a process so young, libraries still take their first memory.
     assert found.growth < 0.2
+
+
+@pytest.mark.slow
+def test_a_short_fuzz_of_every_parser_finds_nothing() -> None:
+    """Bodies of requests and models in workers, too; in a process of its own, for it forks."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.fuzz", "--cases", "200", "--seed", "4"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 faults" in done.stdout
+    for parser in ("pictures", "manifest", "zip", "configuration", "model", "http"):
+        assert re.search(rf"^{parser} +\d+ cases", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.slow
+def test_more_clients_than_there_is_room_for_get_their_own_verdict_or_503(tmp_path: Path) -> None:
+    found = load(write_bundle(tmp_path / "bundle"), 1.0, clients=MOST_REQUESTS + 12)
+    assert found.wrong == []
+    assert found.answered > found.clients
+    assert found.overloads > 0
+    assert found.queue == (MOST_REQUESTS, MOST_REQUESTS)

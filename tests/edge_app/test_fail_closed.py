@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +222,46 @@ def test_a_station_says_good_of_nothing(
     opens(monkeypatch, handler)
     found = list(by_station(root, break_it))
     assert all(one.startswith("cannot_judge True") for one in found), found
+
+
+@pytest.mark.slow
+def test_an_engine_that_crashes_costs_one_part_at_every_exit(root: Path) -> None:
+    """A real worker, killed by SIGSEGV: station, API and page answer at once, and judge again."""
+    (root / "empty").mkdir()
+    source = Source("press", str(root / "empty"), "bundle")
+    with fed(root / "bundle", root / "store", source, isolate=True) as fed_station:
+        station = fed_station.station
+        (line,) = station.lines.values()
+        application = build_application(build_service(station), Access())
+        client = TestClient(application, base_url="http://127.0.0.1")
+        content = (root / "in" / "0.png").read_bytes()
+
+        def crash() -> None:
+            line.inspector._engine._attempts = 0
+            os.kill(line.inspector._engine._engine.pid, signal.SIGSEGV)
+
+        def by_api() -> str:
+            answer = client.post("/v1/inspect", content=content)
+            return answer.json()["inspections"][0]["verdict"] if answer.is_success else answer.text
+
+        def by_page() -> str:
+            return show(Screen(), lambda: look_at(line, root / "in" / "0.png"))[0]
+
+        def by_source() -> str:
+            count = len(fed_station.arrived())
+            shutil.copy(root / "in" / "0.png", root / "empty" / f"{count}.png")
+            until(lambda: len(fed_station.arrived()) > count)
+            return f"{fed_station.arrived()[-1].verdict} {fed_station.arrived()[-1].reason}"
+
+        for exit_ in (by_api, by_page, by_source):
+            assert "good" in exit_()
+            crash()
+            begin = time.monotonic()
+            said = exit_()
+            assert "SIGSEGV" in said or "cannot_judge" in said
+            assert "good" not in said
+            assert "good" in exit_()
+            assert time.monotonic() - begin < 5.0
 
 
 def test_working_they_all_say_good(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

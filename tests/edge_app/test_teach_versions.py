@@ -13,11 +13,15 @@ from edge_app.line import Line, open_memory
 from edge_app.page.station import open_station
 from edge_app.store import SearchFilter
 from edge_app.teaching.draft import Drafts
-from edge_app.teaching.versions import POINTER, Versions, at_work
-from runtime.errors import BundleError, StoreError
+from edge_app.teaching.teacher import Teacher
+from edge_app.teaching.versions import POINTER, Versions, opened_at_work
+from runtime.bundle.folder import Bundle, seal
+from runtime.bundle.manifest import parse_manifest
+from runtime.errors import BundleError, LinesideError, StoreError
 from runtime.inspector import Inspector
 from tests.edge_app.served import picture
 from tests.edge_app.tiny_bundle import write_tiny_bundle
+from tests.runtime.tiny import write_bundle
 
 
 @pytest.fixture
@@ -32,6 +36,16 @@ def add_version(bundle: Path, gain: float) -> str:
     write_tiny_bundle(versions.path(name), gain=gain)
     versions.made(name, "screw", "anna", 20)
     return name
+
+
+def at_work(bundle: Path) -> Path:
+    """What would judge."""
+
+    def opening(path: Path) -> Path:
+        Bundle.open(path).close()
+        return path
+
+    return opened_at_work(bundle, opening)
 
 
 def test_without_a_pointer_the_bundle_itself_judges(bundle: Path) -> None:
@@ -86,6 +100,53 @@ def test_a_damaged_version_leaves_the_bundle_at_work(
     (versions.path(name) / "bundle.json").write_text("{")
     assert at_work(bundle) == bundle
     assert "the version v0001 that should judge cannot be used" in caplog.text
+
+
+def test_what_judged_before_judges_again_and_the_screens_are_told(bundle: Path) -> None:
+    versions = Versions(bundle)
+    for gain in (2.0, 3.0, 4.0):
+        versions.go_live(add_version(bundle, gain), "anna")
+    for name in ("v0002", "v0003"):
+        (versions.path(name) / "bundle.json").write_text("{")
+    assert at_work(bundle) == versions.path("v0001")
+    now = versions.pointer()
+    assert (now.live, now.before, now.who) == ("v0001", [""], "the station")
+    (versions.path("v0001") / "bundle.json").write_text("{")
+    assert at_work(bundle) == bundle
+    assert (versions.pointer().live, versions.pointer().before) == ("", [])
+    (bundle / "bundle.json").write_text("{")
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        at_work(bundle)
+
+
+def golden_of_another(bundle: Path, tmp_path: Path) -> str:
+    """A version that is whole, and says something else than when it was made."""
+    other, name = write_bundle(tmp_path / "with-golden"), add_version(bundle, 2.0)
+    target = Versions(bundle).path(name)
+    shutil.copytree(other / "golden", target / "golden")
+    seal(target, parse_manifest((target / "bundle.json").read_bytes()))
+    return name
+
+
+def test_a_version_whose_golden_pictures_come_out_otherwise_never_judges(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused when it is to go live, and left for the one before when a station starts with it."""
+    name = golden_of_another(bundle, tmp_path)
+    with open_station([bundle], str(tmp_path / "store")) as station:
+        (line,) = station.lines.values()
+        teacher = Teacher(station, tmp_path / "store")
+        with pytest.raises(LinesideError, match="golden"):
+            teacher.go_live(line, name, "anna")
+        teacher.close()
+        assert Versions(bundle).pointer().live == ""
+        assert line.inspect(picture(28)).prediction.pred_score == pytest.approx(100.0, abs=1.0)
+    Versions(bundle).go_live(name, "anna")
+    with open_station([bundle], str(tmp_path / "store")) as station:
+        (line,) = station.lines.values()
+        assert line.inspect(picture(28)).prediction.pred_score == pytest.approx(100.0, abs=1.0)
+    assert "the version v0001 that should judge cannot be used" in caplog.text
+    assert Versions(bundle).pointer().live == ""
 
 
 def test_a_part_is_one_bundle_s_from_its_verdict_to_its_record(

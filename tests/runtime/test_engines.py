@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from runtime.bundle.manifest import EngineName
 from runtime.engines.base import Engine, model_cache_dir, open_engine
 from runtime.engines.openvino import available_devices
 from runtime.errors import EngineError
@@ -184,3 +186,27 @@ def test_compiled_models_go_to_the_cache_folder_and_nowhere_else(
         open_engine("openvino", bundle / MODELS["openvino"]).close()
     assert list((tmp_path / "cache" / "openvino").iterdir())
     assert not list(working.iterdir())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_a_model_reads_no_file_outside_its_folder(
+    name: EngineName, tmp_path: Path, *, is_absolute: bool
+) -> None:
+    """ONNX may name a file with its weights; here it names somebody's secret."""
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    location = str(secret) if is_absolute else "../../secret.bin"
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
+        weights.external_data.add(key=key, value=value)
+    ends = [onnx.helper.make_tensor_value_info(one, 1, [4]) for one in ("x", "y")]
+    add = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([add], "g", ends[:1], ends[1:], [weights])
+    path = tmp_path / "bundle" / "onnx" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    opset = onnx.helper.make_opsetid("", 17)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(EngineError, match=r"xternal"):
+        open_engine(name, path).run({"x": np.zeros(4, np.float32)})

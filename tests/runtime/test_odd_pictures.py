@@ -4,8 +4,6 @@ refusal that says why. Never pixels that are wrong and silent."""
 from __future__ import annotations
 
 import io
-import logging
-import re
 import struct
 import time
 import zlib
@@ -17,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from runtime.errors import ImageError
-from runtime.images import jpeg
+from runtime.images.lzw import unpacked_length
 from runtime.images.preprocess import decode_rgb
+from runtime.images.tiff import directories
 
 Pixels = npt.NDArray[np.uint8]
 RNG = np.random.default_rng(0)
@@ -316,11 +317,15 @@ LARGE: Pixels = np.asarray(
 )
 # How many of 30 files with a flipped bit, and of 30 with 4 KiB of zeros inside, may be read with
 # badly wrong pixels.
-# JPEG has no checksum: what is decoded otherwise and ends where it should is not told.
+# JPEG and WebP have no checksum: what is decoded otherwise and ends where it should is not told.
 TOLD = {
     "PNG": (saved(LARGE, "PNG"), (0, 0)),
     "TIFF Deflate": (tif(LARGE, compression="zlib"), (0, 0)),
     "TIFF JPEG": (saved(LARGE, "TIFF", compression="jpeg", quality=90), (2, 0)),
+    "TIFF LZW": (tif(LARGE, compression="lzw"), (0, 0)),
+    "TIFF LZW, differences": (tif(LARGE, compression="lzw", predictor=2), (0, 0)),
+    "WebP": (saved(LARGE, "WEBP", quality=90), (6, 0)),
+    "WebP lossless": (saved(LARGE, "WEBP", lossless=True), (20, 0)),
     "TIFF none": (tif(LARGE), (0, 30)),
     "BMP": (saved(LARGE, "BMP"), (0, 30)),
     "JPEG": (saved(LARGE, "JPEG", quality=90), (2, 0)),
@@ -350,18 +355,35 @@ def test_the_decoder_of_jpegs_finds_opencvs_pixels() -> None:
             np.testing.assert_array_equal(decode_rgb(data), expected[:, :, ::-1])
 
 
-def test_without_that_decoder_a_jpeg_is_read_and_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = saved(LARGE, "JPEG")
-    expected = decode_rgb(data)
-    monkeypatch.setitem(__import__("sys").modules, "simplejpeg", None)
-    jpeg._decoder.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING, "lineside"):
-            for _ in range(2):
-                np.testing.assert_array_equal(decode_rgb(data), expected)
-    finally:
-        jpeg._decoder.cache_clear()
-    assert len(caplog.records) == 1
-    assert re.search(r"pip install 'lineside\[jpeg\]'", caplog.text)
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("kind", ["flat", "noise", "smooth", "spot at the end"])
+def test_a_whole_webp_needs_all_of_its_bytes(kind: str, *, lossless: bool) -> None:
+    """Else it would be taken for a damaged one."""
+    image = np.full((70, 90, 3), 120, np.uint8)
+    if kind == "noise":
+        image = RNG.integers(0, 256, image.shape, dtype=np.uint8)
+    if kind == "smooth":
+        image = LARGE[:70, :90]
+    if kind == "spot at the end":
+        image[-1, -1] = 255
+    for quality in (5, 60, 100):
+        for method in (0, 4):
+            data = saved(image, "WEBP", quality=quality, method=method, lossless=lossless)
+            assert decode_rgb(data).shape == image.shape
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 2, 256]))
+def test_an_lzw_piece_is_measured_right(seed: int, high: int, wide: int, colors: int) -> None:
+    image = np.random.default_rng(seed).integers(0, colors, (high, wide), dtype=np.uint8)
+    (page,) = directories(data := tif(image, compression="lzw"))
+    (start,), (size,) = page.tags[273], page.tags[279]
+    assert unpacked_length(data[start : start + size]) == high * wide
+    assert unpacked_length(data[start : start + size - 1]) == -1
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=2000))
+def test_nothing_that_looks_like_lzw_ends_in_an_error(data: bytes) -> None:
+    found = unpacked_length(data)
+    assert found is None or found >= -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -323,3 +324,12 @@ def test_a_decoder_that_fails_is_a_picture_that_cannot_be_read(
     monkeypatch.setattr("runtime.images.containers.imagesize.get", failing)
     with pytest.raises(ImageError, match=type(error).__name__):
         decode_rgb(data)
+
+
+def test_a_device_or_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    """Reading it would never end."""
+    os.mkfifo(tmp_path / "part.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name in ("part.png", "zero.png"):
+        with pytest.raises(ImageError, match="found a device or pipe"):
+            decode_rgb(tmp_path / name)

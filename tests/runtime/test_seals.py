@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from runtime.bundle.folder import Bundle
 from runtime.bundle.sealing import SEAL, seal_of, seal_problem
 from runtime.bundle.thresholds import THRESHOLDS_FILE
+from runtime.bundle.thresholds_file import ByHand, thresholds_of
 from runtime.errors import BundleError, HealthError, LinesideError, ThresholdError
 from runtime.health.baseline import HEALTH_FILE
 from runtime.inspector import Inspector
@@ -223,3 +225,15 @@ def test_a_flipped_byte_is_told_or_changes_nothing(pristine: Path, data: st.Data
 
 def test_the_bundle_says_what_it_was_sealed_with(bundle: Path) -> None:
     assert Bundle.open(bundle).manifest.provenance["sealed"] == [THRESHOLDS_FILE, HEALTH_FILE]
+
+
+def test_thresholds_set_at_once_all_stand_in_the_history(bundle: Path) -> None:
+    values = [66.0 + number for number in range(8)]
+
+    def set_to(value: float) -> None:
+        thresholds_of(bundle, "set", ByHand(value), engine="openvino", precision="fp32")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(set_to, values))
+    rows = thresholds_of(bundle, "history", engine="openvino", precision="fp32")
+    assert sorted(row["image_threshold"] for row in rows)[-8:] == values

@@ -32,9 +32,15 @@ class Fed:
 
 
 @contextmanager
-def fed(bundle: Path, store: Path, *sources: Source, kept: Pictures | None = None) -> Iterator[Fed]:
+def fed(
+    bundle: Path,
+    store: Path,
+    *sources: Source,
+    kept: Pictures | None = None,
+    isolate: bool = False,
+) -> Iterator[Fed]:
     """Sources are judged by one bundle while the block runs."""
-    with station_of((bundle, "openvino"), store=str(store)) as station:
+    with station_of((bundle, "openvino"), store=str(store), isolate=isolate) as station:
         database = Database(store, durable=False)
         board = Board(sources, Journal(database), kept=kept)
         try:

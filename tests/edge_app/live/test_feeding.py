@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 from edge_app.live import feeding
 from edge_app.live.keeping import Pictures, Which
 from edge_app.live.settings import Source
+from edge_app.live.underway import Underway
 from edge_app.store import SearchFilter
 from runtime import console
 from tests.edge_app.live.fed import Fed, fed, until
@@ -257,3 +259,50 @@ def test_old_frames_and_files_that_have_gone_are_forgotten(bundle: Path, tmp_pat
         assert station.board.journal.forget(days=1) == 0
         assert station.board.journal.forget(days=0) == 1
         assert names(station) == ["1.png"]
+
+
+def ended_while(path: Path, *parts: str) -> list[bool]:
+    """What a process that ends in the middle of parts leaves, and which of them it judged."""
+    underway = Underway(path)
+    with ExitStack() as stack:
+        judged = [stack.enter_context(underway.judging(name, (9, 9))) for name in parts]
+        left = path.read_bytes()
+    path.write_bytes(left)
+    return judged
+
+
+def test_a_part_that_processes_have_ended_with_twice_is_left_aside(tmp_path: Path) -> None:
+    path = tmp_path / "underway.bin"
+    assert ended_while(path, "poison", "other") == [True, True]
+    # The second time one after the other, so that it is known whose end it was.
+    with Underway(path).judging("other", (9, 9)) as judged:
+        assert judged
+    assert ended_while(path, "poison") == [True]
+    assert ended_while(path, "poison", "other") == [False, True]
+    with Underway(path).judging("poison", (9, 10)) as judged:
+        assert judged, "written over since"
+
+
+def test_one_whose_verdict_came_may_come_again(tmp_path: Path) -> None:
+    path = tmp_path / "underway.bin"
+    for _ in range(3):
+        with Underway(path).judging("part", (9, 9)) as judged:
+            assert judged
+    assert not path.read_bytes().strip(b"\0")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 9000, b"[1]", b'["a", "b", "c", "d"]', b"7"])
+def test_a_damaged_list_of_what_is_under_way_hinders_nothing(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "underway.bin"
+    path.write_bytes(content)
+    assert ended_while(path, "part") == [True]
+
+
+def test_where_that_cannot_be_written_parts_are_judged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Underway(tmp_path / "missing" / "underway.bin").judging("part", (9, 9)) as judged:
+        assert judged
+    assert "cannot be written" in caplog.text
