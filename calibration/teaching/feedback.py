@@ -25,7 +25,13 @@ from calibration.teaching.choosing import Chosen, choose
 from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.growing import grow
 from calibration.teaching.lesson import Lesson, Pictures, Settings, flat
-from calibration.teaching.teach import require_new, require_outside, teachable, verified
+from calibration.teaching.teach import (
+    require_new,
+    require_outside,
+    teachable,
+    tell_left_behind,
+    verified,
+)
 from calibration.teaching.trial import Trial, try_on
 from calibration.teaching.writing import FROM_FEEDBACK, MODELS, OPENVINO, Growth, Work, write
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of, promise
@@ -122,6 +128,7 @@ def teach_from_feedback(
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
         graph, settings = teachable(base), Settings.of(base)
+        tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         models = [base.manifest.model_fingerprint(), *_models_before(base)]
         chosen = choose(recorded_parts(store, models), base, graph, store)
@@ -154,6 +161,7 @@ def teach_from_feedback(
                 on_base,
                 seed,
                 growth,
+                [chosen.paths[one.part_id] for one in chosen.others if _passed(one)],
             )
             with atomic.folder(out) as root:
                 write(work, root, start)
@@ -238,16 +246,17 @@ def _threshold(
     flagged and are without a word count for neither side.
     """
     size_hw, sigma = base.manifest.input.size_hw, base.manifest.anomaly_map.blur_sigma
-    passed = [
-        place
-        for place, one in enumerate(chosen.others)
-        if not one.word and one.verdict == one.truth == "good"
-    ]
+    passed = [place for place, one in enumerate(chosen.others) if _passed(one)]
     before = np.array(list(left_out_scores(base).values())).reshape(-1, 2)
     maps = [*left_out.maps, *(others.maps[place] for place in passed)]
     scores = np.concatenate([before[:, 0], left_out.scores, others.scores[passed]])
     peaks = np.concatenate([before[:, 1], peaks_of(maps, size_hw, sigma)])
     return first_threshold(scores, peaks, rate, left_out=True)
+
+
+def _passed(part: RecordedPart) -> bool:
+    """Judged good, and nobody has said anything of it."""
+    return not part.word and part.verdict == part.truth == "good"
 
 
 def _keeping_defects(
