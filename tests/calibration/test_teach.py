@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from calibration.int8 import carrying, parts
 from calibration.scoring import learned_digests, left_out_scores
 from calibration.teaching import lesson, writing
 from calibration.teaching import teach as teaching
@@ -23,7 +24,6 @@ from calibration.teaching.teach import teach
 from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import verify
-from runtime.bundle.manifest import Variant
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
 from runtime.inspector import Inspector
@@ -31,6 +31,7 @@ from tests.calibration.teachable import (
     COUNT,
     SIDE,
     VARIANTS,
+    add_rounded,
     pictures,
     write_pictures,
     write_toy_bundle,
@@ -378,16 +379,47 @@ def test_who_comes_second_to_the_same_place_is_told(
     assert folder(tmp_path / "out") == folder(taught)
 
 
-def test_an_int8_variant_stays_behind_and_that_is_said(base: Path, good, tmp_path, caplog):
-    more = shutil.copytree(base, tmp_path / "more")
-    shutil.copytree(base / "openvino" / "fp32", more / "openvino" / "int8")
-    with Bundle.open(base) as bundle:
-        manifest = bundle.manifest
-    int8 = Variant("openvino", "int8", "openvino/int8/model.xml")
-    seal(more, dataclasses.replace(manifest, variants=(*manifest.variants, int8)))
-    caplog.set_level("INFO", "lineside")
-    found = teach(more, good, tmp_path / "out", "x")
-    assert "openvino/int8: not taught" in caplog.text
+@pytest.fixture(scope="module")
+def rounded(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With an INT8 variant, whose grid reaches half as far as what the new part needs."""
+    return add_rounded(base, tmp_path_factory.mktemp("rounded") / "toy", 0.5)
+
+
+def test_int8_networks_go_on_with_the_new_bank_and_ranges_that_hold_the_new_part(
+    rounded: Path, good: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    done = run_on_the_box("teach", rounded, "--good", good, "--out", out, "--name", "x")
+    assert done.returncode == 0, done.stderr
+    assert "openvino/int8 added" in done.stderr
+    assert {one.variant: one.holds for one in verify(out)} == {
+        "openvino/fp32": True,
+        "onnxruntime/fp32": True,
+        "openvino/int8": True,
+    }
+    with Inspector(out) as exact, Inspector(out, precision="int8") as quantized:
+        gate = exact.bundle.manifest.metrics["int8_gate"]
+        assert (gate["n_good"], gate["n_bad"], gate["flips"]) == (COUNT, 0, 0)
+        new = pictures(8, seed=6)
+        new[4:, 20:36, 30:46] = np.random.default_rng(0).integers(90, 170, size=(4, 16, 16, 3))
+        found = [(exact.inspect(one), quantized.inspect(one)) for one in new]
+        scores = np.array([[one.pred_score for one in both] for both in found])
+        # Eight bits of what the part needs, and not the half that the grid held before.
+        assert np.abs(scores[:, 0] - scores[:, 1]).max() < 0.02 * np.ptp(scores[:, 0])
+        assert all(one.verdict == other.verdict for one, other in found)
+        health = exact.health
+        assert health is not None
+        assert set(health.score_limits) == {one.key for one in exact.bundle.manifest.variants}
+
+
+def test_int8_that_judges_otherwise_is_refused_and_fp32_is_written(
+    rounded: Path, good: Path, tmp_path: Path, monkeypatch, caplog
+):
+    monkeypatch.setattr(carrying, "widen_ranges", lambda *_: None)
+    monkeypatch.setattr(parts, "SYNTHETIC_DEFECTS", 40)
+    found = teach(rounded, good, tmp_path / "out", "x")
+    assert "openvino/int8: not taught, the new bundle is fp32: expected" in caplog.text
+    assert "scores correlate by" in caplog.text
     assert {one.key for one in found.manifest.variants} == {one.key for one in VARIANTS}
     assert not (tmp_path / "out" / "openvino" / "int8").exists()
 
