@@ -63,12 +63,14 @@ class Growth:
         before: provenance of the bundle before.
         trial: what is told of the new one.
         models: fingerprints of the bundles before, whose records are about the same part.
+        is_new_look: the line sees parts as the new ones are, so the check of pictures follows.
     """
 
     health: Health | None
     before: Mapping[str, Any]
     trial: dict[str, Any]
     models: Sequence[str]
+    is_new_look: bool = False
 
     def onto(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """The new parts' provenance, with that of the parts before."""
@@ -145,9 +147,11 @@ def write(work: Work, root: Path, start: float) -> Manifest:
     for variant in (OPENVINO, ONNX):
         thresholds = thresholds.with_threshold(variant.key, good)
     write_thresholds(root / THRESHOLDS_FILE, thresholds)
+    scores = {variant.key: work.left_out.scores for variant in (OPENVINO, ONNX)}
     if work.growth is None:
-        scores = {variant.key: work.left_out.scores for variant in (OPENVINO, ONNX)}
         write_first_health(root, train, size_hw, scores, left_out=True)
+    elif work.growth.is_new_look:
+        write_first_health(root, train, size_hw, scores, left_out=True, before=work.growth.health)
     elif work.growth.health is not None:
         # Scores of the bank before are no baseline for those of this one.
         write_health(root / HEALTH_FILE, dataclasses.replace(work.growth.health, scores={}))

@@ -207,7 +207,7 @@ def test_the_command_says_it_in_a_table_and_in_json(
     done = lineside(*arguments, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[-4:] == ["stopped", "2", "2", "0"]
-    assert "1 parts with a word whose picture is gone" in done.stderr
+    assert "1 parts whose picture is gone" in done.stderr
     assert "nothing was written" in done.stderr
     assert not out.exists()
     said = json.loads(lineside(*arguments, "--json").stdout)
