@@ -138,6 +138,7 @@ def teach_from_feedback(
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
         graph, settings = teachable(base), Settings.of(base)
+        base.require_part()
         tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         models = [base.manifest.model_fingerprint(), *_models_before(base)]

@@ -33,7 +33,7 @@ from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Lesson
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, write_golden
-from runtime.bundle.manifest import LEFT_OUT_SCORES, TRAIN_DIGESTS, Manifest, Variant
+from runtime.bundle.manifest import BLANK, LEFT_OUT_SCORES, TRAIN_DIGESTS, Manifest, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import DataError, MissingExtraError, ParityError
@@ -269,6 +269,7 @@ def _manifest(
         category=work.category.name,
         variants=(OPENVINO, ONNX),
         files={},
+        recipe={name: value for name, value in base.recipe.items() if name != BLANK},
         provenance={
             **provenance,
             TAUGHT_FROM: {"bundle": base.name, "model": base.model_fingerprint()},

@@ -204,7 +204,11 @@ def verify(
 def _replayed(bundle: Bundle, variant: Variant, device: str) -> Parity:
     def once() -> Parity:
         with Inspector(
-            bundle, engine=variant.engine, precision=variant.precision, device=device
+            bundle,
+            engine=variant.engine,
+            precision=variant.precision,
+            device=device,
+            blank_too=True,
         ) as inspector:
             return replay_golden(bundle, inspector)
 

@@ -26,6 +26,8 @@ LEFT_OUT_SCORES = "left_out_scores"
 DIGEST_LENGTH = 16
 # Key in the recipe of a bundle that judges a region of interest alone.
 ROI = "roi"
+# Key in the recipe of a bundle that has learned no part: another one is taught from it.
+BLANK = "blank"
 EngineName = Literal["openvino", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 
@@ -120,6 +122,11 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has learned no part, so that it judges none."""
+        return bool(self.recipe.get(BLANK))
 
     def model_fingerprint(self) -> str:
         """sha256 in hex over the fp32 variants' files: the same model, wherever it is copied.

@@ -24,6 +24,8 @@ from calibration.teaching.teach import teach
 from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import verify
+from runtime.bundle.manifest import BLANK
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
 from runtime.inspector import Inspector
@@ -422,6 +424,83 @@ def test_int8_that_judges_otherwise_is_refused_and_fp32_is_written(
     assert "scores correlate by" in caplog.text
     assert {one.key for one in found.manifest.variants} == {one.key for one in VARIANTS}
     assert not (tmp_path / "out" / "openvino" / "int8").exists()
+
+
+@pytest.fixture(scope="module")
+def blank(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy with nothing learned."""
+    target = tmp_path_factory.mktemp("blank") / "blank"
+    shutil.copytree(base, target)
+    with Bundle.open(base) as bundle:
+        manifest = bundle.manifest
+    (target / MANIFEST_FILE).unlink()
+    write_thresholds(target / THRESHOLDS_FILE, Thresholds({}))
+    seal(target, dataclasses.replace(manifest, recipe={**manifest.recipe, BLANK: True}))
+    return target
+
+
+def test_a_blank_bundle_is_taught_and_judges_nothing(blank: Path, good: Path, tmp_path: Path):
+    assert all(one.holds for one in verify(blank))
+    with pytest.raises(BundleError, match="found a blank one, which judges nothing; teach it"):
+        Inspector(blank)
+    with pytest.raises(BundleError, match="found a blank one"):
+        Inspector(blank, scores_only=True)
+    for command in (
+        ("inspect", blank, good / "000.png"),
+        ("calibrate", blank, "--good", good),
+        ("bench", blank),
+        ("index", blank, "--images", good, "--store", tmp_path / "store"),
+        ("teach", blank, "--good", good, "--add", "--out", tmp_path / "out"),
+    ):
+        assert "teach it a part first: lineside teach" in lineside(*command).line()
+    found = teach(blank, good, tmp_path / "new", "stripes")
+    assert not found.manifest.is_blank
+    with Inspector(tmp_path / "new") as inspector:
+        assert inspector.inspect(pictures(1)[0]).verdict == "good"
+
+
+def test_more_pictures_are_learned_beside_what_was_known(taught: Path, good: Path, tmp_path: Path):
+    def lit(count: int, seed: int) -> np.ndarray:
+        return np.clip(pictures(count, seed).astype(np.int16) + 24, 0, 255).astype(np.uint8)
+
+    more = write_pictures(tmp_path / "more", [*lit(12, 5), pictures(1)[0]])
+    (more / "012.png").write_bytes(b"no picture")
+    shutil.copy(good / "000.png", more / "known.png")
+    arguments = ("teach", taught, "--good", more, "--add")
+    done = lineside(*arguments, "--out", tmp_path / "new", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["taken"], said["known_before"], said["without_picture"]) == (12, 1, 1)
+    new = lit(6, 9)
+    with Inspector(taught) as before, Inspector(tmp_path / "new") as after:
+        old, now = before.health, after.health
+        assert old is not None
+        assert now is not None
+        for name, limit in now.limits.items():
+            assert limit.low is None or limit.low <= old.limits[name].low
+            assert limit.high is None or limit.high >= old.limits[name].high
+        # What the line looks like from now on.
+        assert now.values["brightness"].min() > old.values["brightness"].max()
+        assert now.n_good == COUNT + 12
+        assert all(before.inspect(one).verdict != "good" for one in new)
+        assert sum(after.inspect(one).verdict == "good" for one in new) >= 5
+        same = pictures(6, seed=8)
+        assert sum(after.inspect(one).verdict == "good" for one in same) >= 5
+        assert len(learned_digests(after.bundle)) == COUNT + 12
+    again = tmp_path / "again"
+    assert (
+        "12 are learned already"
+        in lineside(
+            "teach",
+            tmp_path / "new",
+            "--good",
+            write_pictures(again, lit(12, 5)),
+            "--add",
+            "--dry-run",
+        ).line()
+    )
+    for words in (("--add", "--out", "z"), ("--good", more, "--records", "x", "--out", "z")):
+        assert lineside("teach", taught, *words).returncode == 2
 
 
 def test_taught_says_it_in_json(base: Path, good: Path, tmp_path: Path):

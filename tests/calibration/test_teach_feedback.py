@@ -272,6 +272,15 @@ def test_a_bad_part_among_five_good_ones_is_a_suspect(base: Path, tmp_path: Path
 
 
 @SLOW
+def test_pictures_of_another_part_among_good_ones_are_suspects(base: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    other = [np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((8, 8, 1))) for _ in range(2)]
+    mixed = [*pictures(10), *(one.astype(np.uint8) for one in other)]
+    found = look_at(base, write_pictures(tmp_path / "mixed", mixed))
+    assert [one.name for one in found.pictures if one.suspect] == ["010.png", "011.png"]
+
+
+@SLOW
 def test_a_line_says_when_new_pictures_teach_nothing(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
