@@ -231,6 +231,7 @@ def write_first_health(
     *,
     left_out: bool = False,
     roi: RegionOfInterest | None = None,
+    before: Health | None = None,
 ) -> None:
     """Write health.json; with too few good parts there is none, and no picture is refused.
 
@@ -245,9 +246,20 @@ def write_first_health(
         left_out: these models were others than the one in use, which has learned the parts, so the
             scores are no baseline for the drift test.
         roi: inside which alone a picture is looked at.
+        before: of parts that looked otherwise, and that may still come: its limits stay open.
     """
     builder = _gathered(photographs, size_hw, roi)
     health = builder.baseline(scores)
+    if health is not None and before is not None:
+        health = both_looks(before, health)
+    if health is None and before is not None:
+        log.info(
+            f"the check of pictures stays as it is: it needs {MIN_PICTURES} good parts to take "
+            f"their look in, found {len(builder.rows)}"
+        )
+        # Scores of the bank before are no baseline for those of this one.
+        write_health(root / HEALTH_FILE, replace(before, scores={}))
+        return
     if health is None:
         log.info(
             f"no check of pictures: it needs {MIN_PICTURES} good parts, found "
@@ -257,6 +269,47 @@ def write_first_health(
     # The model in use scores good parts a few percent lower. The drift test stayed quiet on solar
     # cells all the same, but what it promises, it promises for scores of one model.
     write_health(root / HEALTH_FILE, replace(health, scores={}) if left_out else health)
+
+
+def both_looks(before: Health, now: Health) -> Health:
+    """Limits that hold what two baselines hold; the drift test compares with the second.
+
+    Args:
+        before: of parts as they looked.
+        now: of parts as they look now.
+    """
+    size = now.size
+    if before.size is not None and size is not None:
+        size = PictureSize(
+            _either(before.size.aspect, size.aspect),
+            min(before.size.min_height, size.min_height),
+            min(before.size.min_width, size.min_width),
+        )
+    highest = {
+        key: max(most, before.score_limits.get(key, most)) for key, most in now.score_limits.items()
+    }
+    return replace(
+        keep_settings(now, before),
+        limits={
+            name: _either(before.limits[name], limit)
+            for name, limit in now.limits.items()
+            if name in before.limits
+        },
+        size=None if before.size is None else size,
+        score_limits={**before.score_limits, **highest},
+        n_good=before.n_good + now.n_good,
+        refused_rate=None,
+        note=f"{now.note}; and all that was let pass before: {before.note}",
+    )
+
+
+def _either(one: Limit, other: Limit) -> Limit:
+    """What either lets pass."""
+    lows, highs = (one.low, other.low), (one.high, other.high)
+    return Limit(
+        None if None in lows else min(low for low in lows if low is not None),
+        None if None in highs else max(high for high in highs if high is not None),
+    )
 
 
 def _gathered(

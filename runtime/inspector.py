@@ -58,9 +58,11 @@ class Inspector:
             and not this process.
         scores_only: for calibration, which makes both anew: thresholds.json and health.json are not
             read, verdicts mean nothing, and whatever fails is raised.
+        blank_too: open a bundle that has learned no part, too, whose verdicts mean nothing; for
+            what replays golden pictures.
 
     Raises:
-        BundleError: the bundle is unusable or lacks the variant.
+        BundleError: the bundle is unusable, lacks the variant, or has learned no part.
         EngineError: the engine or device is not available.
     """
 
@@ -78,6 +80,7 @@ class Inspector:
         signed_by: Path | str | None = None,
         isolate: bool = False,
         scores_only: bool = False,
+        blank_too: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         self.streams = streams
@@ -86,6 +89,9 @@ class Inspector:
             if signed_by:
                 check_signature(self.bundle, Path(signed_by))
             manifest = self.bundle.manifest
+            if not blank_too:
+                self.bundle.require_part()
+            scores_only = scores_only or manifest.is_blank
             self.variant = manifest.variant(engine if isinstance(engine, str) else None, precision)
             self._scores_only = scores_only
             golden = reference_file(self.bundle.root, self.variant)

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     help="Go on learning BUNDLE's own part from what operators have said: the folder of a "
     "station's records.",
 )
+@click.option(
+    "--add",
+    is_flag=True,
+    help="With --good: pictures of BUNDLE's own part, which it learns beside what it knows.",
+)
+@click.option(
+    "--records",
+    metavar="STORE",
+    help="With --add: the folder of a station's records, on which the new bundle is tried.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="New bundle folder to write.")
 @click.option("--name", metavar="PART", help="Name of the new part, with --good.")
 @first_threshold_option
@@ -38,13 +48,17 @@ if TYPE_CHECKING:
     help="With --good: say how new each picture is and which are suspects, write nothing.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="With --from-feedback: say what would change, write nothing."
+    "--dry-run",
+    is_flag=True,
+    help="With --from-feedback or --add: say what would change, write nothing.",
 )
 @json_option
 def command(
     bundle: Path,
     good: Path | None,
     store: str | None,
+    add: bool,
+    records: str | None,
     out: Path | None,
     name: str | None,
     max_false_rejects: float,
@@ -61,12 +75,15 @@ def command(
     With --from-feedback it goes on learning its own part: from false alarms that operators have
     overruled, and from good parts that they have confirmed. Parts that they have called defective
     are never learned; nothing is written where one of them would pass that was found before, unless
-    a lower threshold finds it at no cost.
+    a lower threshold finds it at no cost. With --good and --add it learns more pictures of its own
+    part, for instance as the line sees them after its light has changed, and --records tries it on
+    what the line has recorded.
 
     \b
     Example:
       lineside teach tile-patchcore --good photographs/good --out screw-patchcore --name screw
       lineside teach screw-patchcore --from-feedback neighbours --out screw-2 --dry-run
+      lineside teach screw-patchcore --good today --add --records neighbours --out screw-3
     """
     from runtime.console import emit_json
 
@@ -77,12 +94,19 @@ def command(
         return
     if out is None and not dry_run:
         raise click.UsageError("--out: expected a new folder, found none")
-    if store is not None:
+    if (add and good is None) or (records and not add):
+        raise click.UsageError("--add goes with --good DIR, and --records STORE with --add")
+    if store is not None or add:
         from calibration.teaching.feedback import teach_from_feedback
 
         place = None if dry_run else out
         grown = teach_from_feedback(
-            bundle, store, place, seed=seed, max_false_rejects=max_false_rejects
+            bundle,
+            records if add else store,
+            place,
+            good=good,
+            seed=seed,
+            max_false_rejects=max_false_rejects,
         )
         if as_json:
             emit_json({"path": place and str(place), **grown.to_json()})
@@ -165,8 +189,8 @@ def _tell_grown(grown: Grown, out: Path | None, *, as_json: bool) -> None:
     )
     if grown.unseen or grown.known:
         say(
-            f"left aside: {grown.unseen} parts with a word whose picture is gone, {grown.known} "
-            "that the bundle has learned already"
+            f"left aside: {grown.unseen} parts whose picture is gone or cannot be read, "
+            f"{grown.known} that the bundle has learned already"
         )
     say(
         f"{len(grown.taken)} parts taken in, {grown.prototypes} prototypes "

@@ -37,6 +37,15 @@ def feature_model(onnx_path: Path) -> ov.Model:
     """
     with _torch_says_nothing():
         model = ov.convert_model(onnx_path)
+    return networks_of(model)
+
+
+def networks_of(model: ov.Model) -> ov.Model:
+    """The networks of a whole graph, fp32 or quantized: ``image`` in, one output a feature tensor.
+
+    Raises:
+        BundleError: an older export, which did not name the features.
+    """
     results = [opset13.result(output) for output in feature_outputs(model)]
     return ov.Model(results, model.get_parameters(), "features")
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.int8.bank import rebuild_bank
-from calibration.int8.graph import feature_model, feature_outputs, graft, memory_bank
+from calibration.int8.graph import feature_outputs, graft, memory_bank, networks_of
 from calibration.int8.search import quantize_search
 from calibration.learning.ir import compiled, constant, replace_constant
 from runtime.engines.quiet import opset13, ov
@@ -49,7 +49,8 @@ def around_networks(
     bank = memory_bank(whole)
     if networks is not None:
         if bank is not None:
-            seen = _patches(feature_model(onnx), networks, learn)
+            exact = networks_of(ov.Core().read_model(str(onnx)))
+            seen = _patches(exact, networks, learn)
             replace_constant(bank, opset13.constant(rebuild_bank(np.array(bank.get_data()), seen)))
         whole = graft(whole, networks)
     if bank is None:

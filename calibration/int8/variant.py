@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import shutil
 import statistics
 import tempfile
@@ -57,13 +58,14 @@ _TIMED_RUNS = 15
 
 @dataclass(frozen=True)
 class Quantized:
-    """An INT8 variant that passed.
+    """An INT8 variant that was judged.
 
     Attributes:
         gate: what the gate saw.
         scores: raw scores of the photographed parts that judged, of fp32 and of INT8, each (n,).
         left_in_fp32: convolutions that stayed in fp32 because quantizing all of them hurt.
-        times_faster: median latency of fp32 over that of INT8, on this machine.
+        times_faster: median latency of fp32 over that of INT8, on this machine; NaN where it did
+            not pass.
     """
 
     gate: GateResult
@@ -108,8 +110,9 @@ def add_int8(
             else []
         )
         found = _best(bundle, roles, bad_pictures, folder, bounds or Bounds(), attempts)
-        _write(bundle, folder, roles, found)
-    _tell(found)
+        write_int8(bundle, folder, roles, found)
+    tell_int8(found)
+    _advise(found.gate)
     return found
 
 
@@ -155,10 +158,7 @@ def _best(
 ) -> Quantized:
     ir = bundle.model_path(bundle.manifest.variant("openvino", "fp32"))
     onnx = bundle.model_path(bundle.manifest.variant("onnxruntime", "fp32"))
-    good = roles.judge
-    fp32 = open_engine("openvino", ir)
-    roi = bundle.roi()
-    exact_scores = scores_of(fp32, good, bad, "fp32", roi)
+    judge = Judge(bundle, roles.judge, bad, bounds)
     exact = feature_model(onnx)
     convolutions = shallowest_first(exact)
     problems = ""
@@ -173,15 +173,10 @@ def _best(
         target.parent.mkdir(parents=True, exist_ok=True)
         whole = around_networks(onnx, ir, networks, roles.learn)
         ov.save_model(whole, str(target), compress_to_fp16=False)
-        int8 = open_engine("openvino", target)
-        scores = scores_of(int8, good, bad, "int8", roi)
-        thresholds = _bound(exact_scores[: len(good)]), _bound(scores[: len(good)])
-        gate = compare(exact_scores, scores, len(good), len(bad), thresholds, bounds)
-        if not gate.problems:
-            photographed = slice(len(good) + len(bad))
-            both = exact_scores[photographed], scores[photographed]
-            return Quantized(gate, both, left, _times_faster(fp32, int8, good[0]))
-        problems = "; ".join(gate.problems)
+        found = judge.of(target, left)
+        if not found.gate.problems:
+            return found
+        problems = "; ".join(found.gate.problems)
         log.info(f"INT8: {problems}")
         if networks is not None and not worst:
             worst = [name for name, _ in sensitive_layers(exact, networks, roles.learn)]
@@ -190,6 +185,46 @@ def _best(
         f"{bundle.source}: expected an INT8 variant that judges parts as fp32 does, found: "
         f"{problems}. {lost}The bundle stays as it was; inspect with fp32"
     )
+
+
+class Judge:
+    """What says whether INT8 judges parts as fp32 does: both on the same ones.
+
+    Args:
+        bundle: whose fp32 variant it is.
+        good: pictures of good parts, uint8 (H, W, 3) at the model's size.
+        bad: of bad ones; without, synthetic defects stand in for them.
+        bounds: what is allowed.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        good: Sequence[UInt8Image],
+        bad: Sequence[UInt8Image],
+        bounds: Bounds,
+    ) -> None:
+        self._good, self._bad, self._bounds, self._roi = good, bad, bounds, bundle.roi()
+        variant = bundle.manifest.variant("openvino", "fp32")
+        self._fp32 = open_engine("openvino", bundle.model_path(variant))
+        self._exact = scores_of(self._fp32, good, bad, "fp32", self._roi)
+
+    def of(self, model: Path, left: tuple[str, ...]) -> Quantized:
+        """Judge an INT8 model; what is out of bounds is in its ``gate.problems``.
+
+        Args:
+            model: the .xml file.
+            left: layers of it that are in fp32.
+        """
+        count, exact = len(self._good), self._exact
+        int8 = open_engine("openvino", model)
+        scores = scores_of(int8, self._good, self._bad, "int8", self._roi)
+        thresholds = _bound(exact[:count]), _bound(scores[:count])
+        gate = compare(exact, scores, count, len(self._bad), thresholds, self._bounds)
+        photographed = slice(count + len(self._bad))
+        both = exact[photographed], scores[photographed]
+        faster = math.nan if gate.problems else _times_faster(self._fp32, int8, self._good[0])
+        return Quantized(gate, both, left, faster)
 
 
 def _bound(good_scores: Floats) -> float:
@@ -208,8 +243,15 @@ def _times_faster(fp32: Engine, int8: Engine, picture: UInt8Image) -> float:
     return statistics.median(times[0]) / statistics.median(times[1])
 
 
-def _write(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None:
-    """A copy of the bundle with the variant, in the place of the bundle."""
+def write_int8(bundle: Bundle, folder: Path, roles: Roles, found: Quantized) -> None:
+    """Put a copy of the bundle with the variant in the place of the bundle.
+
+    Args:
+        bundle: open, of a folder.
+        folder: where the model lies, under its path in the bundle.
+        roles: of the pictures.
+        found: the variant that passed.
+    """
     manifest = bundle.manifest
     learned = list(manifest.provenance.get(TRAIN_DIGESTS, []))
     gate = {**found.gate.to_json(), "left_in_fp32": list(found.left_in_fp32)}
@@ -272,7 +314,8 @@ def _golden(root: Path) -> dict[str, Any]:
     return {**parity.to_json(), "bound": None, "holds": True, "let_in_by": GATE}
 
 
-def _tell(found: Quantized) -> None:
+def tell_int8(found: Quantized) -> None:
+    """Log what was added."""
     gate = found.gate
     on = f" on {gate.n_synthetic} synthetic defects" if gate.n_synthetic else ""
     left = f", {len(found.left_in_fp32)} layers left in fp32" if found.left_in_fp32 else ""
@@ -282,6 +325,9 @@ def _tell(found: Quantized) -> None:
         f"{gate.n_good + gate.n_bad} parts, {found.times_faster:.2f} times as fast as fp32 "
         f"on this machine{left}"
     )
+
+
+def _advise(gate: GateResult) -> None:
     if gate.n_synthetic:
         little = ", which hardly stand out among these parts" if gate.auroc_fp32 < _TELLING else ""
         log.info(

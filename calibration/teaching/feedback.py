@@ -3,12 +3,16 @@
 Parts that they have called good, false alarms above all, give their patches to the bank. Parts that
 they have called defective never do; they are what the new bundle is tested on. It is written only
 where each of them that was found is found still, and where that does not cost more good parts.
+
+Or from more pictures of good parts, as an answer to a line that looks otherwise than before: what
+the bundle knows stays, and recorded parts are what it is tested on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -21,23 +25,31 @@ import numpy as np
 from calibration.learning.evidence import Scored
 from calibration.learning.photographs import Photographs
 from calibration.scoring import learned_digests, left_out_scores
-from calibration.teaching.choosing import Chosen, choose
+from calibration.teaching.choosing import Chosen, choose, shown_parts
 from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.growing import grow
 from calibration.teaching.lesson import Lesson, Pictures, Settings, flat
-from calibration.teaching.teach import require_new, require_outside, teachable, verified
+from calibration.teaching.teach import (
+    require_new,
+    require_outside,
+    teachable,
+    tell_left_behind,
+    verified,
+)
 from calibration.teaching.trial import Trial, try_on
 from calibration.teaching.writing import FROM_FEEDBACK, MODELS, OPENVINO, Growth, Work, write
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of, promise
 from runtime import atomic
 from runtime.bundle.folder import Bundle
 from runtime.bundle.thresholds import Threshold
-from runtime.errors import TrainingError
+from runtime.errors import StoreError, TrainingError
 from runtime.images.dataset import Category
 from runtime.images.preprocess import load_image
 from runtime.progress import track
 from runtime.sources.recorded import RecordedPart, recorded_parts
 from runtime.types import Floats
+
+log = logging.getLogger("lineside")
 
 # Of those that would pass, named in a refusal.
 _NAMED = 3
@@ -47,11 +59,11 @@ _BELOW = 1e-3
 
 @dataclass(frozen=True)
 class Grown:
-    """What came of operators' words.
+    """What came of operators' words, or of more pictures.
 
     Attributes:
         taken: names of the parts whose patches were taken in.
-        unseen: parts with a word whose picture is gone.
+        unseen: parts that would count, and whose picture is gone or cannot be read.
         known: parts that the bundle had learned before.
         prototypes_before: rows of the memory bank.
         prototypes: rows of the new one.
@@ -92,18 +104,22 @@ class Grown:
 
 def teach_from_feedback(
     bundle: Path,
-    store: str,
+    store: str | None,
     out: Path | None,
     *,
+    good: Path | None = None,
     seed: int = 0,
     max_false_rejects: float = MAX_FALSE_REJECTS,
 ) -> Grown:
-    """Make a bundle that has learned from operators' words, and leave the old one as it is.
+    """Make a bundle that has learned more of its own part, and leave the old one as it is.
 
     Args:
         bundle: the PatchCore bundle that has judged the parts.
-        store: folder of its records.
+        store: folder of its records; None with ``good`` alone, where there are none to try it on.
         out: new bundle folder; None to find out what would come of it and write nothing.
+        good: folder of pictures of good parts, as the line sees them now. They are learned instead
+            of what operators have said, and with ten or more of them the check of pictures lets
+            their like pass, and the drift test compares with them.
         seed: of everything random.
         max_false_rejects: share of good parts that the threshold may reject, in (0, 1).
 
@@ -122,9 +138,13 @@ def teach_from_feedback(
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
         graph, settings = teachable(base), Settings.of(base)
+        base.require_part()
+        tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         models = [base.manifest.model_fingerprint(), *_models_before(base)]
-        chosen = choose(recorded_parts(store, models), base, graph, store)
+        shown = [] if good is None else shown_parts(good)
+        recorded = _recorded(store, models, needed=good is None)
+        chosen = choose(recorded, base, graph, str(good or store), shown)
         on_base = verified(base)
         chosen = _judged_again(chosen, graph, settings, models[0], size_hw)
         lesson, bank_before = _grown(graph, settings, chosen, base, seed)
@@ -141,7 +161,9 @@ def teach_from_feedback(
         if threshold.image_threshold < promised and trial.stopped_after > trial.stopped_before:
             _refuse(trial, try_on(parts, scores, in_force, promised), threshold.image_threshold)
         if out is not None:
-            growth = Growth(base.health(), base.manifest.provenance, trial.to_json(), models)
+            growth = Growth(
+                base.health(), base.manifest.provenance, trial.to_json(), models, good is not None
+            )
             category = Category(base.manifest.category, photographs.train, ())
             work = Work(
                 base,
@@ -154,6 +176,7 @@ def teach_from_feedback(
                 on_base,
                 seed,
                 growth,
+                [chosen.paths[one.part_id] for one in chosen.others if _passed(one)],
             )
             with atomic.folder(out) as root:
                 write(work, root, start)
@@ -171,6 +194,19 @@ def teach_from_feedback(
         trial,
         time.perf_counter() - start,
     )
+
+
+def _recorded(store: str | None, models: list[str], *, needed: bool) -> list[RecordedPart]:
+    """Recorded parts; where pictures are learned, none are needed, and it is said."""
+    if store is None:
+        return []
+    try:
+        return recorded_parts(store, models)
+    except StoreError as error:
+        if needed:
+            raise
+        log.warning(f"warning: not tried on recorded parts: {error}")
+        return []
 
 
 def _models_before(base: Bundle) -> list[str]:
@@ -238,16 +274,17 @@ def _threshold(
     flagged and are without a word count for neither side.
     """
     size_hw, sigma = base.manifest.input.size_hw, base.manifest.anomaly_map.blur_sigma
-    passed = [
-        place
-        for place, one in enumerate(chosen.others)
-        if not one.word and one.verdict == one.truth == "good"
-    ]
+    passed = [place for place, one in enumerate(chosen.others) if _passed(one)]
     before = np.array(list(left_out_scores(base).values())).reshape(-1, 2)
     maps = [*left_out.maps, *(others.maps[place] for place in passed)]
     scores = np.concatenate([before[:, 0], left_out.scores, others.scores[passed]])
     peaks = np.concatenate([before[:, 1], peaks_of(maps, size_hw, sigma)])
     return first_threshold(scores, peaks, rate, left_out=True)
+
+
+def _passed(part: RecordedPart) -> bool:
+    """Judged good, and nobody has said anything of it."""
+    return not part.word and part.verdict == part.truth == "good"
 
 
 def _keeping_defects(

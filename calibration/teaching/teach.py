@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.int8.variant import INT8
 from calibration.learning.made_up import METRIC
 from calibration.learning.photographs import Photographs, read_photographs
 from calibration.teaching.graph import TeachableGraph
@@ -107,7 +108,7 @@ def teach(
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
         graph, settings = teachable(base), Settings.of(base)
-        _tell_left_behind(base)
+        tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         category = dataclasses.replace(load_category(good), name=name)
         found = read_photographs(category, size_hw, seed, hold_out=False)
@@ -164,15 +165,12 @@ def require_outside(out: Path, bundle: Path) -> None:
         )
 
 
-def _tell_left_behind(base: Bundle) -> None:
+def tell_left_behind(base: Bundle) -> None:
     """Say which variants the new bundle will not have."""
-    made = (OPENVINO.key, ONNX.key)
+    made = (OPENVINO.key, ONNX.key, INT8.key)
     others = [one.key for one in base.manifest.variants if one.key not in made]
     if others:
-        log.info(
-            f"{', '.join(others)}: not taught, the new bundle is fp32; add it where the extra "
-            "'calibrate' is, with: lineside calibrate BUNDLE --good DIR --int8"
-        )
+        log.info(f"{', '.join(others)}: not taught")
 
 
 def teachable(base: Bundle) -> TeachableGraph:
@@ -200,7 +198,9 @@ def teachable(base: Bundle) -> TeachableGraph:
 def verified(base: Bundle) -> Parity:
     """The bundle on its golden pictures: a box that computes it wrongly would learn it wrongly."""
     variant = base.manifest.variant(OPENVINO.engine, OPENVINO.precision)
-    with Inspector(base, engine=variant.engine, precision=variant.precision) as inspector:
+    with Inspector(
+        base, engine=variant.engine, precision=variant.precision, blank_too=True
+    ) as inspector:
         found = replay_golden(base, inspector)
     if not found.holds:
         raise ParityError(

@@ -14,7 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from calibration.health import write_first_health
+from calibration.health import score_limit, write_first_health
+from calibration.int8.carrying import carry_int8
+from calibration.int8.variant import INT8, tell_int8
 from calibration.learning.evidence import (
     GOLDEN_IMAGES,
     Scored,
@@ -26,15 +28,23 @@ from calibration.learning.evidence import (
 from calibration.learning.ir import to_openvino
 from calibration.learning.made_up import METRIC, PICTURE_FILE, draw_made_up, found_rates
 from calibration.learning.photographs import Photographs
+from calibration.scoring import of_other
 from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Lesson
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, write_golden
-from runtime.bundle.manifest import LEFT_OUT_SCORES, LICENSES, TRAIN_DIGESTS, Manifest, Variant
+from runtime.bundle.manifest import (
+    BLANK,
+    LEFT_OUT_SCORES,
+    LICENSES,
+    TRAIN_DIGESTS,
+    Manifest,
+    Variant,
+)
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
-from runtime.errors import MissingExtraError, ParityError
-from runtime.health.baseline import HEALTH_FILE, Health, write_health
+from runtime.errors import DataError, MissingExtraError, ParityError
+from runtime.health.baseline import HEALTH_FILE, Health, read_health, write_health
 from runtime.images.dataset import Category
 from runtime.progress import track
 from runtime.types import UInt8Image
@@ -60,12 +70,14 @@ class Growth:
         before: provenance of the bundle before.
         trial: what is told of the new one.
         models: fingerprints of the bundles before, whose records are about the same part.
+        is_new_look: the line sees parts as the new ones are, so the check of pictures follows.
     """
 
     health: Health | None
     before: Mapping[str, Any]
     trial: dict[str, Any]
     models: Sequence[str]
+    is_new_look: bool = False
 
     def onto(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """The new parts' provenance, with that of the parts before."""
@@ -86,7 +98,12 @@ class Growth:
 
 @dataclass(frozen=True)
 class Work:
-    """What the bundle is made of; ``growth`` where it is one of the same part."""
+    """What the bundle is made of.
+
+    Attributes:
+        growth: where it is one of the same part.
+        judges: pictures of good parts that it has not learned, which judge its INT8 variant.
+    """
 
     base: Bundle
     graph: TeachableGraph
@@ -98,6 +115,7 @@ class Work:
     on_base: Parity
     seed: int
     growth: Growth | None = None
+    judges: Sequence[Path] = ()
 
 
 def write(work: Work, root: Path, start: float) -> Manifest:
@@ -136,14 +154,42 @@ def write(work: Work, root: Path, start: float) -> Manifest:
     for variant in (OPENVINO, ONNX):
         thresholds = thresholds.with_threshold(variant.key, good)
     write_thresholds(root / THRESHOLDS_FILE, thresholds)
+    scores = {variant.key: work.left_out.scores for variant in (OPENVINO, ONNX)}
     if work.growth is None:
-        scores = {variant.key: work.left_out.scores for variant in (OPENVINO, ONNX)}
         write_first_health(root, train, size_hw, scores, left_out=True)
+    elif work.growth.is_new_look:
+        write_first_health(root, train, size_hw, scores, left_out=True, before=work.growth.health)
     elif work.growth.health is not None:
         # Scores of the bank before are no baseline for those of this one.
         write_health(root / HEALTH_FILE, dataclasses.replace(work.growth.health, scores={}))
     metrics = _made_up(work, root)
-    return seal(root, _manifest(work, certified, metrics, time.perf_counter() - start))
+    manifest = seal(root, _manifest(work, certified, metrics, time.perf_counter() - start))
+    return _with_int8(work, root) or manifest
+
+
+def _with_int8(work: Work, root: Path) -> Manifest | None:
+    """The base's INT8 networks around the new bank, if it has some and the gate lets them in."""
+    if INT8.key not in [one.key for one in work.base.manifest.variants]:
+        return None
+    good = [*work.photographs.train, *work.judges]
+    try:
+        found = carry_int8(root, work.base, work.lesson.components, good)
+    except (DataError, ParityError) as error:
+        log.warning(
+            f"warning: {INT8.key}: not taught, the new bundle is fp32: {error}. Its networks can "
+            "be quantized for this part where the extra 'calibrate' is, with: lineside calibrate "
+            "BUNDLE --good DIR --int8"
+        )
+        return None
+    tell_int8(found)
+    path = root / HEALTH_FILE
+    if path.exists():
+        health = read_health(path)
+        limit = score_limit(of_other(work.left_out.scores, *found.scores))
+        limits = {**health.score_limits, INT8.key: limit}
+        write_health(path, dataclasses.replace(health, score_limits=limits))
+    with Bundle.open(root) as bundle:
+        return bundle.manifest
 
 
 def _reference(work: Work, images: list[UInt8Image]) -> Compared:
@@ -236,6 +282,7 @@ def _manifest(
         category=work.category.name,
         variants=(OPENVINO, ONNX),
         files={},
+        recipe={name: value for name, value in base.recipe.items() if name != BLANK},
         provenance={
             **provenance,
             TAUGHT_FROM: {"bundle": base.name, "model": base.model_fingerprint()},

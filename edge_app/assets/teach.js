@@ -33,6 +33,8 @@ const begin = () => {
   const choice = element("select", { id: "bundle" }, ...state.lines.map((one) => element("option", { value: one.bundle }, one.bundle)));
   choice.value = given.get("bundle") ?? state.lines.find((one) => one.teachable)?.bundle ?? state.lines[0].bundle;
   const part = element("input", { id: "part", maxLength: 60, size: 18, required: true, value: wanted ? choice.value : "" });
+  // A line that looks otherwise than before makes the same part.
+  const add = element("input", { id: "add", type: "checkbox", checked: Boolean(wanted) });
   const note = element("p", { className: "note" }), alarm = element("p", { className: "warn drifted" });
   const told = () => {
     const able = state.lines.find((one) => one.bundle === choice.value)?.teachable;
@@ -42,16 +44,18 @@ const begin = () => {
     alarm.hidden = !drift;
     alarm.replaceChildren(t("teach_drifted", { what: drift }), button(t("teach_drift"), () => {
       wanted = 50;
+      add.checked = true;
       part.value ||= choice.value;
       told();
     }));
   };
   const form = element("form", { className: "bar" },
     element("label", {}, element("span", {}, t("teach_part")), part),
-    element("label", {}, element("span", {}, t("teach_for")), choice), element("button", { className: "main" }, t("teach_begin")));
+    element("label", {}, element("span", {}, t("teach_for")), choice),
+    element("label", {}, add, element("span", {}, t("teach_add"))), element("button", { className: "main" }, t("teach_begin")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const begun = await send("draft", { bundle: choice.value, part: part.value });
+    const begun = await send("draft", { bundle: choice.value, part: part.value, add: add.checked });
     if (begun && wanted) {
       const count = wanted;
       wanted = 0;
@@ -91,7 +95,7 @@ const tile = (one) => {
 
 const gallery = (draft) => {
   const left = draft.pictures.filter((one) => !one.out), suspects = left.filter((one) => one.suspect);
-  $("#what").textContent = t("teach_now", { part: draft.part, bundle: draft.bundle });
+  $("#what").textContent = t(draft.add ? "teach_now_add" : "teach_now", { part: draft.part, bundle: draft.bundle });
   $("#counts").textContent = t("teach_count", { number: left.length, out: draft.pictures.length - left.length });
   const advice = !left.length ? t("teach_none") : draft.enough ? t("teach_enough")
     : draft.gain === null ? t("teach_few") : t("teach_more", { percent: Math.max(0, Math.round(100 * draft.gain)) }) + (left.length < 20 ? ` ${t("teach_few")}` : "");

@@ -19,10 +19,13 @@ class NewDraft:
     Attributes:
         bundle: the line that it is for, and whose bundle's network it is taught with.
         part: its name.
+        add: whether it is the part that the bundle knows, which learns these pictures beside what
+            it has learned.
     """
 
     bundle: Annotated[str, Field(max_length=200)]
     part: Named
+    add: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class DraftState:
 
     Attributes:
         mine: whether whoever asks has begun it.
+        add: whether the bundle learns the pictures beside what it has learned.
         gain: by which share twice as many pictures bring each nearer to the others.
         enough: whether more would teach hardly anything.
     """
@@ -89,6 +93,7 @@ class DraftState:
     who: str
     begun: str
     mine: bool
+    add: bool
     pictures: list[DraftPicture]
     gain: float | None
     enough: bool

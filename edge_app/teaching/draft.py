@@ -55,6 +55,7 @@ class Draft:
         client: the browser or program that has begun it.
         begun: UTC, ISO 8601.
         pictures: in order.
+        add: whether the bundle learns them beside what it has learned.
     """
 
     draft_format: Literal[1]
@@ -64,6 +65,7 @@ class Draft:
     client: str
     begun: str
     pictures: list[Picture] = field(default_factory=list)
+    add: bool = False
 
     @property
     def taken(self) -> list[Picture]:
@@ -102,8 +104,15 @@ class Drafts:
         """Folder of the pictures that will be learned, and of nothing else."""
         return self._root / "good"
 
-    def begin(self, line: str, part: str, who: str, client: str) -> Draft:
+    def begin(self, line: str, part: str, who: str, client: str, *, add: bool = False) -> Draft:
         """Begin one; what was chosen before is gone.
+
+        Args:
+            line: see :class:`Draft`, as the others.
+            part: its name.
+            who: teaches it.
+            client: of whoever does.
+            add: to what the bundle has learned.
 
         Raises:
             OSError: it cannot be written.
@@ -113,7 +122,7 @@ class Drafts:
             for folder in (self.good, self._root / "out"):
                 folder.mkdir(parents=True, exist_ok=True)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            return self._keep(Draft(1, line, part, who, client, now))
+            return self._keep(Draft(1, line, part, who, client, now, add=add))
 
     def discard(self) -> None:
         """Forget the draft and its pictures."""

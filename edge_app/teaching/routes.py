@@ -70,7 +70,7 @@ def begin(request: Request, who: Engineer, client: Client, body: NewDraft) -> Te
     if teacher.drafts.now is not None:
         _mine(teacher, client)
     teacher.forget_looks()
-    teacher.drafts.begin(line.name, part, who, client)
+    teacher.drafts.begin(line.name, part, who, client, add=body.add)
     return _state(request, client)
 
 

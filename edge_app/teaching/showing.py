@@ -43,6 +43,7 @@ def _draft(teacher: Teacher, draft: Draft, client: str) -> DraftState:
         draft.who,
         draft.begun,
         draft.client == client,
+        draft.add,
         pictures,
         gain,
         enough,

@@ -116,9 +116,12 @@ class Teacher:
             arguments = ("teach", str(self._base(draft.line)), "--good", str(self.drafts.good))
             out = versions.path(name)
             versions.folder.mkdir(parents=True, exist_ok=True)
-            found = self.jobs.command(*arguments, "--out", str(out), "--name", draft.part, say=say)
-            versions.made(name, draft.part, who, int(found["n_good"]))
-            self._record("made", draft.line, name, who, part=draft.part, pictures=count)
+            more = ("--add", "--records", str(self._store)) if draft.add else ("--name", draft.part)
+            found = self.jobs.command(*arguments, "--out", str(out), *more, say=say)
+            learned = int(found["taken" if draft.add else "n_good"])
+            versions.made(name, draft.part, who, learned)
+            details = {"part": draft.part, "pictures": count, "added": draft.add}
+            self._record("made", draft.line, name, who, **details)
             return [name, str(found["note"])]
 
         self.jobs.stop("look")

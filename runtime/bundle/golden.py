@@ -238,6 +238,7 @@ def _replayed(bundle: Bundle, variant: Variant, device: str, isolate: bool) -> P
             precision=variant.precision,
             device=device,
             isolate=isolate,
+            blank_too=True,
         ) as inspector:
             return replay_golden(bundle, inspector)
 

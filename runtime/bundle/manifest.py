@@ -28,6 +28,8 @@ DIGEST_LENGTH = 16
 LICENSES = "licenses"
 # Key in the recipe of a bundle that judges a region of interest alone.
 ROI = "roi"
+# Key in the recipe of a bundle that has learned no part: another one is taught from it.
+BLANK = "blank"
 EngineName = Literal["openvino", "onnxruntime"]
 ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 
@@ -122,6 +124,11 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has learned no part, so that it judges none."""
+        return bool(self.recipe.get(BLANK))
 
     def model_fingerprint(self) -> str:
         """sha256 in hex over the fp32 variants' files: the same model, wherever it is copied.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import openvino as ov
 import torch
+from openvino import opset13
 from torch import nn
 
+from calibration.int8.variant import INT8
 from calibration.learning.evidence import score_engine
-from calibration.learning.ir import to_openvino
+from calibration.learning.ir import compiled, to_openvino
 from export.backbones.extractors import Normalization
 from export.inference_graph import to_onnx
 from export.models.patchcore.graph import PatchCoreGraph
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.projection import Projection
-from runtime.bundle.folder import seal
+from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
@@ -108,6 +113,37 @@ def write_toy_bundle(root: Path, share: float = 0.05, *, projected: bool = True)
     )
     seal(root, manifest)
     return root
+
+
+def add_rounded(base: Path, target: Path, reach: float = 1.0) -> Path:
+    """A copy with an INT8 variant, as quantization leaves it: activations rounded to a grid.
+
+    Args:
+        base: bundle of a toy.
+        target: of the copy.
+        reach: of the grid, as a share of what the toy's own pictures need.
+    """
+    shutil.copytree(base, target)
+    model = ov.Core().read_model(target / VARIANTS[0].path)
+    layers = [node for node in model.get_ordered_ops() if node.get_type_name() == "Relu"]
+    results = [opset13.result(node.output(0)) for node in layers]
+    found = compiled(ov.Model(results, model.get_parameters(), "layers"))(pictures(1)[:1])
+    for place, node in enumerate(layers):
+        ends = np.float32(0.0), np.float32(reach * found[place].max())
+        readers = node.output(0).get_target_inputs()
+        rounded = opset13.fake_quantize(node, *ends, *ends, 256)
+        for reader in readers:
+            if reader.get_node().get_type_name() != "Result":
+                reader.replace_source_output(rounded.output(0))
+    (target / INT8.path).parent.mkdir()
+    ov.save_model(model, target / INT8.path, compress_to_fp16=False)
+    with Bundle.open(base) as bundle:
+        manifest, threshold = bundle.manifest, bundle.thresholds().of(VARIANTS[0].key)
+    thresholds = {one.key: threshold for one in (*VARIANTS, INT8)}
+    write_thresholds(target / THRESHOLDS_FILE, Thresholds(thresholds))
+    (target / MANIFEST_FILE).unlink()
+    seal(target, replace(manifest, variants=(*VARIANTS, INT8)))
+    return target
 
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from calibration.int8 import carrying, parts
 from calibration.scoring import learned_digests, left_out_scores
 from calibration.teaching import lesson, writing
 from calibration.teaching import teach as teaching
@@ -23,7 +24,8 @@ from calibration.teaching.teach import teach
 from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import verify
-from runtime.bundle.manifest import Variant
+from runtime.bundle.manifest import BLANK
+from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
 from runtime.inspector import Inspector
@@ -31,6 +33,7 @@ from tests.calibration.teachable import (
     COUNT,
     SIDE,
     VARIANTS,
+    add_rounded,
     pictures,
     write_pictures,
     write_toy_bundle,
@@ -378,18 +381,126 @@ def test_who_comes_second_to_the_same_place_is_told(
     assert folder(tmp_path / "out") == folder(taught)
 
 
-def test_an_int8_variant_stays_behind_and_that_is_said(base: Path, good, tmp_path, caplog):
-    more = shutil.copytree(base, tmp_path / "more")
-    shutil.copytree(base / "openvino" / "fp32", more / "openvino" / "int8")
-    with Bundle.open(base) as bundle:
-        manifest = bundle.manifest
-    int8 = Variant("openvino", "int8", "openvino/int8/model.xml")
-    seal(more, dataclasses.replace(manifest, variants=(*manifest.variants, int8)))
-    caplog.set_level("INFO", "lineside")
-    found = teach(more, good, tmp_path / "out", "x")
-    assert "openvino/int8: not taught" in caplog.text
+@pytest.fixture(scope="module")
+def rounded(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With an INT8 variant, whose grid reaches half as far as what the new part needs."""
+    return add_rounded(base, tmp_path_factory.mktemp("rounded") / "toy", 0.5)
+
+
+def test_int8_networks_go_on_with_the_new_bank_and_ranges_that_hold_the_new_part(
+    rounded: Path, good: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    done = run_on_the_box("teach", rounded, "--good", good, "--out", out, "--name", "x")
+    assert done.returncode == 0, done.stderr
+    assert "openvino/int8 added" in done.stderr
+    assert {one.variant: one.holds for one in verify(out)} == {
+        "openvino/fp32": True,
+        "onnxruntime/fp32": True,
+        "openvino/int8": True,
+    }
+    with Inspector(out) as exact, Inspector(out, precision="int8") as quantized:
+        gate = exact.bundle.manifest.metrics["int8_gate"]
+        assert (gate["n_good"], gate["n_bad"], gate["flips"]) == (COUNT, 0, 0)
+        new = pictures(8, seed=6)
+        new[4:, 20:36, 30:46] = np.random.default_rng(0).integers(90, 170, size=(4, 16, 16, 3))
+        found = [(exact.inspect(one), quantized.inspect(one)) for one in new]
+        scores = np.array([[one.pred_score for one in both] for both in found])
+        # Eight bits of what the part needs, and not the half that the grid held before.
+        assert np.abs(scores[:, 0] - scores[:, 1]).max() < 0.02 * np.ptp(scores[:, 0])
+        assert all(one.verdict == other.verdict for one, other in found)
+        health = exact.health
+        assert health is not None
+        assert set(health.score_limits) == {one.key for one in exact.bundle.manifest.variants}
+
+
+def test_int8_that_judges_otherwise_is_refused_and_fp32_is_written(
+    rounded: Path, good: Path, tmp_path: Path, monkeypatch, caplog
+):
+    monkeypatch.setattr(carrying, "widen_ranges", lambda *_: None)
+    monkeypatch.setattr(parts, "SYNTHETIC_DEFECTS", 40)
+    found = teach(rounded, good, tmp_path / "out", "x")
+    assert "openvino/int8: not taught, the new bundle is fp32: expected" in caplog.text
+    assert "scores correlate by" in caplog.text
     assert {one.key for one in found.manifest.variants} == {one.key for one in VARIANTS}
     assert not (tmp_path / "out" / "openvino" / "int8").exists()
+
+
+@pytest.fixture(scope="module")
+def blank(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy with nothing learned."""
+    target = tmp_path_factory.mktemp("blank") / "blank"
+    shutil.copytree(base, target)
+    with Bundle.open(base) as bundle:
+        manifest = bundle.manifest
+    (target / MANIFEST_FILE).unlink()
+    write_thresholds(target / THRESHOLDS_FILE, Thresholds({}))
+    seal(target, dataclasses.replace(manifest, recipe={**manifest.recipe, BLANK: True}))
+    return target
+
+
+def test_a_blank_bundle_is_taught_and_judges_nothing(blank: Path, good: Path, tmp_path: Path):
+    assert all(one.holds for one in verify(blank, engine="openvino"))
+    with pytest.raises(BundleError, match="found a blank one, which judges nothing; teach it"):
+        Inspector(blank)
+    with pytest.raises(BundleError, match="found a blank one"):
+        Inspector(blank, scores_only=True)
+    for command in (
+        ("inspect", blank, good / "000.png"),
+        ("calibrate", blank, "--good", good),
+        ("bench", blank),
+        ("index", blank, "--images", good, "--store", tmp_path / "store"),
+        ("teach", blank, "--good", good, "--add", "--out", tmp_path / "out"),
+    ):
+        assert "teach it a part first: lineside teach" in lineside(*command).line()
+    found = teach(blank, good, tmp_path / "new", "stripes")
+    assert not found.manifest.is_blank
+    with Inspector(tmp_path / "new") as inspector:
+        assert inspector.inspect(pictures(1)[0]).verdict == "good"
+
+
+def test_more_pictures_are_learned_beside_what_was_known(taught: Path, good: Path, tmp_path: Path):
+    def lit(count: int, seed: int) -> np.ndarray:
+        return np.clip(pictures(count, seed).astype(np.int16) + 24, 0, 255).astype(np.uint8)
+
+    more = write_pictures(tmp_path / "more", [*lit(12, 5), pictures(1)[0]])
+    (more / "012.png").write_bytes(b"no picture")
+    shutil.copy(good / "000.png", more / "known.png")
+    arguments = ("teach", taught, "--good", more, "--add")
+    done = lineside(*arguments, "--out", tmp_path / "new", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["taken"], said["known_before"], said["without_picture"]) == (12, 1, 1)
+    new = lit(6, 9)
+    with Inspector(taught) as before, Inspector(tmp_path / "new") as after:
+        old, now = before.health, after.health
+        assert old is not None
+        assert now is not None
+        for name, limit in now.limits.items():
+            assert limit.low is None or limit.low <= old.limits[name].low
+            assert limit.high is None or limit.high >= old.limits[name].high
+        # What the line looks like from now on.
+        assert now.values["brightness"].min() > old.values["brightness"].max()
+        assert now.n_good == COUNT + 12
+        assert all(before.inspect(one).verdict != "good" for one in new)
+        assert sum(after.inspect(one).verdict == "good" for one in new) >= 5
+        same = pictures(6, seed=8)
+        assert sum(after.inspect(one).verdict == "good" for one in same) >= 5
+        assert len(learned_digests(after.bundle)) == COUNT + 12
+    again = tmp_path / "again"
+    assert (
+        "12 are learned already"
+        in lineside(
+            "teach",
+            tmp_path / "new",
+            "--good",
+            write_pictures(again, lit(12, 5)),
+            "--add",
+            "--dry-run",
+        ).line()
+    )
+    for words in (("--add", "--out", "z"), ("--good", more, "--records", "x", "--out", "z")):
+        assert lineside("teach", taught, *words).returncode == 2
 
 
 def test_taught_says_it_in_json(base: Path, good: Path, tmp_path: Path):

@@ -207,7 +207,7 @@ def test_the_command_says_it_in_a_table_and_in_json(
     done = lineside(*arguments, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[-4:] == ["stopped", "2", "2", "0"]
-    assert "1 parts with a word whose picture is gone" in done.stderr
+    assert "1 parts whose picture is gone" in done.stderr
     assert "nothing was written" in done.stderr
     assert not out.exists()
     said = json.loads(lineside(*arguments, "--json").stdout)
@@ -269,6 +269,15 @@ def test_a_bad_part_among_five_good_ones_is_a_suspect(base: Path, tmp_path: Path
     assert found.pictures[0].novelty is None
     assert all(one.novelty is not None for one in found.pictures[1:])
     assert not found.enough
+
+
+@SLOW
+def test_pictures_of_another_part_among_good_ones_are_suspects(base: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    other = [np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((8, 8, 1))) for _ in range(2)]
+    mixed = [*pictures(10), *(one.astype(np.uint8) for one in other)]
+    found = look_at(base, write_pictures(tmp_path / "mixed", mixed))
+    assert [one.name for one in found.pictures if one.suspect] == ["010.png", "011.png"]
 
 
 @SLOW

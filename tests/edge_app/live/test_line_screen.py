@@ -9,16 +9,19 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from edge_app.records import RECORDS_FILE
 from edge_app.screens.pages import ASSETS
+from runtime.health.baseline import HEALTH_FILE, read_health, write_health
 from runtime.health.statistics import STATISTICS
 from tests.cli import COMMAND
 from tests.edge_app.browser import chromium, find, wait_until
@@ -446,3 +449,63 @@ def test_a_part_is_taught_tried_and_goes_live_and_back(
         wait_until(window, lambda: find(window, "#versions .back:not(:disabled)"))
         find(window, "#versions .back")[0].click()
         wait_until(window, lambda: "as delivered" in text(window, "#versions tr.live"))
+
+
+@BROWSER
+def test_a_drift_alarm_leads_to_its_last_fifty_parts_which_are_learned_beside_what_was_known(
+    tmp_path: Path, window: webdriver.Chrome
+) -> None:
+    from calibration.teaching.teach import teach
+    from tests.calibration.teachable import pictures, write_pictures, write_toy_bundle
+
+    place = place_at(tmp_path)
+    bundle = tmp_path / "tile-tiny"
+    shutil.rmtree(bundle)
+    good = write_pictures(tmp_path / "good", pictures(24))
+    teach(write_toy_bundle(tmp_path / "toy"), good, bundle, "stripes")
+    health = read_health(bundle / HEALTH_FILE)
+    write_health(bundle / HEALTH_FILE, replace(health, parts_between_false_alarms=100))
+
+    def come(name: str, some: np.ndarray) -> None:
+        folder = write_pictures(tmp_path / name, some)
+        for path in sorted(folder.iterdir()):
+            path.replace(place.incoming / f"{name}-{path.name}")
+
+    # The same part under a stronger lamp.
+    brighter = np.clip(pictures(53, seed=5).astype(np.int16) + 24, 0, 255).astype(np.uint8)
+    with station_at(place) as url:
+        come("before", pictures(8, seed=4))
+        window.get(f"{url}line")
+        wait_until(window, lambda: "before-007.png" in text(window, "#part"), SLOW_S)
+        assert not find(window, "#drift.alarm")
+        come("brighter", brighter[:50])
+        wait_until(window, lambda: find(window, "#drift.alarm a"), SLOW_S)
+        with httpx.Client(base_url=url, trust_env=False) as box:
+            wait_until(
+                window,
+                lambda: len(box.get("v1/parts", params={"limit": 200}).json()["parts"]) == 58,
+                SLOW_S,
+            )
+        find(window, "#drift a")[0].click()
+        wait_until(window, lambda: find(window, "#begin:not([hidden]) #add:checked"))
+        assert "Drift: " in text(window, "#begin")
+        find(window, "#begin form button")[0].click()
+        wait_until(window, lambda: len(find(window, "#pictures li")) == 50, SLOW_S)
+        shown = {one.text for one in find(window, "#pictures li small")}
+        assert not any(one.startswith("before") for one in shown)
+        assert "beside what tile-tiny knows" in text(window, "#what")
+        find(window, "#make")[0].click()
+        wait_until(window, lambda: "v0001 is made" in text(window, "#job"), SLOW_S)
+        find(window, "#versions button.go-live")[0].click()
+        wait_until(window, lambda: "v0001" in text(window, "#versions tr.live"))
+        # It knows both looks, and the new one is no drift any more.
+        come("old", pictures(3, seed=6))
+        come("new", brighter[50:])
+        with httpx.Client(base_url=url, trust_env=False) as box:
+            query = {"limit": 200}
+            recorded = lambda: box.get("v1/parts", params=query).json()["parts"]  # noqa: E731
+            wait_until(window, lambda: len(recorded()) == 58 + 6, SLOW_S)
+            verdicts = {one["name"]: one["verdict"] for one in recorded()[:6]}
+            assert {name.split("-")[0] for name in verdicts} == {"old", "new"}
+            assert list(verdicts.values()).count("good") >= 5, verdicts
+            assert box.get("v1/teach").json()["lines"][0]["drift"] == ""
