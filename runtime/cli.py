@@ -36,6 +36,7 @@ ORDER = (
     "health",
     "evaluate",
     "inspect",
+    "archive",
     "watch",
     "bench",
     "index",
