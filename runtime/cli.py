@@ -28,6 +28,7 @@ ORDER = (
     "train",
     "teach",
     "plan",
+    "import",
     "pack",
     "sign",
     "verify",
