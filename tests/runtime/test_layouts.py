@@ -15,6 +15,10 @@ from runtime.errors import DataError
 from runtime.images.coco import Outlines, RunLengths, read_coco
 from runtime.images.coco import _unpacked as unpacked
 from runtime.images.dataset import Category, list_categories, load_category, load_mask
+from runtime.inspector import Inspector
+from tests.cli import lineside
+from tests.edge_app.tiny_bundle import write_part
+from tests.runtime.tiny import write_bundle
 
 SIDE = 16
 
@@ -185,3 +189,37 @@ def packed(counts: list[int]) -> str:
 @given(st.lists(st.integers(0, 100_000), min_size=1, max_size=30))
 def test_packed_run_lengths_are_read_as_cocoapi_writes_them(counts: list[int]) -> None:
     assert unpacked(packed(counts)) == counts
+
+
+def test_inspect_writes_coco_that_is_read_again(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    parts = tmp_path / "parts"
+    write_part(parts / "bright.png", 1, "bright")
+    write_part(parts / "dark.png", 2, "dark", side=80)
+    write_part(parts / "good.png", 3, "good")
+    out = tmp_path / "found.json"
+    assert lineside("inspect", bundle, parts, "--coco", out).returncode in (0, 1)
+    raw = json.loads(out.read_text(encoding="utf-8"))
+    assert [one["verdict"] for one in raw["images"]] == ["anomalous", "anomalous", "cannot_judge"]
+    (first, second) = raw["annotations"]
+    assert (first["image_id"], second["image_id"]) == (1, 2)
+    content = read_coco(out)
+    with Inspector(bundle) as inspector:
+        for picture, annotation in zip(content.images[:2], content.annotations, strict=True):
+            found = inspector.inspect(Path(picture.file_name))
+            assert (picture.height, picture.width) == found.image_hw
+            mask = Outlines(found.image_hw, (annotation,)).mask()
+            common, either = mask & found.mask(), mask | found.mask()
+            assert common.sum() > 0.9 * either.sum()
+
+
+def test_supervision_opens_what_inspect_writes(tmp_path: Path) -> None:
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    bundle, out = write_bundle(tmp_path / "bundle"), tmp_path / "found.json"
+    write_part(tmp_path / "parts" / "bright.png", 1, "bright")
+    write_part(tmp_path / "parts" / "good.png", 3, "good")
+    lineside("inspect", bundle, tmp_path / "parts", "--coco", out)
+    data = supervision.DetectionDataset.from_coco(
+        str(tmp_path / "parts"), str(out), force_masks=True
+    )
+    assert [len(found) for _, _, found in data] == [1, 0]
