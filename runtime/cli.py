@@ -26,6 +26,7 @@ ORDER = (
     "get-data",
     "get-weights",
     "train",
+    "train-many",
     "teach",
     "plan",
     "import",

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.archive.cluster import connected
 from runtime.archive.results import table_of
 from runtime.bundle.folder import ARCHIVE_SUFFIX, Bundle, pack_archive
 from runtime.engines.base import EngineOptions
-from runtime.errors import EngineError, LinesideError, require_extra, sentence
+from runtime.errors import EngineError, LinesideError
 from runtime.inspector import Inspector
 from runtime.pipeline import inspect_or_error
 
@@ -30,13 +29,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lineside")
 
-LOCAL = "local"
 # A batch is tried so many times more on a new worker before its pictures are tried one by one.
 RETRIES = 1
 # One in work and one that waits for it, so that no worker waits for this process.
 _IN_FLIGHT = 2
-# Of Ray's own store, through which batches of results pass; its default is a third of the memory.
-_STORE_BYTES = 256 << 20
 
 
 class Worker:
@@ -114,7 +110,7 @@ def on_ray(
     """
     threads = engine.get("threads") or 1
     options: EngineOptions = {**engine, "threads": threads, "signed_by": None}
-    with _connected(address, (workers or 0) * threads) as ray:
+    with connected(address, (workers or 0) * threads) as ray:
         number = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
         actor = ray.remote(Worker).options(
             num_cpus=threads, max_restarts=-1, max_task_retries=RETRIES
@@ -180,32 +176,3 @@ def _wait_for_workers(ray: Any, pool: list[Any], packed: list[Any]) -> None:
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
-
-
-@contextmanager
-def _connected(address: str, cpus: int) -> Iterator[Any]:
-    """Ray, started here for ``local``, and left as it was found afterwards."""
-    require_extra("ray", "ray")
-    # Ray tells its makers what it is used for, unless it is told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
-    started: dict[str, Any] = {"address": address}
-    if address == LOCAL:
-        started |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
-        started |= {"num_cpus": cpus} if cpus else {}
-    try:
-        ray.init(**started, logging_level=logging.ERROR, log_to_driver=False)
-    except Exception as error:
-        raise EngineError(
-            f"{address}: expected a Ray cluster, found none that answers ({sentence(error)}); "
-            "start one with: ray start --head, or use --ray local"
-        ) from error
-    try:
-        # Ray's own would end this process without closing anything.
-        for one, handler in handlers.items():
-            signal.signal(one, handler)
-        yield ray
-    finally:
-        ray.shutdown()
