@@ -10,6 +10,7 @@ import click
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--model", required=True, help="As of lineside train.")
 @click.option(
     "--data",
     required=True,
@@ -40,6 +41,7 @@ import click
 )
 def command(
     options: tuple[str, ...],
+    model: str,
     data: Path,
     out: Path,
     categories: tuple[str, ...],
@@ -48,13 +50,13 @@ def command(
 ) -> None:
     """Train a model for each category, several beside each other on Ray.
 
-    OPTIONS are those of lineside train, after two dashes. A category whose bundle is there is left
+    OPTIONS are others of lineside train. A category whose bundle is there is left
     as it is, so after Ctrl-C the same command goes on. A training that fails or whose process is
     killed costs itself alone: it is tried once more, then told, and the command exits with 1.
 
     \b
     Example:
-      lineside train-many --data parts --out bundles -- --model patchcore --size 256
+      lineside train-many --data parts --out bundles --model patchcore --size 256
     """
     from export.many import run_many, trainings
     from runtime.console import say
@@ -62,7 +64,7 @@ def command(
     from runtime.progress import track
 
     require_extra("train", "anomalib", "torch")
-    jobs, before = trainings(data, out, categories, options)
+    jobs, before = trainings(data, out, categories, ("--model", model, *options))
     for name in before:
         click.echo(f"{name}: there already, {out / name}")
     failed = 0
