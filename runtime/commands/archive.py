@@ -107,11 +107,13 @@ def command(
                 "seconds": round(report.seconds, 3),
             }
         )
+    elif not report.done:
+        click.echo(f"{out}: nothing to do, all of the {report.total} pictures have a result")
     else:
         rate = f", {report.done / report.seconds:.1f} a second" if report.seconds else ""
         click.echo(
             f"{out}: {report.done} of {report.total} pictures inspected{rate}, {report.before} had "
-            f"a result; {report.verdicts['good']} good, {report.verdicts['anomalous']} anomalous, "
+            f"a result\n{report.verdicts['good']} good, {report.verdicts['anomalous']} anomalous, "
             f"{report.verdicts['cannot_judge']} cannot be judged ({report.unreadable} unreadable)"
         )
     if report.faults:
