@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Python keeps what it compiled, whatever the environment says: hundreds of interpreters start here,
+# and without it each one that imports anomalib compiles for 20 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test fast check docs app station bench chaos fuzz results clean release requirements audit extras deploy-check
 

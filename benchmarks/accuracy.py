@@ -3,9 +3,10 @@
     python -m benchmarks.accuracy --data parts      (the defaults of both models)
     python -m benchmarks.accuracy --data ROOT --category mtd --recipe paper --recipe mine.toml
 
-``--recipe`` names one of the recipes below, which differ from the default in one choice each, or a
-TOML file (docs/recipes.md). Training, export and figures are those of ``lineside train`` and
-``lineside evaluate``, so what is measured is what a box would say.
+``--recipe`` names one of the recipes below, which differ from the default in one choice each, a
+TOML file (docs/recipes.md), or a peer: anomalib's MH-PatchCore with our backbone, its own bank of
+1,000 rows or one of 10,000 as ours (benchmarks/mh_patchcore.py). Training, export and figures are
+those of ``lineside train`` and ``lineside evaluate``, so what is measured is what a box would say.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ RECIPES = {
     "efficientad": 'model = "efficientad"',
     "paper-efficientad": 'model = "efficientad"\nstudent = "pixels"',
 }
+# anomalib's own, by the size of the bank.
+PEERS = {"mh-patchcore": 1_000, "mh-patchcore-10000": 10_000}
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "aupro_05")
 
 
@@ -81,11 +84,21 @@ def rows(
             runs = []
             for seed in range(seeds):
                 say(f"{category}: {name}, seed {seed}")
-                with tempfile.TemporaryDirectory(prefix="lineside-accuracy-") as folder:
-                    recipe = Path(folder, "recipe.toml")
-                    recipe.write_text(text, encoding="utf-8")
-                    runs.append(measure(recipe, data, category, seed, Path(folder)))
+                runs.append(_measured(name, text, data, category, seed))
             yield {"category": category, "recipe": name, "runs": runs}
+
+
+def _measured(name: str, text: str, data: Path, category: str, seed: int) -> dict[str, Any]:
+    """The figures of a recipe, by its text, or of a peer, by its name."""
+    if name in PEERS:
+        # Torch is of no use to the recipes, whose commands run in processes of their own.
+        from benchmarks.mh_patchcore import measure_mh_patchcore
+
+        return measure_mh_patchcore(data, category, seed, PEERS[name])
+    with tempfile.TemporaryDirectory(prefix="lineside-accuracy-") as folder:
+        recipe = Path(folder, "recipe.toml")
+        recipe.write_text(text, encoding="utf-8")
+        return measure(recipe, data, category, seed, Path(folder))
 
 
 def table(found: list[dict[str, Any]]) -> Table:
@@ -125,7 +138,8 @@ def table(found: list[dict[str, Any]]) -> Table:
     "names",
     multiple=True,
     metavar="NAME|FILE",
-    help=f"Repeatable: {', '.join(RECIPES)} or a TOML file.  [default: patchcore, efficientad]",
+    help=f"Repeatable: {', '.join((*RECIPES, *PEERS))} or a TOML file.  "
+    "[default: patchcore, efficientad]",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row on stdout.")
@@ -135,11 +149,12 @@ def main(
     """Measure recipes."""
     chosen = {}
     for name in names or ("patchcore", "efficientad"):
-        if name not in RECIPES and not Path(name).is_file():
+        known = {**RECIPES, **dict.fromkeys(PEERS, "")}
+        if name not in known and not Path(name).is_file():
             raise click.UsageError(
-                f"--recipe: expected {', '.join(RECIPES)} or a TOML file, found {name!r}"
+                f"--recipe: expected {', '.join(known)} or a TOML file, found {name!r}"
             )
-        chosen[name] = RECIPES.get(name) or Path(name).read_text(encoding="utf-8")
+        chosen[name] = known[name] if name in known else Path(name).read_text(encoding="utf-8")
     found = []
     for row in rows(chosen, data, list(categories) or list_categories(data), seeds):
         found.append(row)
