@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import DataError
@@ -185,7 +185,7 @@ def packed(counts: list[int]) -> str:
     return out
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 100_000), min_size=1, max_size=30))
 def test_packed_run_lengths_are_read_as_cocoapi_writes_them(counts: list[int]) -> None:
     assert unpacked(packed(counts)) == counts
