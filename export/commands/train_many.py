@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command()
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--model", required=True, help="As of lineside train.")
 @click.option(
@@ -50,13 +50,13 @@ def command(
 ) -> None:
     """Train a model for each category, several beside each other on Ray.
 
-    OPTIONS are others of lineside train. A category whose bundle is there is left
+    OPTIONS are others of lineside train, behind two dashes. A category whose bundle is there stays
     as it is, so after Ctrl-C the same command goes on. A training that fails or whose process is
     killed costs itself alone: it is tried once more, then told, and the command exits with 1.
 
     \b
     Example:
-      lineside train-many --data parts --out bundles --model patchcore --size 256
+      lineside train-many --data parts --out bundles --model patchcore -- --size 256
     """
     from export.many import run_many, trainings
     from runtime.console import say
