@@ -102,7 +102,7 @@ def as_archive(bundle: Path, folder: Path, out: Path, ray: str | None) -> dict[s
     start, seen = time.perf_counter(), list[tuple[float, float]]()
 
     def look(step: progress.Step) -> None:
-        if step.what == "inspecting" and step.done:
+        if step.what == "inspecting" and step.done and not step.ended:
             seen.append((step.done, processor_s()))
 
     with progress.listening(look):

@@ -37,10 +37,6 @@ PICTURES: dict[str, tuple[str, ...]] = {
         "lineside archive tile-patchcore parts/test --out results",
         "lineside archive tile-patchcore parts/test --out results",
     ),
-    "int8": (
-        "lineside calibrate tile-patchcore --good parts/train/good --int8-search",
-        "lineside verify tile-patchcore --precision int8",
-    ),
     "bench": ("lineside bench tile-patchcore --takt-ms 50",),
 }
 # Rich asks the web for its font.
