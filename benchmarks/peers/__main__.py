@@ -1,4 +1,4 @@
-"""Lineside beside anomalib's inferencer, its torch model and plain ONNX Runtime.
+"""Lineside beside anomalib's inferencer, its torch model, plain ONNX Runtime and Model API.
 
     python -m benchmarks.peers                              all cases (some thirty minutes)
     python -m benchmarks.peers --case lite0-2048 --rounds 30 --json
@@ -10,7 +10,8 @@ from a camera's picture on disk (1,024 px, JPEG) to the score. Contestants take 
 process; scores are compared with anomalib's torch model. The PatchCore checkpoints are anomalib's
 own recipe (two layers, plain patches, re-weighted maximum); "own recipe" is Lineside's default with
 as many prototypes. On processors with AMX OpenVINO runs fp32 graphs in bf16 unless told otherwise;
-anomalib's inferencer is timed both ways.
+anomalib's inferencer is timed both ways. OpenVINO's Model API joins in where it is installed:
+``pip install --no-deps openvino-model-api``.
 """
 
 from __future__ import annotations

@@ -115,6 +115,8 @@ CASES: dict[str, Case] = {
     "lite0-20480": PatchCoreCase(20480),
     "wrn50-2355": PatchCoreCase(2355, "wide_resnet50_2"),
     "wrn50-23552": PatchCoreCase(23552, "wide_resnet50_2"),
+    # 18 x 18 patches, from 252 pixels.
+    "vit-small-2048": PatchCoreCase(2048, "vit_small_patch14_dinov2.lvd142m", (252, 252)),
     "efficientad-pdn": EfficientAdCase("pdn"),
     "efficientad-backbone": EfficientAdCase("backbone"),
 }

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks.peers.cases import Checkpoint
+from benchmarks.peers.model_api import model_api
 from calibration.int8.graph import feature_model
 from calibration.int8.model import around_networks
 from calibration.int8.networks import quantized_networks, shallowest_first
@@ -112,7 +113,7 @@ def _lineside(engine_name: EngineName, path: Path, size_hw: tuple[int, int]) -> 
 
 
 def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
-    """Anomalib's inferencer in two precisions, its torch model, and ONNX Runtime.
+    """Anomalib's inferencer in two precisions, its torch model, ONNX Runtime, and Model API.
 
     anomalib's inferencer takes a PIL picture of the size that was exported, so a user resizes
     first; a box filter is the area averaging that Lineside uses, and the quickest that Pillow has.
@@ -143,7 +144,7 @@ def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
     def ort_predict(image: UInt8Image) -> Any:
         return session.run(["pred_score"], {name: to_batch(image).numpy()})
 
-    return {
+    found = {
         BASELINE: Contestant(
             lambda image: exact.predict(_scaled(image)), lambda file: exact.predict(read(file))
         ),
@@ -157,6 +158,11 @@ def peers(checkpoint: Checkpoint, folder: Path) -> dict[str, Contestant]:
             ort_predict, lambda file: ort_predict(np.array(read(file)))
         ),
     }
+    if (predict := model_api(xml)) is not None:
+        found["OpenVINO Model API"] = Contestant(
+            predict, lambda file: predict(np.array(read(file)))
+        )
+    return found
 
 
 def score_of(result: Any) -> float:
