@@ -32,12 +32,14 @@ from calibration.learning.photographs import Photographs
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of
 from export.certificate import CertificateSet, Certified, ReferenceModel, certify, score_reference
 from export.inference_graph import InferenceGraph, to_onnx
+from export.licenses import licenses_of
 from export.models import family_of
 from export.models.settings import Recipe
 from runtime import atomic
 from runtime.bundle.folder import seal
 from runtime.bundle.golden import Compared, write_golden
 from runtime.bundle.manifest import (
+    LICENSES,
     ROI,
     InputSpec,
     Manifest,
@@ -268,4 +270,5 @@ def _provenance(work: Work) -> dict[str, Any]:
             seconds=trained.seconds,
         ),
         **family.provenance(trained.model),
+        LICENSES: licenses_of(work.recipe.to_json(), work.category.train_good),
     }

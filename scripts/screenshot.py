@@ -1,4 +1,4 @@
-"""Draw page, line, history, model, batch, teach and report of docs/images in Chromium.
+"""Draw page, inspect, login, line, history, model, batch, teach and report in Chromium.
 
 They show what ``make demo CATEGORY=all`` has made.
 
@@ -26,6 +26,7 @@ from tests.cli import lineside
 from tests.edge_app.browser import chromium, find, wait_until
 
 SCREEN = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+PHONE = {"width": 390, "height": 640, "deviceScaleFactor": 1, "mobile": True}
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     draw_page(options.demo, options.out / "page.png")
+    draw_inspect(options.demo, options.out)
     draw_line(options.demo, options.out)
     draw_teach(options.demo, options.out / "teach.png")
     draw_report(options.demo, options.out / "report.png")
@@ -50,6 +52,32 @@ def draw_page(demo: Path, out: Path) -> None:
         wait_until(window, lambda: len(find(window, ".ls-card")) == 5)
         time.sleep(2)  # Gradio fades its blocks in.
         window.save_screenshot(str(out))
+
+
+def draw_inspect(demo: Path, out: Path) -> None:
+    """A picture judged by both models; a neighbor large beside it; the login on a phone."""
+    with tempfile.TemporaryDirectory() as folder, chromium(Path(folder, "profile")) as window:
+        store = shutil.copytree(demo / "neighbours", Path(folder, "store"))
+        bundles = sorted((demo / "bundles").glob("tile-*"), reverse=True)
+        part = sorted((demo / "parts" / "tile" / "test" / "crack").glob("*.png"))[0]
+        with serving(bundles, str(store), samples=demo / "parts", port=0) as url:
+            window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SCREEN)
+            window.get(f"{url}inspect")
+            wait_until(window, lambda: find(window, "#first button"))
+            find(window, "#files")[0].send_keys(str(part.resolve()))
+            wait_until(window, lambda: len(find(window, "#modes button")) == 4)
+            wait_until(window, lambda: find(window, "#spread line") and find(window, "#cards img"))
+            time.sleep(1)
+            window.save_screenshot(str(out / "inspect.png"))
+            find(window, "#cards button")[0].click()
+            wait_until(window, lambda: find(window, "#compare .heat[src]"))
+            time.sleep(1)
+            window.save_screenshot(str(out / "compare.png"))
+        with serving(bundles[:1], str(store), password="a long one", port=0) as url:
+            window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+            window.get(f"{url}inspect")
+            wait_until(window, lambda: find(window, "#login[open] input"))
+            window.save_screenshot(str(out / "login.png"))
 
 
 def draw_line(demo: Path, out: Path) -> None:

@@ -30,7 +30,7 @@ from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Lesson
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, write_golden
-from runtime.bundle.manifest import LEFT_OUT_SCORES, TRAIN_DIGESTS, Manifest, Variant
+from runtime.bundle.manifest import LEFT_OUT_SCORES, LICENSES, TRAIN_DIGESTS, Manifest, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import MissingExtraError, ParityError
@@ -205,6 +205,12 @@ def _made_up(work: Work, root: Path) -> dict[str, Any]:
     return {METRIC: rates}
 
 
+def _weights_license(base: Manifest) -> str:
+    known = base.provenance.get(LICENSES)
+    found = known.get("weights") if isinstance(known, dict) else None
+    return found if isinstance(found, str) else f"as of {base.name}, which does not say"
+
+
 def _manifest(
     work: Work, certified: dict[str, Parity], metrics: dict[str, Any], seconds: float
 ) -> Manifest:
@@ -233,6 +239,10 @@ def _manifest(
         provenance={
             **provenance,
             TAUGHT_FROM: {"bundle": base.name, "model": base.model_fingerprint()},
+            LICENSES: {
+                "weights": _weights_license(base),
+                "data": "not stated: pictures taught on the box",
+            },
         },
         metrics=metrics,
         certificate={

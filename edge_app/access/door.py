@@ -81,8 +81,8 @@ async def _engineer(visitor: Annotated[Visitor, Depends(_visitor)]) -> str:
     raise ProblemError(
         403,
         f"expected an engineer, found the operator {visitor.name}; make one on the box: lineside "
-        "user FILE add NAME --role engineer, for a program: lineside token FILE add NAME --role "
-        "engineer",
+        "user users.json add NAME --role engineer, and start with --users-file users.json; for a "
+        "program: lineside token FILE add NAME --role engineer",
     )
 
 

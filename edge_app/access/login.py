@@ -88,7 +88,7 @@ class AskFirst:
 
 def fill(text: str, root: str, door: Door, station: str = "") -> str:
     """A screen's page with its places filled."""
-    asked = "" if not door.guarded else "token" if door.sessions.by_token else "password"
+    asked = door.sessions.asks if door.guarded else ""
     for name, value in (("root", root), ("login", asked), ("station", station)):
         text = text.replace(f"{{{name}}}", escape(value, quote=True))
     return text

@@ -70,6 +70,13 @@ class Sessions:
         self.cookie = f"lineside-{secrets.token_hex(6)}"
 
     @property
+    def asks(self) -> str:
+        """What one logs in with: ``token``, ``users`` of the file, or the one ``password``."""
+        if self.by_token:
+            return "token"
+        return "password" if self._users is None else "users"
+
+    @property
     def by_token(self) -> bool:
         """Whether a token is what one logs in with."""
         return self._password is None and self._users is None and self._tokens is not None

@@ -32,7 +32,7 @@ from edge_app.api.service import Places, Service, known_query
 from edge_app.batch import routes as batch
 from edge_app.page.station import Station
 from edge_app.review import routes as review
-from edge_app.screens import exporting, line, pages, pictures
+from edge_app.screens import exporting, line, pages, pictures, samples
 from edge_app.teaching import routes as teaching
 
 DESCRIPTION = (
@@ -146,6 +146,7 @@ def build_api(service: Service) -> FastAPI:
         inspecting.router,
         parts.router,
         pictures.router,
+        samples.router,
         exporting.router,
         line.router,
         teaching.router,

@@ -22,6 +22,7 @@ from edge_app.api.bodies import BODY, read_pictures
 from edge_app.api.problems import Problem, ProblemError, answer, problem_of
 from edge_app.api.service import Service, service_of
 from edge_app.line import Inspected, Line
+from edge_app.live.looks import Looks, look_of
 from edge_app.page.render import shrunk
 from runtime.errors import ImageError, LinesideError, StoreError
 
@@ -70,6 +71,9 @@ async def inspect(
     record: Annotated[bool, Query(description="keep a record of each part")] = False,
     heat_map: Annotated[HeatMap, Query(description="what to answer of the heat map")] = "none",
     regions: Annotated[bool, Query(description="measure what is wrong with each part")] = False,
+    counts: Annotated[
+        bool, Query(description="whether it is a part of the line, which the drift test sees")
+    ] = True,
     camera: Annotated[str, Query(max_length=100, description="where the part was seen")] = "",
     name: Annotated[
         str, Query(max_length=200, description="of a picture that is the body itself")
@@ -92,6 +96,8 @@ async def inspect(
                     content,
                     title,
                     record=record,
+                    counts=counts,
+                    looks=service.looks,
                     camera=camera,
                     draw=drawers[heat_map],
                     regions=regions,
@@ -140,6 +146,8 @@ def inspect_one(
     name: str,
     *,
     record: bool = False,
+    counts: bool = True,
+    looks: Looks | None = None,
     camera: str = "",
     draw: Callable[[bytes], str] | None = None,
     regions: bool = False,
@@ -151,12 +159,14 @@ def inspect_one(
         content: the picture file's bytes.
         name: what to call it.
         record: whether to keep a record of the part.
+        counts: whether the drift test sees it.
+        looks: take the picture of a part that is recorded, for the screens.
         camera: where it was seen.
         draw: from the heat map as PNG to what is answered of it; None to draw none.
         regions: whether to measure what is wrong with the part.
     """
     try:
-        found = line.inspect(content)
+        found = line.inspect(content, counts=counts)
     except LinesideError as error:
         trouble = problem_of(error)
         if isinstance(error, ImageError):
@@ -169,6 +179,8 @@ def inspect_one(
         try:
             line.keep(point)
             part_id = point.point_id
+            if looks is not None:
+                looks.add(part_id, look_of(found.image_rgb, found.prediction))
         except StoreError as error:
             # A lost store must not keep anybody from the verdict.
             store_problem = str(error)

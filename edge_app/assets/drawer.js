@@ -16,12 +16,15 @@ const svg = (name, attributes, ...inside) => {
 };
 
 /** Good and bad parts by raw score, on a scale of roots so that one part among a thousand shows; a line for each mark. */
-export const histogram = ({ edges, good, bad }, marks) => {
+export const histogram = ({ edges: all, good, bad }, marks, wide = false) => {
+  // A score outside of all earlier ones has its place, too.
+  const values = wide ? marks.map(({ value }) => value).filter((value) => typeof value === "number") : [];
+  const edges = wide ? [Math.min(all[0], ...values), Math.max(all.at(-1), ...values)] : all;
   const most = Math.sqrt(Math.max(1, ...good, ...bad)), low = edges[0], span = edges.at(-1) - low;
   const place = (value) => 100 * Math.min(Math.max((value - low) / span, 0), 1);
   const bars = (counts, kind) => counts.map((count, i) => {
     const h = 46 * Math.sqrt(count) / most;
-    return svg("rect", { class: kind, x: place(edges[i]), width: 100 / counts.length * 0.92, y: kind === "ok" ? 50 - h : 50, height: h });
+    return svg("rect", { class: kind, x: place(all[i]), width: 0.92 * (place(all[i + 1]) - place(all[i])), y: kind === "ok" ? 50 - h : 50, height: h });
   });
   const lines = marks.filter(({ value }) => typeof value === "number").map(({ value, kind }) =>
     svg("line", { class: kind, x1: place(value), x2: place(value), y1: 0, y2: 100, "vector-effect": "non-scaling-stroke" }));

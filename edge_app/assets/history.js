@@ -146,13 +146,16 @@ const counted = () => {
 
 const kindOf = (one) => (["good", "cannot_judge"].includes(one.truth) ? one.truth : "anomalous");
 const when = (one) => (one.time ? new Date(one.time).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }) : "");
+/** On a tile there is room for the time of today, or for the day. */
+const soon = (one) => (new Date(one.time).toDateString() === new Date().toDateString() ? new Date(one.time).toLocaleTimeString()
+  : new Date(one.time).toLocaleString([], { dateStyle: "short", timeStyle: "short" }));
 
 const tile = (one, index) => {
   const word = one.word ? ` ${t(`word_${one.word}`)}` : "";
   const link = element("a", { href: `${root}/parts/${one.id}`, className: kindOf(one), title: `${one.name}${word}` },
     element("img", { src: one.picture, alt: "", loading: "lazy" }),
     element("span", { className: "caption" }, shape(kindOf(one)), element("b", {}, truthOf(one.truth)), element("i", {}, word && "✎")),
-    element("small", {}, `${one.camera} ${when(one)}`.trim()));
+    element("small", {}, `${one.camera} ${one.time ? soon(one) : ""}`.trim()));
   link.addEventListener("click", (event) => {
     event.preventDefault();
     if (event.ctrlKey || event.metaKey || event.shiftKey) { choose(index, event.shiftKey); return; }
@@ -188,7 +191,9 @@ const paint = (one, word) => {
   $("#shape path").setAttribute("d", PATHS[one.verdict]);
   $("#word").textContent = t(word);
   $("#part").textContent = `${one.camera ?? ""} ${one.name}`.trim();
-  $("#said").textContent = one.time ? when(one) : "";
+  // Whoever has overruled it sees so at a glance, not the verdict alone.
+  const told = one.word ? `${t(`told_${one.word}`, { what: truthOf(one.truth) })}   ` : "";
+  $("#said").textContent = one.time ? told + when(one) : "";
   for (const name of ["agree", "overrule"]) {
     $(`#${name} span`).textContent = one.verdict === "none" ? "" : t(`${name}_${one.verdict}`);
     $(`#${name}`).disabled = !["good", "anomalous"].includes(one.verdict);

@@ -1,11 +1,12 @@
 // The operator's screen. What is shown: a part that was opened, else the flagged part that nobody has looked at for
 // longest, else the newest one. A flagged part stays until somebody has looked; a verdict on a later one never hides it.
 import { follow, toggle, isOpen } from "./drawer.js";
-import { $, PATHS, address, ask, element, lay, links, plain, root, say, shape, t, truthOf } from "./screen.js";
+import { banner, beside, chips as nameable, forget, like as near, words as label } from "./near.js";
+import { $, address, ask, element, lay, links, plain, root, say, shape, t } from "./screen.js";
 import { alike, onBox, outlined, tiles, whole } from "./stage.js";
 
 const HOLD_MS = 2000;  // The box answers at the latest after this; after twice as long it is gone.
-let state = null, live = false, opened = null, held = null, drawn = "", last = null, likes = [];
+let state = null, live = false, opened = null, held = null, drawn = "", last = null;
 
 const flagged = (part) => part.verdict !== "good";
 const keyOf = (part) => part && `${part.source} ${part.time} ${part.id}`;
@@ -57,33 +58,11 @@ const note = (part, how) => {
   return t("to_look_at", { at: state.waiting.indexOf(part) + 1, number: state.waiting.length });
 };
 
-const banner = (verdict, word, part, said = "") => {
-  $("#banner").dataset.verdict = verdict;
-  $("#shape path").setAttribute("d", PATHS[verdict]);
-  $("#shape path").setAttribute("fill-rule", "evenodd");
-  $("#word").textContent = t(word);
-  const at = part && new Date(part.time).toLocaleTimeString();
-  $("#part").textContent = part ? `${part.source}  ${part.name}  ${at}` : "";
-  $("#said").textContent = said;
-  const gauge = $("#gauge"), over = part?.threshold > 0 && part.raw_score !== null;
-  gauge.hidden = verdict === "none" || verdict === "cannot_judge" || !over;
-  if (gauge.hidden) return;
-  const percent = Math.round(100 * (part.raw_score / part.threshold - 1));
-  const key = percent > 0 ? "over" : percent < 0 ? "under" : "at";
-  gauge.querySelector("p").textContent = t(key, { percent: Math.abs(percent) });
-  const meter = gauge.querySelector("div"), place = Math.round(100 * part.normalized_score);
-  meter.setAttribute("aria-valuenow", place);
-  meter.setAttribute("aria-label", gauge.querySelector("p").textContent);
-  meter.firstElementChild.style.left = `${place}%`;
-};
-
 /** The picture, and around it what belongs to this part alone. */
 const stage = async (part) => {
   if (keyOf(part) === drawn) return;
   drawn = keyOf(part);
-  likes = [];
-  $("#cards").replaceChildren();
-  $("#like h2").textContent = "";
+  forget();
   const still = () => keyOf(part) === drawn;
   whole();
   await lay(part, still);
@@ -96,72 +75,21 @@ const stage = async (part) => {
   }
 };
 
-/** Five parts, the most alike of them large, and the nearest good one large beside it. */
-const like = ({ like: found, good, seen, why }, ofBox = false) => {
-  if (why) { $("#like h2").textContent = why; return; }
-  likes = found;
-  if (!found.length) {
-    $("#like h2").textContent = t(!seen ? "like_nothing" : ofBox ? "box_nothing" : current().part?.verdict === "good" ? "no_defect_like" : "nothing_like");
-    // The nearest good part shows what it should have been.
-    $("#cards").replaceChildren(...(good && !ofBox ? [card(good, true, t("nearest_good"))] : []));
-    return chips();
-  }
-  const kinds = found.map((one) => one.part.truth);
-  const count = (kind) => kinds.filter((one) => one === kind).length;
-  const most = kinds.reduce((best, kind) => (count(kind) > count(best) ? kind : best), kinds[0]);
-  $("#like h2").textContent = t(ofBox ? "box_looks_like" : "looks_like", { what: truthOf(most), number: count(most), of: found.length });
-  cards(found[0], good && good.part.id !== found[0].part.id ? good : found[1], Boolean(good));
-  chips();
-};
-
-const cards = (large, beside, isGood) => {
-  const small = likes.filter((one) => ![large, beside].some((other) => other?.part.id === one.part.id));
-  const note = isGood && beside?.part.truth === "good" ? t("nearest_good") : "";
-  const made = [card(large, true), ...(beside ? [card(beside, true, note)] : []), ...small.slice(0, 4).map((one) => card(one))];
-  $("#cards").replaceChildren(...made);
-  // A click makes a small one large.
-  small.forEach((one, at) => { made[at + (beside ? 2 : 1)]?.addEventListener("click", () => cards(one, beside, isGood)); });
-};
-
-const card = (one, large = false, note = "") => {
-  const { part } = one, verdict = part.truth === "good" || part.truth === "cannot_judge" ? part.truth : "anomalous";
-  const image = element("img", { src: address(part.id, large ? "image" : "picture"), alt: "" });
-  const alike = t("alike", { percent: Math.floor(100 * Math.max(0, one.similarity)) });
-  return element(large ? "figure" : "button", { className: `${verdict}${large ? " large" : ""}`, title: `${part.name}, ${alike}` }, image,
-    element(large ? "figcaption" : "span", { className: "caption" }, shape(verdict), element("b", {}, truthOf(part.truth)),
-      element("span", {}, note || alike)));
-};
+/** Earlier parts like the one that is shown; then it is known what a defect may be called. */
+const like = (found, ofBox = false) => { near(found, current().part, ofBox); chips(); };
 
 const words = (part, how) => {
   const may = Boolean(live && part && part.recorded && how !== "live" && part.verdict !== "cannot_judge");
-  const kind = part?.verdict ?? "anomalous";
-  for (const name of ["agree", "overrule"]) {
-    $(`#${name} span`).textContent = t(`${name}_${kind}`);
-    $(`#${name}`).disabled = !may;
-    $(`#${name}`).setAttribute("aria-pressed", part?.word === (name === "agree" ? "right" : "wrong"));
-  }
+  label(part, may);
   $("#look span").textContent = t("look");
   $("#look").disabled = !(live && how === "held");
-  $("#undo span").textContent = t("undo");
   $("#undo").disabled = !(live && last);
   const first = t("click_first"), told = $("#toast").textContent;
   if (!told || told === first) toast(how === "live" && part ? first : "");
   chips();
 };
 
-/** Defects to name with a word, as the parts that this one looks like are called. */
-const chips = () => {
-  const { part } = state ? shown() : {};
-  const known = ["good", "anomalous", "cannot_judge"];
-  const names = [...new Set(likes.map((one) => one.part.truth))].filter((name) => !known.includes(name)).slice(0, 2);
-  const wanted = part && !$("#agree").disabled ? [...names, ""] : [];
-  if ($("#chips").dataset.names === JSON.stringify(wanted)) return;
-  $("#chips").dataset.names = JSON.stringify(wanted);
-  $("#chips").replaceChildren(...wanted.map((name) => element("button", {
-    textContent: name || t("other"),
-    onclick: () => { const defect = name || prompt(t("which_defect")); if (defect) reject(defect); },
-  })));
-};
+const chips = () => nameable(state ? shown().part : null, reject);
 
 const sources = () => {
   const { counts } = state;
@@ -239,7 +167,8 @@ const give = async (part, word, defect = "") => {
   if (word === "wrong" && part.verdict === "good") slipped(part);
   last = word ? { part } : null;
   opened = null;
-  toast(t(`said_${word || "none"}`, { name: part.name }) + (defect ? `: ${defect}` : ""));
+  $("#toast").replaceChildren(t(`said_${word || "none"}`, { name: part.name }) + (defect ? `: ${defect}. ` : ". "),
+    element("a", { href: `${root}/parts/${part.id}` }, t("in_history")));
   await refresh("");
 };
 
@@ -303,7 +232,7 @@ const step = (by) => {
 const keys = {
   j: () => agree(), k: () => overrule(), z: undo, Enter: look, Escape: () => (isOpen() ? toggle(null) : open(null)),
   ArrowLeft: () => step(-1), ArrowRight: () => step(1), h: () => document.body.classList.toggle("no-heat"),
-  e: () => { const { part } = current(); toggle(isOpen() ? null : part, bundleOf(part)); }, b: outlined,
+  e: () => { const { part } = current(); toggle(isOpen() ? null : part, bundleOf(part)); }, b: outlined, c: beside,
 };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, dialog") || event.ctrlKey || event.metaKey || event.altKey;

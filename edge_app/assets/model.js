@@ -2,8 +2,8 @@
 import { facts, histogram, number, percent, stands, when } from "./drawer.js";
 import { $, ask, element, links, me, root, say, shape, t, truthOf } from "./screen.js";
 
-const engineer = me.role === "engineer";
-let card = null, review = null, cost = 10, turn = 0;
+const html = document.documentElement, engineer = me.role === "engineer";
+let card = null, review = null, taught = null, cost = 10, turn = 0;
 
 const name = () => $("#choose select[name=bundle]")?.value;
 const trouble = (text) => { $("#trouble").hidden = !text; $("#trouble").textContent = text; };
@@ -36,7 +36,7 @@ const threshold = () => {
   const back = button("back", t("roll_back"), () => changed("threshold/rollback", {}, "was_rolled_back"));
   back.disabled ||= !free;
   return section("threshold", t("threshold"), element("p", { className: "figure" }, number(now.image_threshold, 6)), element("p", {}, stands(now)),
-    element("div", { className: "bar" }, set, back), engineer ? "" : element("p", { className: "faint" }, t("engineers_alone")));
+    element("div", { className: "bar" }, set, back), engineer ? "" : element("p", { id: "how", className: "faint" }, t(html.dataset.login === "password" ? "one_password" : "engineers_alone")));
 };
 
 const suggestion = () => {
@@ -104,6 +104,7 @@ const details = (title, values) => (Object.keys(values).length ? element("detail
 
 const itself = () => section("card", t("card"),
   facts([[t("model"), `${card.category}, ${card.model}, ${card.width} × ${card.height}`], [t("engine"), `${card.engine} ${card.precision} ${card.device} (${card.variants.join(", ")})`],
+    ...["weights", "data"].map((what) => [t(`license_${what}`), card.licenses[what] || t("license_unknown")]),
     [t("size"), `${card.megabytes} MB`], [t("fingerprint"), card.fingerprint.slice(0, 16)]]),
   element("div", { className: "bar" }, button("replay", t("replay"), replay), element("p", { id: "replayed", role: "status" })),
   card.health.length ? element("details", {}, element("summary", {}, t("health", { number: card.health_good })),
@@ -113,12 +114,34 @@ const itself = () => section("card", t("card"),
 const earlier = () => section("earlier", t("earlier"), table([t("limit"), t("state"), t("when"), t("note")],
   card.thresholds.map((one) => [number(one.image_threshold, 6), t(`threshold_${one.state.replace(" ", "_")}`), when(one.set_at), one.note || t(`method_${one.method}`, { n: one.n_good })])));
 
+/** Versions that were taught here, and the bundle as it was delivered: one of them judges. */
+const versions = () => {
+  const line = taught?.lines.find((one) => one.bundle === card.name);
+  if (!line) return "";
+  const change = (path, version, told) => async () => {
+    try {
+      taught = await say(`teach/${path}`, { bundle: card.name, version });
+      toast(t(told, { version: version || t("teach_given") }));
+      await load();
+    } catch (error) {
+      toast(t("not_set", { why: error.message }));
+    }
+  };
+  const back = button("version-back", t("teach_go_back"), change("back", "", "version_back"));
+  back.disabled ||= !line.can_go_back;
+  return section("versions", t("versions"), table([t("teach_version"), t("teach_part"), t("teach_made_at"), t("teach_by"), ""], line.versions.map((one) => [
+    one.version || t("teach_given"), one.part, when(one.made), one.who,
+    one.live ? element("b", {}, t("teach_is_live")) : button("", t("teach_go_live"), change("live", one.version, "teach_went_live"))])),
+  element("div", { className: "bar" }, back, element("a", { href: `${root}/teach?bundle=${encodeURIComponent(card.name)}` }, t("teach_title"))));
+};
+
 const load = async () => {
   const mine = (turn += 1), asked = encodeURIComponent(name());
   try {
-    const found = await Promise.all([ask(`bundles/${asked}`), ask(`bundles/${asked}/review?missed_cost=${cost}`)]);
+    // A box that keeps its records elsewhere has no versions.
+    const found = await Promise.all([ask(`bundles/${asked}`), ask(`bundles/${asked}/review?missed_cost=${cost}`), ask("teach").catch(() => null)]);
     if (mine !== turn) return;
-    [card, review] = found;
+    [card, review, taught] = found;
     trouble("");
   } catch (error) {
     if (mine === turn) { trouble(error.message); $("#desk").replaceChildren(); }
@@ -126,7 +149,7 @@ const load = async () => {
   }
   const [now] = card.thresholds;
   const marks = [{ value: now.image_threshold, kind: "limit" }, { value: review.suggestion?.then.image_threshold, kind: "then" }];
-  $("#desk").replaceChildren(element("div", {}, threshold(), section("scores", t("scores"), histogram(card.scores, marks)), earlier()),
+  $("#desk").replaceChildren(element("div", {}, threshold(), section("scores", t("scores"), histogram(card.scores, marks)), earlier(), versions()),
     element("div", {}, words(), itself()));
 };
 

@@ -65,21 +65,36 @@ export const say = (path, body) =>
 
 export const address = (id, what) => `${root}/v1/parts/${id}/${what}`;
 
+/** The stage takes the picture's shape. */
+export const sized = () => $("#stage").style.setProperty("--ratio", $("#picture").naturalWidth / $("#picture").naturalHeight);
+
+/** A box around each of the largest regions, with its size in pixels of the picture. */
+const MOST_BOXES = 3;
+const boxes = ({ contours, width, height }) => contours.slice(0, MOST_BOXES).map((contour) => {
+  const xs = contour.map(([x]) => x), ys = contour.map(([, y]) => y);
+  const [x, y] = [Math.min(...xs), Math.min(...ys)], [w, h] = [Math.max(...xs) - x, Math.max(...ys) - y];
+  const style = Object.entries({ left: x, top: y, width: w, height: h }).map(([key, share]) => `${key}:${(100 * share).toFixed(2)}%`).join(";");
+  return element("div", { className: `size${y < 0.1 ? " below" : ""}`, style },
+    element("span", {}, t("size_of", { width: Math.max(1, Math.round(w * width)), height: Math.max(1, Math.round(h * height)) })));
+});
+
 /** Lay out a part's picture with its heat map and outline; what answers after it is no longer wanted is dropped. */
 export const lay = async (part, still = () => true) => {
   for (const image of [$("#picture"), $("#heat")]) image.removeAttribute("src");
   $("#outline").replaceChildren();
-  $("#hint").textContent = part?.id ? t("hint") : "";
+  for (const old of document.querySelectorAll("#layers .size")) old.remove();
+  // Where there is no drawer there is no box, either.
+  $("#hint").textContent = part?.id ? t($("#drawer") ? "hint" : "hint_plain") : "";
   if (!part?.id) return;
   $("#picture").src = address(part.id, "image");
   $("#picture").alt = part.name;
-  $("#picture").onload = ({ target }) =>
-    $("#layers").style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+  $("#picture").onload = sized;
   if (part.verdict === "cannot_judge") return;
   const outline = await ask(`parts/${part.id}/outline`).catch(() => null);
   if (!outline || !still()) return;
   if (!outline.whole) $("#hint").textContent = t("thumbnail_only");
   if (outline.has_heat) $("#heat").src = address(part.id, "heat");
+  $("#layers").append(...boxes(outline));
   for (const kind of ["halo", "edge"]) {
     for (const contour of outline.contours) {
       const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
@@ -101,24 +116,27 @@ document.addEventListener("keyup", (event) => { if (event.key === " ") document.
 export const logIn = () => {
   const dialog = $("#login");
   if (dialog.open) return;
-  // Without a user's password a program's token is what one has.
-  const byToken = html.dataset.login === "token";
-  const wrong = element("p", { role: "alert" });
-  const user = element("input", { name: "username", value: byToken ? "token" : "operator", autocomplete: "username" });
+  // Without a user's password a program's token is what one has; without people of its own the box knows one user.
+  const kind = html.dataset.login, byToken = kind === "token", byName = kind === "users";
+  const wrong = element("p", { role: "alert", className: "wrong" });
+  const user = element("input", { name: "username", value: byToken ? "token" : byName ? "" : "operator", autocomplete: "username", readOnly: !byName, required: true });
+  const secret = element("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
   const form = element("form", { method: "dialog" },
-    element("h2", {}, t("log_in_first")),
+    element("h2", {}, t("log_in_first")), element("p", {}, t(`log_in_${kind}`, { box: location.host })),
     element("label", { hidden: byToken }, t("user"), user),
-    element("label", {}, t(byToken ? "token" : "password"), element("input", { name: "password", type: "password", autocomplete: "current-password" })),
+    element("label", {}, t(byToken ? "token" : "password"), secret),
     wrong, element("button", {}, t("log_in")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const done = await fetch(`${root}/login`, { method: "POST", body: new FormData(form) });
     if (done.ok) location.reload();
-    else wrong.textContent = t(byToken ? "wrong_token" : "wrong_password");
+    else { wrong.textContent = t(byToken ? "wrong_token" : byName ? "wrong_user" : "wrong_password"); secret.select(); }
   });
   dialog.addEventListener("cancel", (event) => event.preventDefault());
+  dialog.setAttribute("aria-label", t("log_in_first"));
   dialog.replaceChildren(form);
   dialog.showModal();
+  (byName ? user : secret).focus();
 };
 
 /** Who one is; a role that may do nothing where the box does not say. */
@@ -127,10 +145,10 @@ export const me = html.dataset.login
   : { name: "", role: "engineer", guarded: false };
 
 export const links = (here) => {
-  const places = { line: "line", history: "history", model: "model", teach: "teach", batch: "batch", inspect: "" };
+  const places = { line: "line", history: "history", model: "model", teach: "teach", batch: "batch", inspect: "inspect" };
   for (const [name, path] of Object.entries(places)) {
     if (name === "line" && !html.dataset.station) continue;
-    const link = element("a", { href: `${root}/${path}${asked && path ? `?lang=${asked}` : ""}` }, t(`link_${name}`));
+    const link = element("a", { href: `${root}/${path}${asked ? `?lang=${asked}` : ""}` }, t(`link_${name}`));
     if (name === here) link.setAttribute("aria-current", "page");
     $("#links").append(link);
   }

@@ -8,7 +8,8 @@ const layers = $("#layers"), stage = $("#stage");
 const box = element("div", { id: "box", hidden: true });
 layers.append(box);
 
-const turn = () => { layers.style.transform = zoom === 1 ? "" : `translate(${at.x}px, ${at.y}px) scale(${zoom})`; };
+// What lies beside it, where something does, turns with it.
+const turn = () => stage.style.setProperty("--turn", zoom === 1 ? "none" : `translate(${at.x}px, ${at.y}px) scale(${zoom})`);
 
 /** Back to the whole picture, without a box. */
 export const whole = () => { zoom = 1; at = { x: 0, y: 0 }; box.hidden = true; turn(); };

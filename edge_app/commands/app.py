@@ -95,6 +95,7 @@ def command(bundles: tuple[Path, ...], location: str, no_password: bool, **optio
     with serving(bundles, location, password=password, open_to_all=no_password, **options) as url:
         try:
             click.echo(url)
+            say(f"more: {url}inspect  {url}history  {url}model  {url}batch")
             say("Ctrl-C stops the page")
             Event().wait()
         except KeyboardInterrupt:

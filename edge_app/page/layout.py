@@ -72,9 +72,7 @@ def build_page(station: Station) -> gr.Blocks:
     ) as page:
         screen = gr.State(Screen())
         with gr.Row(elem_id="ls-head"):
-            gr.HTML(
-                '<div class="ls-name">Lineside<span>visual inspection</span></div>', padding=False
-            )
+            gr.HTML(render.name(), padding=False)
             picker = gr.Dropdown(
                 [(label, name) for name, label in names.items()],
                 value=first,

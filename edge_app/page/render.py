@@ -9,8 +9,11 @@ from html import escape
 import cv2
 import numpy as np
 
+from edge_app.api.answers import file_name
 from edge_app.line import Judged
+from edge_app.similar import SEEN_BEFORE
 from edge_app.store import Neighbor, PartPoint
+from edge_app.store.words import truth
 from runtime.prediction import Prediction
 from runtime.types import UInt8Image
 
@@ -27,12 +30,21 @@ EMPTY = (
     "<span>Drop a picture on the left, or pick a sample.</span></div>"
 )
 
+# The other screens, below wherever the page itself lies.
+_SCREENS = {"inspect": "Inspect", "history": "History", "model": "Model", "batch": "Batch"}
+
 # In the place of the verdict while none stands; the style sheet shows what fits.
 WAITING = (
     '<div class="ls-waiting" role="status"><b><span aria-hidden="true">…</span>Judging</b>'
     '<p class="ls-if-late">No verdict yet. Send the picture again.</p>'
     '<p class="ls-if-lost">The box does not answer. What was shown is not live.</p></div>'
 )
+
+
+def name() -> str:
+    """The product, and the way to the other screens."""
+    links = "".join(f'<a href="{path}">{word}</a>' for path, word in _SCREENS.items())
+    return f'<div class="ls-name">Lineside<nav>{links}</nav></div>'
 
 
 def verdict(judged: Judged) -> str:
@@ -74,14 +86,14 @@ def pictures(judged: Judged) -> str:
     shown = shrunk(judged.image_rgb, _SHOWN_SIDE)
     plain = _data_url(shown)
     heat = _data_url(judged.prediction.heat_overlay(shown))
-    name = escape(judged.point.path.replace("\\", "/").rsplit("/", 1)[-1])
+    title = escape(file_name(judged.point.path))
     fade = "this.closest('figure').querySelector('.ls-heat').style.opacity=this.value"
     return f"""
 <div class="ls-pictures">
 <figure>
 <div class="ls-drag" title="Drag a box to find earlier parts like it; click to go back">
 <img src="{plain}" alt="the part" draggable="false"><div class="ls-box" hidden></div></div>
-<figcaption>Part <span>{name}</span></figcaption>
+<figcaption>Part <span>{title}</span></figcaption>
 </figure>
 <figure>
 <div class="ls-layers"><img src="{plain}" alt="">
@@ -100,10 +112,13 @@ def neighbors(found: Sequence[Neighbor], trouble: str = "", *, of_box: bool = Fa
         trouble: why the store could not be asked.
         of_box: whether they look like the box on the part instead of the whole part.
     """
+    near = [one for one in found if one.similarity >= SEEN_BEFORE]
     if trouble:
         inside = problem(f"Earlier parts cannot be shown: {trouble}")
+    elif near:
+        inside = f'<div class="ls-cards">{"".join(map(_card, near))}</div>'
     elif found:
-        inside = f'<div class="ls-cards">{"".join(map(_card, found))}</div>'
+        inside = "<p>Nothing like this seen before.</p>"
     else:
         inside = (
             "<p>No earlier part to compare with yet. Parts are remembered when you give your word "
@@ -152,15 +167,16 @@ def _gauge(prediction: Prediction) -> str:
 
 def _card(neighbor: Neighbor) -> str:
     point = neighbor.point
-    sign, word = VERDICTS.get(point.verdict, ("?", point.verdict))
-    kind = point.defect_type if point.defect_type != "good" else ""
+    # By what it turned out to be: a part that was passed by mistake is not shown as a good one.
+    kind = truth(point.verdict, point.defect_type, point.confirmed, point.confirmed_defect)
+    verdict = kind if kind in ("good", "cannot_judge") else "anomalous"
+    sign, word = VERDICTS[verdict][0], VERDICTS.get(kind, ("", kind))[1]
     said = f"operator: {point.confirmed}" if point.confirmed in ("right", "wrong") else ""
-    lines = "".join(
-        f"<span>{escape(text)}</span>" for text in (kind, said, point.time[:10]) if text
-    )
-    verdict = escape(point.verdict)
+    lines = "".join(f"<span>{escape(text)}</span>" for text in (said, point.time[:10]) if text)
+    # Its name alone: where it lies on the box is nobody's business.
+    name = escape(file_name(point.path))
     return f"""
-<figure class="ls-card ls-{verdict}" data-verdict="{verdict}" title="{escape(point.path)}">
+<figure class="ls-card ls-{verdict}" data-verdict="{verdict}" title="{name}">
 {_thumbnail(point)}<figcaption><b>{sign} {escape(word)}</b>
 <em>{100 * neighbor.similarity:.0f} % alike</em>{lines}</figcaption></figure>"""
 

@@ -132,11 +132,14 @@ class Histogram:
         edges: of the bins, one more than there are bins.
         good: parts in each bin that are good, by their word, else by their verdict.
         bad: those that are not.
+        learned: whether the good ones are those that the bundle has learned from, each scored
+            without itself: no good part is recorded yet.
     """
 
     edges: list[float]
     good: list[int]
     bad: list[int]
+    learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class Card:
     """All that a bundle says of itself.
 
     ``provenance``, ``metrics``, ``certificate`` and ``recipe`` stand so in its bundle.json.
+    ``licenses`` says the terms of ``weights`` and ``data``, as far as they are known.
     """
 
     name: str
@@ -170,6 +174,7 @@ class Card:
     health: list[HealthLimit]
     health_good: int
     scores: Histogram
+    licenses: dict[str, str]
     recipe: dict[str, Any]
     provenance: dict[str, Any]
     metrics: dict[str, Any]

@@ -23,6 +23,7 @@ from edge_app.review.answers import (
 from edge_app.review.suggesting import FEWEST, Confirmed, mistakes, suggested
 from edge_app.store import PartPoint, SearchFilter
 from edge_app.store.words import moment, truth
+from runtime.bundle.manifest import LEFT_OUT_SCORES, LICENSES
 from runtime.bundle.thresholds import Threshold
 from runtime.bundle.thresholds_file import rows_of
 from runtime.errors import HealthError
@@ -135,7 +136,7 @@ def _is_bad(point: PartPoint) -> bool | None:
 
 
 def histogram_of(line: Line) -> Histogram:
-    """Raw scores of the newest parts.
+    """Raw scores of the newest parts; of those learned from, while no good part is recorded.
 
     Raises:
         StoreError: the records cannot be read.
@@ -149,11 +150,25 @@ def histogram_of(line: Line) -> Histogram:
         ],
         bool,
     )
+    learned = [] if is_good.any() else _left_out(line)
+    scores, is_good = np.append(scores, learned), np.append(is_good, np.ones(len(learned), bool))
     threshold = line.inspector.threshold
     span = [*scores.tolist(), threshold.image_threshold, threshold.median_good_score]
     edges = np.linspace(min(span), max(*span, min(span) + 1e-9), _BINS + 1)
     good, bad = (np.histogram(scores[chosen], edges)[0] for chosen in (is_good, ~is_good))
-    return Histogram(edges.round(6).tolist(), good.tolist(), bad.tolist())
+    return Histogram(edges.round(6).tolist(), good.tolist(), bad.tolist(), learned=bool(learned))
+
+
+def _left_out(line: Line) -> list[float]:
+    """Scores of the parts that fp32 has learned from, each by a model that had not seen it."""
+    known = line.inspector.bundle.manifest.provenance.get(LEFT_OUT_SCORES, {})
+    if line.inspector.variant.precision != "fp32" or not isinstance(known, dict):
+        return []
+    return [
+        float(one[0])
+        for one in known.values()
+        if isinstance(one, list | tuple) and one and isinstance(one[0], int | float)
+    ]
 
 
 def card_of(line: Line) -> Card:
@@ -189,6 +204,7 @@ def card_of(line: Line) -> Card:
         else [HealthLimit(name, one.low, one.high) for name, one in health.limits.items()],
         health_good=0 if health is None else health.n_good,
         scores=histogram_of(line),
+        licenses=_licenses(manifest.provenance),
         recipe=manifest.recipe,
         provenance=_without_scores(manifest.provenance),
         metrics=manifest.metrics,
@@ -223,6 +239,13 @@ def _state(row: dict[str, object]) -> ThresholdState:
     )
 
 
+def _licenses(provenance: dict[str, object]) -> dict[str, str]:
+    """Of weights and data; a bundle of before says nothing."""
+    found = provenance.get(LICENSES)
+    known = found if isinstance(found, dict) else {}
+    return {what: str(known.get(what, "")) for what in ("weights", "data")}
+
+
 def _without_scores(provenance: dict[str, object]) -> dict[str, object]:
     """Long lists, by their length: a score for each part is for programs."""
     return {
@@ -230,6 +253,7 @@ def _without_scores(provenance: dict[str, object]) -> dict[str, object]:
         if isinstance(value, dict | list) and len(value) > _SHOWN
         else value
         for name, value in provenance.items()
+        if name != LICENSES
     }
 
 

@@ -147,11 +147,14 @@ class Outline:
     Attributes:
         contours: polygons of (x, y) as shares of the picture's width and height, largest first.
         has_heat: whether there is a heat map.
+        width: of the picture in pixels, and ``height``; 0 where it is gone.
         whole: whether the picture is the part's own; else only a thumbnail is left of it.
     """
 
     contours: list[list[tuple[float, float]]]
     has_heat: bool
+    width: int
+    height: int
     whole: Annotated[bool, Field(description="false where only a thumbnail is left")]
 
 

@@ -27,6 +27,9 @@ _KINDS = {
     "batch.js": "text/javascript",
     "stage.js": "text/javascript",
     "drawer.js": "text/javascript",
+    "inspect.js": "text/javascript",
+    "near.js": "text/javascript",
+    "compare.js": "text/javascript",
     "strings.json": "application/json",
 }
 _FRESH = {"Cache-Control": "no-cache"}
@@ -46,6 +49,12 @@ def line(request: Request) -> Response:
 def history(request: Request) -> Response:
     """Every recorded part, and each at an address of its own."""
     return _page(request, "history.html")
+
+
+@router.get("/inspect")
+def inspect(request: Request) -> Response:
+    """A picture at a time, from files, the clipboard, a webcam or the samples."""
+    return _page(request, "inspect.html")
 
 
 @router.get("/teach")

@@ -57,8 +57,9 @@ def outline(request: Request, who: Who, part_id: UUID) -> Outline:
     """Where the part is anomalous, as polygons."""
     found = look_for(service_of(request), str(part_id)).prediction
     if found is None or found.verdict == "cannot_judge":
-        return Outline([], has_heat=False, whole=found is not None)
-    return Outline(contours(found), has_heat=True, whole=True)
+        return Outline([], has_heat=False, width=0, height=0, whole=found is not None)
+    height, width = found.image_hw
+    return Outline(contours(found), has_heat=True, width=width, height=height, whole=True)
 
 
 def look_for(service: Service, part_id: str) -> Look:

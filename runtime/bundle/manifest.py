@@ -24,6 +24,8 @@ TRAIN_DIGESTS = "train_digests"
 # heat map that fp32 gives it without having seen it.
 LEFT_OUT_SCORES = "left_out_scores"
 DIGEST_LENGTH = 16
+# Key in the provenance: terms of ``weights`` and ``data``, as far as they are known.
+LICENSES = "licenses"
 # Key in the recipe of a bundle that judges a region of interest alone.
 ROI = "roi"
 EngineName = Literal["openvino", "onnxruntime"]

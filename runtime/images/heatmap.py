@@ -37,7 +37,10 @@ def upsample_map(
 def overlay(
     image_rgb: UInt8Image, heat: Float32Map, low: float, high: float, opacity: float = 0.55
 ) -> UInt8Image:
-    """Draw a heat map over the part: transparent where the part looks good, red where it does not.
+    """Draw a heat map over the part: transparent where the part looks good.
+
+    The colors are inferno's, which get lighter all the way and keep their order for eyes that
+    cannot tell red from green.
 
     Args:
         image_rgb: uint8 (H, W, 3), RGB.
@@ -50,7 +53,7 @@ def overlay(
         uint8 (H, W, 3), RGB.
     """
     strength = np.clip((heat - low) / max(high - low, 1e-12), 0.0, 1.0)
-    colors_bgr = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colors_bgr = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     colors_rgb = colors_bgr[:, :, ::-1].astype(np.float32)
     # A square root keeps weak but real evidence visible.
     alpha = (np.sqrt(strength) * opacity)[:, :, None]

@@ -24,6 +24,9 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A test pattern in the place of a webcam, and nobody who has to allow it.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
     "--window-size=1440,1160",
 )
 PATIENCE_S = 60

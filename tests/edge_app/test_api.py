@@ -339,3 +339,12 @@ def test_eight_threads_get_their_own_answers(client: httpx.Client) -> None:
         list(pool.map(work, range(THREADS)))
     assert mixed == []
     assert len(set(ids.values())) == THREADS * EACH
+
+
+def test_a_picture_that_is_only_tried_is_no_part_of_the_line(bundle: Path) -> None:
+    with open_station([bundle], "memory:") as station, api_served(station) as client:
+        (line,) = station.lines.values()
+        inspected(client, picture(28), counts=False)
+        assert line._last == b""
+        inspected(client, picture(28))
+        assert line._last == picture(28)

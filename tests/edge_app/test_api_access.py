@@ -62,6 +62,9 @@ GUARDED = (
     ("POST", "v1/teach/back"),
     ("POST", "v1/inspect"),
     ("GET", "v1/heat-maps/x"),
+    ("GET", "v1/samples"),
+    ("GET", "v1/samples/7/picture"),
+    ("GET", "v1/samples/7/file"),
     ("GET", "v1/me"),
     ("GET", "v1/batch"),
     ("POST", "v1/batch"),
@@ -162,6 +165,7 @@ def test_the_guarded_routes_are_all_there_are(url: str, press: str) -> None:
             .replace("maps/x", "maps/{name}")
             .replace("line/7", "line/{number}")
             .replace("pictures/7", "pictures/{number}")
+            .replace("samples/7", "samples/{number}")
             .replace("bundles/tile-tiny", "bundles/{name}"),
         )
         for method, path in GUARDED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,10 @@ import pytest
 from edge_app.page import render
 from edge_app.page.screen import Screen, look_at, show
 from edge_app.page.station import open_station
+from edge_app.similar import SEEN_BEFORE
+from edge_app.store import Neighbor
 from runtime.errors import EngineError
+from tests.edge_app.points import make_points
 from tests.runtime.faults import After, Stuck, constant_score, hanging, opens, raising
 from tests.runtime.tiny import computed, random_image, write_bundle
 
@@ -115,3 +119,25 @@ def test_an_engine_that_computes_something_else_keeps_the_page_from_starting(
 
 def test_a_reason_is_escaped() -> None:
     assert "<b>" not in render.unjudged("<b>.png", "<b>")
+
+
+def test_an_earlier_part_is_shown_by_what_it_turned_out_to_be() -> None:
+    good, crack = make_points(2)
+    missed = replace(good, defect_type="", confirmed="wrong", confirmed_defect="hole")
+    html = render.neighbors([Neighbor(0.9, missed), Neighbor(0.8, replace(crack, verdict="good"))])
+    assert html.count('data-verdict="anomalous"') == 2
+    assert "hole" in html
+    assert "crack" in html
+    # Its name alone: where it lies is nobody's business.
+    assert "/parts/" not in html
+    assert "0000.png" in html
+
+
+def test_what_is_not_alike_is_no_neighbor() -> None:
+    near, far = (
+        Neighbor(SEEN_BEFORE + by, one)
+        for one, by in zip(make_points(2), (0.0, -0.01), strict=True)
+    )
+    assert render.neighbors([near, far]).count("ls-card ") == 1
+    assert "Nothing like this seen before" in render.neighbors([far])
+    assert "No earlier part" in render.neighbors([])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from edge_app.live.notifying import stay
+from edge_app.records import RECORDS_FILE
 from runtime.errors import StoreError
 from tests.edge_app.live.fed import until
 from tests.edge_app.live.served import Place, place_at, station_at
@@ -141,7 +143,11 @@ def test_a_part_of_the_api_is_not_looked_for_on_the_disk(box: httpx.Client, plac
     # Its name is a client's to choose.
     params = {"record": True, "name": str(place.incoming / "a.png")}
     sent = box.post("inspect", content=picture(28), params=params).json()["inspections"][0]
-    assert box.get(f"parts/{sent['part_id']}/outline").json()["whole"] is False
+    # What was sent is shown, and its record names no place.
+    assert box.get(f"parts/{sent['part_id']}/outline").json()["width"] == 64
+    with sqlite3.connect(place.root / "neighbours" / RECORDS_FILE) as records:
+        found = records.execute("SELECT path FROM parts WHERE id = ?", [sent["part_id"]])
+        assert found.fetchall() == [("a.png",)]
 
 
 def test_records_that_cannot_be_read_keep_nobody_from_the_verdict(

@@ -341,6 +341,9 @@ def test_two_operators_see_the_same_and_a_login_is_asked_for(
         window.get(f"{url}line")
         wait_until(window, lambda: find(window, "#login[open] input[type=password]"))
         assert verdict(window) == "none"
+        # Whose login it is, and as whom.
+        assert "Lineside" in text(window, "#login h2")
+        assert "one user is operator" in text(window, "#login p")
         find(window, "#login input[type=password]")[0].send_keys("a long one" + Keys.ENTER)
         wait_until(window, lambda: text(window, "#word") == "NO PART YET")
         place.drop("0.png", "dark", 1)
@@ -355,6 +358,14 @@ def test_two_operators_see_the_same_and_a_login_is_asked_for(
         window.close()
         window.switch_to.window(first)
         wait_until(window, lambda: "live" in text(window, "#said"))
+        # The camera's folder goes: gray, with the reason; back again, it is live by itself.
+        place.incoming.rename(tmp_path / "unplugged")
+        wait_until(window, lambda: text(window, "#word") == "SOURCE AWAY")
+        assert verdict(window) == "none"
+        assert "away" in text(window, "#sources")
+        (tmp_path / "unplugged").rename(place.incoming)
+        place.drop("1.png", "good", 2)
+        shows(window, "good", "1.png")
 
 
 def test_both_languages_say_the_same_things() -> None:
