@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of a file in deploy/: the extras that it is for.
@@ -135,6 +140,49 @@ def sign(sums: Path, key: Path) -> Path:
     return signature
 
 
+def add_licenses(bill: Path, found: Iterable[Distribution]) -> list[str]:
+    """Write the packages' licenses into a bill of materials, as their own metadata says them.
+
+    Args:
+        bill: CycloneDX JSON, changed.
+        found: the packages, installed.
+
+    Returns:
+        Names of components whose license nobody says.
+    """
+    stated = {_normal(one.metadata["Name"]): _licenses(one) for one in found}
+    content = json.loads(bill.read_text(encoding="utf-8"))
+    unknown = []
+    for component in content["components"]:
+        licenses = stated.get(_normal(component["name"]), [])
+        if licenses:
+            component["licenses"] = licenses
+        else:
+            unknown.append(component["name"])
+    bill.write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
+    return unknown
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _licenses(one: Distribution) -> list[dict[str, Any]]:
+    """An SPDX expression where there is one, else what the package calls its license."""
+    metadata = one.metadata
+    if expression := metadata.get("License-Expression"):
+        return [{"expression": expression}]
+    classified = [
+        name.rpartition(" :: ")[2]
+        for name in metadata.get_all("Classifier") or []
+        if name.startswith("License :: ")
+    ]
+    written = (metadata.get("License") or "").strip()
+    # Some have the whole text there.
+    named = classified or ([written] if 0 < len(written) <= 80 else [])
+    return [{"license": {"name": name}} for name in named]
+
+
 def build(folder: Path) -> None:
     """Wheel, sources, requirements and bill of materials, checked, into an empty folder."""
     committed = run("git", "log", "-1", "--format=%ct").strip()
@@ -151,6 +199,12 @@ def build(folder: Path) -> None:
     about = ("--pyproject", "pyproject.toml", "--mc-type", "application", "--output-reproducible")
     stated = ("--spec-version", "1.6", "--output-format", "JSON", "--output-file", bill)
     run(tool("cyclonedx-py"), "requirements", *about, *stated, "deploy/requirements-station.txt")
+    with tempfile.TemporaryDirectory() as installed:
+        where = ("--target", installed, "--no-deps", "--requirements")
+        run(tool("uv"), "pip", "install", "--quiet", *where, "deploy/requirements-station.txt")
+        unknown = add_licenses(bill, distributions(path=[installed]))
+    if unknown:
+        print(f"no license is stated of: {', '.join(sorted(unknown))}")
 
 
 def release(key: Path) -> None:

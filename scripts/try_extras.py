@@ -132,8 +132,14 @@ def train(place: Place) -> None:
     place.run("lineside", "verify", "tile")
 
 
+def ray(place: Place) -> None:
+    """Pictures are inspected by a worker of a Ray that is started and ended."""
+    which = (place.bundle, place.bundle / "golden", "--out", "results")
+    place.run("lineside", "archive", *which, "--ray", "local", "--workers", 1)
+
+
 EXTRAS: dict[str, Callable[[Place], None]] = {
-    one.__name__: one for one in (base, onnxruntime, neighbours, app, mqtt, calibrate, train)
+    one.__name__: one for one in (base, onnxruntime, neighbours, app, mqtt, calibrate, train, ray)
 }
 
 

@@ -24,12 +24,19 @@ from runtime.options import engine_options, json_option, signature_option
     metavar="DIR",
     help="Write each part under its heat map, and its mask, at the part's own size.",
 )
+@click.option(
+    "--coco",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the regions of anomalous parts as COCO annotations, for FiftyOne or supervision.",
+)
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 unless every part is good.")
 @json_option
 def command(
     bundle: Path,
     paths: tuple[Path, ...],
     save_maps: Path | None,
+    coco: Path | None,
     fail_on_anomaly: bool,
     as_json: bool,
     **engine: Any,
@@ -50,6 +57,7 @@ def command(
       lineside inspect tile-patchcore photo.png --json
     """
     from runtime.errors import ImageError
+    from runtime.images.coco_results import CocoResults
     from runtime.images.dataset import collect_images
     from runtime.pipeline import inspect_pictures
 
@@ -57,6 +65,7 @@ def command(
     if save_maps is not None:
         save_maps.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
+    annotations = CocoResults(coco)
     for index, (path, found) in enumerate(inspect_pictures(bundle, pictures, **engine)):
         if isinstance(found, ImageError):
             counts["unreadable"] += 1
@@ -70,14 +79,20 @@ def command(
             click.echo(prediction_line(str(path), found))
         if save_maps is not None:
             found.save_map(save_maps, f"{index:05d}_{path.stem}", path)
+        annotations.add(path, found)
+    annotations.close()
     if not as_json and len(pictures) > 1:
-        say(
-            f"{len(pictures)} pictures: {counts['anomalous']} anomalous, "
-            f"{counts['cannot_judge']} cannot be judged, {counts['unreadable']} unreadable"
-        )
+        _tell(len(pictures), counts)
     if counts["fault"]:
         say(fault_line(counts["fault"]))
     if counts["unreadable"] or counts["fault"]:
         sys.exit(1)
     if fail_on_anomaly and (counts["anomalous"] or counts["cannot_judge"]):
         sys.exit(3)
+
+
+def _tell(total: int, counts: Counter[str]) -> None:
+    say(
+        f"{total} pictures: {counts['anomalous']} anomalous, "
+        f"{counts['cannot_judge']} cannot be judged, {counts['unreadable']} unreadable"
+    )

@@ -2,7 +2,9 @@
 
 A root is ``ROOT/<category>/{train,test,ground_truth}`` with a category's name, or those three
 folders directly under ROOT, or just a folder of pictures of good parts. A mask is
-``<stem>_mask.png`` or ``<stem>.png``.
+``<stem>_mask.png`` or ``<stem>.png``; BTAD's is ``<stem>.bmp`` too, and its good parts are ``ok``;
+MVTec LOCO AD's is a folder ``<stem>`` of pictures. For VisA and COCO see
+:mod:`runtime.images.layouts`.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ import cv2
 import numpy as np
 
 from runtime.errors import DataError, reading
+from runtime.images.coco import Outlines
 from runtime.images.containers import is_allowed
 from runtime.images.preprocess import IMAGE_SUFFIXES
-from runtime.types import Mask
+from runtime.types import Float32Map, Mask
 
 log = logging.getLogger("lineside")
 
 GOOD = "good"
+# What data sets call a folder of good parts.
+_GOOD_NAMES = (GOOD, "ok")
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,15 @@ class Part:
     Attributes:
         path: the picture.
         defect_type: name of the defect, or ``"good"``.
-        mask_path: ground truth of the defect, or None where there is none.
+        mask_path: ground truth of the defect, a picture or a folder of them; or None where there is
+            none.
+        outlines: the same from a file of annotations, which ``mask_path`` names then.
     """
 
     path: Path
     defect_type: str
     mask_path: Path | None = None
+    outlines: Outlines | None = None
 
     @property
     def is_anomalous(self) -> bool:
@@ -139,8 +147,12 @@ def _suffix(name: str) -> str:
 
 def list_categories(root: Path) -> list[str]:
     """Names of the folders under ``root`` that look like MVTec AD categories."""
+    from runtime.images.layouts import other_categories
+
     if not root.is_dir():
         return []
+    if others := other_categories(root):
+        return others
     return sorted(path.name for path in root.iterdir() if _good_folder(path / "train") is not None)
 
 
@@ -155,6 +167,10 @@ def load_category(root: Path, category: str | None = None) -> Category:
         DataError: the folder is missing or empty, or the category is not there; the message lists
             what is.
     """
+    from runtime.images.layouts import other_layout
+
+    if (other := other_layout(root, category)) is not None:
+        return other
     folder = _category_folder(root, category)
     name = folder.absolute().name
     if not (folder / "train").is_dir():
@@ -196,8 +212,8 @@ def _good_folder(folder: Path) -> Path | None:
 
 
 def is_good(name: str) -> bool:
-    """Whether a folder of that name holds good parts: ``good``, however it is written."""
-    return name.casefold() == GOOD
+    """Whether a folder of that name holds good parts: ``good`` or ``ok``, however it is written."""
+    return name.casefold() in _GOOD_NAMES
 
 
 def load_mask(part: Part, size_hw: tuple[int, int]) -> Mask:
@@ -219,21 +235,34 @@ def load_mask(part: Part, size_hw: tuple[int, int]) -> Mask:
     """
     if part.mask_path is None:
         return np.zeros(size_hw, dtype=np.bool_)
-    advice = "export it again as PNG"
-    with reading(part.mask_path, "a mask picture", DataError, advice):
-        data = np.frombuffer(part.mask_path.read_bytes(), np.uint8)
-        allowed = is_allowed(data[:16].tobytes())
-        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if allowed else None
-    if mask is None or mask.dtype.kind != "u":
-        raise DataError(
-            f"{part.mask_path}: expected a mask picture, found something unreadable; {advice}"
-        )
-    half = np.iinfo(mask.dtype).max // 2
-    defective = (mask > (half if mask.max() > half else 0)).astype(np.float32)
+    if part.outlines is not None:
+        defective = part.outlines.mask().astype(np.float32)
+    elif part.mask_path.is_dir():
+        masks = [_read_mask(path) for path in list_images(part.mask_path)]
+        if len({one.shape for one in masks}) > 1:
+            raise DataError(
+                f"{part.mask_path}: expected masks of one size, found several; export them again"
+            )
+        defective = np.max(masks, axis=0)
+    else:
+        defective = _read_mask(part.mask_path)
     resized = cv2.resize(defective, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST)
     if defective.any() and not resized.any():
         resized = cv2.resize(defective, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
     return np.asarray(resized > 0.0, dtype=np.bool_)
+
+
+def _read_mask(path: Path) -> Float32Map:
+    """1 where a mask picture marks a defect, 0 elsewhere, at its own size."""
+    advice = "export it again as PNG"
+    with reading(path, "a mask picture", DataError, advice):
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        allowed = is_allowed(data[:16].tobytes())
+        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if allowed else None
+    if mask is None or mask.dtype.kind != "u":
+        raise DataError(f"{path}: expected a mask picture, found something unreadable; {advice}")
+    half = np.iinfo(mask.dtype).max // 2
+    return np.asarray(mask > (half if mask.max() > half else 0), dtype=np.float32)
 
 
 def _part_name(folder: Path) -> str:
@@ -279,9 +308,11 @@ def _test_parts(folder: Path) -> list[Part]:
 
 
 def _mask_of(folder: Path, picture: Path) -> Path | None:
-    for name in (f"{picture.stem}_mask.png", f"{picture.stem}.png"):
-        if (folder / name).is_file():
-            return folder / name
+    stem = picture.stem
+    for name in (f"{stem}_mask.png", f"{stem}.png", f"{stem}.bmp", stem):
+        path = folder / name
+        if path.is_file() or (name == stem and path.is_dir()):
+            return path
     return None
 
 

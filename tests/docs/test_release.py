@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from datetime import date
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 from scripts.audit import ALLOWED, read_allowed
-from scripts.release import NAMESPACE, ReleaseError, notes, sign, version, write_sums
+from scripts.release import NAMESPACE, ReleaseError, add_licenses, notes, sign, version, write_sums
 
 TODAY = date(2026, 11, 28)
 CHANGELOG = ALLOWED.parents[1] / "CHANGELOG.md"
@@ -57,6 +59,17 @@ def test_whoever_has_the_public_key_checks_the_signature(release: Path, tmp_path
     assert check(*verify, NAMESPACE, folder=release, given=sums) != 0
     with pytest.raises(ReleaseError, match="ssh-keygen failed"):
         sign(sums, tmp_path / "none")
+
+
+def test_the_bill_of_materials_says_the_licenses_of_packages(tmp_path: Path) -> None:
+    bill = tmp_path / "bill.json"
+    components = [{"name": name} for name in ("NumPy", "msgspec", "click", "no-such-package")]
+    bill.write_text(json.dumps({"bomFormat": "CycloneDX", "components": components}))
+    assert add_licenses(bill, distributions()) == ["no-such-package"]
+    found = json.loads(bill.read_text(encoding="utf-8"))["components"]
+    assert {"expression": "BSD-3-Clause"} in found[2]["licenses"]
+    assert all(len(one["licenses"]) for one in found[:3])
+    assert "licenses" not in found[3]
 
 
 def test_the_notes_are_the_section_of_the_version() -> None:

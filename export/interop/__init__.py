@@ -1,0 +1,1 @@
+"""Models and results of others: what anomalib has exported becomes a bundle."""
