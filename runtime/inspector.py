@@ -20,7 +20,7 @@ from runtime.bundle.signing import check_signature
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
 from runtime.engines.base import Engine, open_engine
 from runtime.engines.canary import Canary
-from runtime.engines.isolation import IsolatedEngine
+from runtime.engines.isolated.engine import IsolatedEngine
 from runtime.engines.outputs import shapes_of
 from runtime.engines.supervision import DEADLINE_S, Supervisor
 from runtime.errors import EngineError, LinesideError, sentence

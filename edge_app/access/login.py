@@ -14,7 +14,7 @@ from edge_app.access.door import Door
 from edge_app.access.origin import App, Message, Receive, Send
 
 router = APIRouter(include_in_schema=False)
-_PAGE = Path(__file__).parent.parent / "assets" / "login.html"
+_PAGE = Path(__file__).parent.parent / "assets" / "pages" / "login.html"
 
 
 @router.get("/login")

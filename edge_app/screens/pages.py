@@ -17,21 +17,9 @@ from edge_app.api.service import service_of
 
 router = APIRouter(include_in_schema=False)
 ASSETS = Path(__file__).parent.parent / "assets"
-_KINDS = {
-    "screen.css": "text/css",
-    "screen.js": "text/javascript",
-    "line.js": "text/javascript",
-    "history.js": "text/javascript",
-    "teach.js": "text/javascript",
-    "model.js": "text/javascript",
-    "batch.js": "text/javascript",
-    "stage.js": "text/javascript",
-    "drawer.js": "text/javascript",
-    "inspect.js": "text/javascript",
-    "near.js": "text/javascript",
-    "compare.js": "text/javascript",
-    "strings.json": "application/json",
-}
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
+# What a page asks for, by name.
+_FILES = {path.name: path for path in ASSETS.rglob("*") if path.suffix in _KINDS}
 _FRESH = {"Cache-Control": "no-cache"}
 
 
@@ -73,14 +61,15 @@ def desk(request: Request) -> Response:
 @router.get("/screen/{name}")
 def asset(name: str) -> Response:
     """A style sheet, a script, or the strings."""
-    if name not in _KINDS:
-        raise ProblemError(404, f"expected one of {', '.join(_KINDS)}, found {name[:60]}")
-    return Response((ASSETS / name).read_bytes(), media_type=_KINDS[name], headers=_FRESH)
+    if name not in _FILES:
+        raise ProblemError(404, f"expected one of {', '.join(sorted(_FILES))}, found {name[:60]}")
+    path = _FILES[name]
+    return Response(path.read_bytes(), media_type=_KINDS[path.suffix], headers=_FRESH)
 
 
 def _page(request: Request, name: str, page: str = "") -> Response:
     service = service_of(request)
     station = "" if service.board is None else "yes"
-    text = (ASSETS / name).read_text(encoding="utf-8").replace("{page}", page)
+    text = (ASSETS / "pages" / name).read_text(encoding="utf-8").replace("{page}", page)
     text = fill(text, service.below.removesuffix("/v1"), request.app.state.door, station)
     return Response(text, media_type="text/html", headers=_FRESH)

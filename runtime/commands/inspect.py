@@ -57,8 +57,8 @@ def command(
       lineside inspect tile-patchcore photo.png --json
     """
     from runtime.errors import ImageError
-    from runtime.images.coco_results import CocoResults
     from runtime.images.dataset import collect_images
+    from runtime.images.layouts.coco_results import CocoResults
     from runtime.pipeline import inspect_pictures
 
     pictures = collect_images(paths)

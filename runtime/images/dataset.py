@@ -4,7 +4,7 @@ A root is ``ROOT/<category>/{train,test,ground_truth}`` with a category's name, 
 folders directly under ROOT, or just a folder of pictures of good parts. A mask is
 ``<stem>_mask.png`` or ``<stem>.png``; BTAD's is ``<stem>.bmp`` too, and its good parts are ``ok``;
 MVTec LOCO AD's is a folder ``<stem>`` of pictures. For VisA and COCO see
-:mod:`runtime.images.layouts`.
+:mod:`runtime.images.layouts.folders`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from runtime.errors import DataError, reading
-from runtime.images.coco import Outlines
 from runtime.images.containers import is_allowed
+from runtime.images.layouts.coco import Outlines
 from runtime.images.preprocess import IMAGE_SUFFIXES
 from runtime.types import Float32Map, Mask
 
@@ -147,7 +147,7 @@ def _suffix(name: str) -> str:
 
 def list_categories(root: Path) -> list[str]:
     """Names of the folders under ``root`` that look like MVTec AD categories."""
-    from runtime.images.layouts import other_categories
+    from runtime.images.layouts.folders import other_categories
 
     if not root.is_dir():
         return []
@@ -167,7 +167,7 @@ def load_category(root: Path, category: str | None = None) -> Category:
         DataError: the folder is missing or empty, or the category is not there; the message lists
             what is.
     """
-    from runtime.images.layouts import other_layout
+    from runtime.images.layouts.folders import other_layout
 
     if (other := other_layout(root, category)) is not None:
         return other

@@ -19,7 +19,7 @@ from runtime.bundle.reference import read_reference
 from runtime.bundle.sealing import SEAL, seal_of
 from runtime.bundle.signing import check_signature, make_keys, sign_bundle
 from runtime.bundle.thresholds import read_thresholds
-from runtime.engines.isolation import IsolatedEngine
+from runtime.engines.isolated.engine import IsolatedEngine
 from runtime.health.baseline import read_health
 from runtime.images.preprocess import decode_rgb
 from runtime.images.roi import read_roi

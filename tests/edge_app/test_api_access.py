@@ -97,6 +97,7 @@ ENGINEERS = {
 # What a browser has to have before somebody has logged in; none of it says anything of a part.
 BEFORE_LOGIN = {"/healthz", "/readyz", "/login", "/login/", "/logout", "/line", "/history"} | {
     "/parts/{part_id}",
+    "/inspect",
     "/screen/{name}",
     "/model",
     "/batch",

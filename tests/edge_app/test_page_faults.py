@@ -33,6 +33,11 @@ def bundle(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "bundle")
 
 
+def golden(bundle: Path) -> int:
+    """Pictures that are replayed before the first part."""
+    return len(list((bundle / "golden").glob("*.png")))
+
+
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{index}.png" for index in range(3)]
@@ -46,8 +51,8 @@ def test_the_banner_says_cannot_judge_and_nothing_can_be_remembered(
     bundle: Path, parts: list[Path], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     handler, reason = FAULTS[kind]
-    # The canary, the warm-up and the first part go well.
-    opens(monkeypatch, After(3, handler), computed)
+    # The canary, the warm-up, the golden pictures and the first part go well.
+    opens(monkeypatch, After(3 + golden(bundle), handler), computed)
     with open_station([bundle], "memory:", deadline_s=0.5) as station:
         (line,) = station.lines.values()
         screen = Screen()
@@ -97,7 +102,7 @@ def test_a_stuck_engine_is_told_in_the_banner(
     bundle: Path, parts: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = Stuck()
-    opens(monkeypatch, After(2, stuck))
+    opens(monkeypatch, After(2 + golden(bundle), stuck))
     with open_station([bundle], "memory:") as station:
         (line,) = station.lines.values()
         look_at(line, parts[1])

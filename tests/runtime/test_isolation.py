@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engines import frames
-from runtime.engines.isolation import IsolatedEngine
+from runtime.engines.isolated import frames
+from runtime.engines.isolated.engine import IsolatedEngine
 from runtime.errors import EngineError
 from runtime.inspector import Inspector
 from tests.cli import lineside

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import DataError
-from runtime.images.coco import Outlines, RunLengths, read_coco
-from runtime.images.coco import _unpacked as unpacked
 from runtime.images.dataset import Category, list_categories, load_category, load_mask
+from runtime.images.layouts.coco import Outlines, RunLengths, read_coco
+from runtime.images.layouts.coco import _unpacked as unpacked
 from runtime.inspector import Inspector
 from tests.cli import lineside
 from tests.edge_app.tiny_bundle import write_part
@@ -166,7 +166,7 @@ def test_what_is_no_coco_says_so(tmp_path: Path) -> None:
 
 
 def _annotation(runs: RunLengths):
-    from runtime.images.coco import Annotation
+    from runtime.images.layouts.coco import Annotation
 
     return Annotation(1, 1, runs)
 

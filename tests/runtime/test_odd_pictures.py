@@ -379,7 +379,8 @@ def test_an_lzw_piece_is_measured_right(seed: int, high: int, wide: int, colors:
     (page,) = directories(data := tif(image, compression="lzw"))
     (start,), (size,) = page.tags[273], page.tags[279]
     assert unpacked_length(data[start : start + size]) == high * wide
-    assert unpacked_length(data[start : start + size - 1]) == -1
+    # The last byte may hold nothing but padding.
+    assert unpacked_length(data[start : start + size - 2]) == -1
 
 
 @settings(max_examples=50)

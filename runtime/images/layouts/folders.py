@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import DataError, reading
-from runtime.images.coco import Annotation, CocoFile, Outlines, Picture, is_coco, read_coco
 from runtime.images.dataset import GOOD, Category, Part
+from runtime.images.layouts.coco import Annotation, CocoFile, Outlines, Picture, is_coco, read_coco
 
 log = logging.getLogger("lineside")
 

@@ -1,4 +1,4 @@
-"""The process behind :class:`runtime.engines.isolation.IsolatedEngine`: one engine on two pipes.
+"""The process of an ``IsolatedEngine`` (:mod:`runtime.engines.isolated.engine`): on two pipes.
 
 It ends when the pipe to it is closed, so it never outlives whoever started it.
 """
@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from runtime.engines import frames
 from runtime.engines.base import Arrays, Engine, open_engine
+from runtime.engines.isolated import frames
 from runtime.errors import sentence
 
 

@@ -19,8 +19,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO, cast
 
 from runtime.bundle.manifest import EngineName
-from runtime.engines import frames
 from runtime.engines.base import Arrays
+from runtime.engines.isolated import frames
 from runtime.errors import EngineError, require_extra
 
 log = logging.getLogger("lineside")
@@ -64,7 +64,7 @@ class IsolatedEngine:
             require_extra(name, name)
         self._process = subprocess.Popen(
             # Without the folder that it is started in: no module is found there.
-            [sys.executable, "-P", "-m", "runtime.engines.worker"],
+            [sys.executable, "-P", "-m", "runtime.engines.isolated.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

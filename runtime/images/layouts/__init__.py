@@ -1,0 +1,1 @@
+"""Data sets that are laid out otherwise than MVTec AD."""
