@@ -10,11 +10,11 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fast check docs app station bench chaos fuzz results clean release requirements audit extras deploy-check
+.PHONY: help install demo test nightly fast check docs app station bench chaos fuzz results clean release requirements audit extras deploy-check
 
 help:
 	@echo "make demo      install, then sample data, both models, export, evaluation, neighbors, latency (CATEGORY=all for three)"
-	@echo "make test      install, then the whole test suite"
+	@echo "make test      install, then the test suite;  make nightly: with the tests that take longest"
 	@echo "make check     lint, types and layers"
 	@echo "make docs      the documentation as a site to read offline: site/index.html"
 	@echo "make station   a folder that fills up with the demo's parts, judged as they come, live on the page"
@@ -43,8 +43,13 @@ demo: install
 
 # A file's tests stay in one process, for they share the models that it trains. In the order of
 # their names the long ones do not come last.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 30
+
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 30
+	$(PYTEST) -m "not nightly"
+
+nightly: install
+	$(PYTEST)
 
 fast: install
 	$(BIN)/python -m pytest -m "not slow" -n auto

@@ -23,6 +23,8 @@ MEMORY_BANK = "memory_bank"
 # Which patches lie in the region of interest: 1 or 0, (1, 1, h, w).
 INSIDE = "inside.cells"
 POOLING = "AvgPool"
+# A filter does not hold for loggers below its own; releases of torch differ.
+_TORCH_LOGGERS = ("torch.export", "torch.export.pt2_archive._package")
 
 
 def feature_model(onnx_path: Path) -> ov.Model:
@@ -57,12 +59,14 @@ def _torch_says_nothing() -> Iterator[None]:
     def refuse(_: logging.LogRecord) -> bool:
         return False
 
-    logger = logging.getLogger("torch.export")
-    logger.addFilter(refuse)
+    loggers = [logging.getLogger(name) for name in _TORCH_LOGGERS]
+    for logger in loggers:
+        logger.addFilter(refuse)
     try:
         yield
     finally:
-        logger.removeFilter(refuse)
+        for logger in loggers:
+            logger.removeFilter(refuse)
 
 
 def graft(model: ov.Model, features: ov.Model) -> ov.Model:

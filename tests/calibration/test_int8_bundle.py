@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shutil
 import stat
 
@@ -53,7 +54,9 @@ def folders(sample_root, tmp_path_factory):
     return root / "good", root / "bad"
 
 
-@pytest.fixture(scope="module", params=["patchcore", "efficientad"])
+@pytest.fixture(
+    scope="module", params=["patchcore", pytest.param("efficientad", marks=pytest.mark.nightly)]
+)
 def quantized(request, folders, tmp_path_factory):
     """A copy of a trained bundle to which calibrate adds INT8, what it said, and the original."""
     trained = request.getfixturevalue(f"{request.param}_bundle")
@@ -94,6 +97,18 @@ def test_the_bundle_is_sealed_and_says_what_was_seen(quantized):
         assert "openvino/int8" not in {variant.key for variant in untouched.manifest.variants}
 
 
+def test_nothing_is_told_of_openvino_asking_torch_to_read_the_model(patchcore_bundle):
+    told = []
+    logger, handler = logging.getLogger("torch.export.pt2_archive._package"), logging.Handler()
+    handler.emit = told.append
+    logger.addHandler(handler)
+    try:
+        feature_model(patchcore_bundle / "onnx" / "fp32" / "model.onnx")
+    finally:
+        logger.removeHandler(handler)
+    assert told == []
+
+
 def test_verify_holds_it_to_what_it_said_when_it_passed(quantized, tmp_path):
     bundle = shutil.copytree(quantized[0], tmp_path / "copy")
     assert replay(bundle).max_score_difference == 0.0
@@ -113,6 +128,7 @@ def replay(folder):
 
 
 # PatchCore rebuilds its bank instead.
+@pytest.mark.nightly
 @pytest.mark.parametrize("quantized", ["efficientad"], indirect=True)
 def test_maps_on_good_parts_lie_where_those_of_fp32_do(quantized, folders):
     bundle, _, trained = quantized

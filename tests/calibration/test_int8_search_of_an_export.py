@@ -55,6 +55,7 @@ def searched(graph: PatchCoreGraph, tmp_path_factory: pytest.TempPathFactory) ->
     return ov.Core().compile_model(folder / "int8.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(4))
 def test_a_bad_part_has_the_score_the_map_and_the_descriptor_of_the_plain_graph(
     graph, searched, seed
@@ -76,6 +77,7 @@ def test_a_bad_part_has_the_score_the_map_and_the_descriptor_of_the_plain_graph(
     assert np.abs(said["anomaly_map"] / anomaly_map - 1).mean() < 0.1
 
 
+@pytest.mark.nightly
 def test_a_variant_gives_out_what_the_contract_says_and_no_more(searched):
     assert [next(iter(output.get_names())) for output in searched.outputs] == [
         "pred_score",

@@ -159,6 +159,7 @@ with EdgeStore(Path(sys.argv[1]), bundle=BUNDLE, embedding_length=LENGTH) as sto
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
 def test_killed_while_building_the_index_nothing_is_lost(

@@ -142,7 +142,7 @@ def catch_up(location: str, url: str, limit: int = 60) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (1, 2))])
 def test_two_boxes_over_a_bad_network_hold_the_union_and_the_newest_words(
     tmp_path: Path, url: str, seed: int
 ) -> None:

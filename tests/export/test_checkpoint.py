@@ -31,7 +31,10 @@ def patchcore_work(sample_root: Path) -> Work:
     return Work(RECIPE, category, photographs, train(RECIPE, photographs, 0), 0)
 
 
-@pytest.mark.parametrize("model", ["patchcore", "efficientad", "paper_efficientad"])
+@pytest.mark.parametrize(
+    "model",
+    ["patchcore", "efficientad", pytest.param("paper_efficientad", marks=pytest.mark.nightly)],
+)
 def test_what_was_kept_says_the_same(
     model: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_it_inspects_evaluates_and_is_timed(bundle: Path, sample_root: Path) -> 
     assert json.loads(timed.stdout)["p50_ms"] > 0.0
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_it_can_be_planned(tiny: PixelFamily, sample_root: Path, tmp_path: Path) -> None:
     where = ("--data", sample_root, "--category", "tile", "--out", tmp_path / "best")

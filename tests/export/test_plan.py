@@ -244,6 +244,7 @@ def test_the_best_bundle_within_budget_is_written(
     assert ElementTree.parse(tmp_path / "plan.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path, quick: tuple[str, Path]) -> None:
     write_dataset(tmp_path / "parts", "tile", train=40, test_good=6, per_defect=2, size=64)
@@ -319,6 +320,7 @@ def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
     assert not (tmp_path / "best").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path: Path, sample_root: Path) -> None:
     temporary = tmp_path / "temporary"

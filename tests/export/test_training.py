@@ -69,7 +69,10 @@ def engine_scores(work: Work, paths: list[Path]) -> list[float]:
     return [float(score) for batch in batches for score in batch.pred_score.reshape(-1)]
 
 
-@pytest.mark.parametrize("model", ["patchcore", "efficientad", "paper_efficientad"])
+@pytest.mark.parametrize(
+    "model",
+    ["patchcore", "efficientad", pytest.param("paper_efficientad", marks=pytest.mark.nightly)],
+)
 def test_the_bundle_says_what_anomalibs_engine_says(
     model: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -196,6 +199,7 @@ def prediction_bounds(bundle: Bundle) -> None:
         assert threshold.image_threshold > threshold.median_good_score > 0
 
 
+@pytest.mark.nightly
 def test_a_single_picture_trains_with_a_warning(tmp_path: Path, sample_root: Path) -> None:
     few = tmp_path / "few"
     few.mkdir()
@@ -207,6 +211,7 @@ def test_a_single_picture_trains_with_a_warning(tmp_path: Path, sample_root: Pat
         prediction_bounds(bundle)
 
 
+@pytest.mark.nightly
 def test_tiles_train_and_agree_with_anomalib(tmp_path: Path, sample_root: Path) -> None:
     tiles = ("--size", 128, "--tile", 64, "--tile-overlap", 32, "--max-prototypes", 200)
     done = run(tmp_path / "out", sample_root, "--category", "tile", *tiles)

@@ -26,7 +26,11 @@ def reports(code: str, home: Path) -> bool:
 
 @pytest.mark.parametrize(
     "module",
-    ["runtime.engines.openvino", "calibration.int8.networks", "export.inference_graph"],
+    [
+        "runtime.engines.openvino",
+        "calibration.int8.networks",
+        pytest.param("export.inference_graph", marks=pytest.mark.nightly),
+    ],
 )
 def test_openvino_is_silent_after_any_of_our_modules_that_use_it(module, tmp_path):
     assert not reports(f"import {module}, openvino, nncf", tmp_path)

@@ -284,7 +284,7 @@ def test_every_screen_can_be_used_by_everybody_and_does_not_move(
 
 
 @BROWSER
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 def test_every_text_has_the_contrast_that_wcag_asks_for(
     station: Station, window: webdriver.Chrome, scheme: str
 ) -> None:
