@@ -65,4 +65,5 @@ def test_more_clients_than_there_is_room_for_get_their_own_verdict_or_503(tmp_pa
     assert found.wrong == []
     assert found.answered > found.clients
     assert found.overloads > 0
-    assert found.queue == (MOST_REQUESTS, MOST_REQUESTS)
+    peak, most = found.queue
+    assert 0 < peak <= most == MOST_REQUESTS

@@ -162,6 +162,8 @@ def test_the_story_of_a_shift(station: Station, window: webdriver.Chrome) -> Non
     wait_until(window, lambda: "overruled" in text(window, "#toast"))
     assert station.words()[-1] == ("002.png", "wrong", "")
 
+    assert window.get_log("browser") == []
+
     # The box goes: grey at once, and nothing can be said.
     station.process.send_signal(signal.SIGTERM)
     wait_until(window, lambda: verdict(window) == "none")
@@ -171,8 +173,8 @@ def test_the_story_of_a_shift(station: Station, window: webdriver.Chrome) -> Non
     assert station.process.returncode == 0, err
     assert "every part that was judged is recorded" in err
     assert "Traceback" not in err
-    quiet = [one for one in window.get_log("browser") if "ERR_CONNECTION" not in one["message"]]
-    assert quiet == []
+    # Of requests to a box that has gone; another story begins without them.
+    window.get_log("browser")
 
 
 @BROWSER

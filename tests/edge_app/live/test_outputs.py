@@ -278,7 +278,8 @@ def test_a_broker_that_is_killed_and_comes_back_has_everything_in_order(tmp_path
                 # The broker may have taken some before anybody listened, and may die with others
                 # that its listener has not: that is between them. None is missing in between.
                 heard = sorted({number for _, number in taken[before:]})
-                assert heard == list(range(heard[0], heard[-1] + 1))
+                # Nothing is left for the second one where the first was quick.
+                assert heard == list(range(min(heard, default=0), max(heard, default=-1) + 1))
         assert box.states[-1].lost == 0
     box.close()
     numbers = [number for _, number in taken]
