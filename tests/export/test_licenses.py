@@ -23,7 +23,7 @@ def pictures(tmp_path: Path) -> tuple[Path, ...]:
         ({"backbone": "resnet18.a1_in1k"}, "apache-2.0 (resnet18.a1_in1k)"),
         ({"backbone": "convnextv2_tiny.fcmae"}, "cc-by-nc-4.0 (convnextv2_tiny.fcmae)"),
         ({"backbone": "of_nobody"}, "not stated (of_nobody)"),
-        ({"backbone": "resnet18", "backbone_weights": "/home/me/own.pth"}, "weights of own.pth"),
+        ({"backbone": "resnet18", "backbone_weights": "kept/elsewhere/own.pth"}, "weights of own.pth"),
         ({"backbone": "tf_efficientnet_lite0", "teacher": "pdn"}, "Apache-2.0 (anomalib's"),
     ],
 )
@@ -31,7 +31,7 @@ def test_weights(recipe: dict[str, str], known: str, pictures: tuple[Path, ...])
     found = licenses_of(recipe, pictures)["weights"]
     assert known in found
     # A path tells of the workstation.
-    assert "/home" not in found
+    assert "elsewhere" not in found
 
 
 def test_data_are_what_their_folder_says(pictures: tuple[Path, ...]) -> None:
