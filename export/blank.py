@@ -19,7 +19,7 @@ import numpy as np
 
 from calibration.learning.made_up import METRIC, PICTURE_FILE
 from calibration.learning.photographs import read_photographs
-from export.models.patchcore.recipe import PatchCoreRecipe
+from export.models import families, family_of
 from export.models.settings import Recipe
 from export.sample_data import CATEGORIES, render_part
 from export.training import require_writable, train
@@ -31,9 +31,8 @@ from runtime.errors import TrainingError
 from runtime.health.baseline import HEALTH_FILE
 from runtime.images.dataset import load_category
 
-PATCHCORE = "patchcore"
-# Of every procedural part, and what a bank keeps of them.
-PICTURES, PROTOTYPES = 8, 300
+# Of every procedural part.
+PICTURES = 8
 _SIZE = 256
 _OF_PARTS = (TRAIN_DIGESTS, LEFT_OUT_SCORES, "data_fingerprint", "train_images", "held_out_images")
 
@@ -42,9 +41,9 @@ def blank_bundle(recipe: Recipe, out: Path, name: str | None = None, seed: int =
     """Make a bundle that has learned no part.
 
     Args:
-        recipe: of PatchCore; the parts that are taught later are taught by it.
+        recipe: the parts that are taught later are taught by it.
         out: bundle folder; it appears when all of it is proven.
-        name: the bundle's name; None for ``blank-patchcore``.
+        name: the bundle's name; None for ``blank-MODEL``.
         seed: of the drawn pictures, and of everything random.
 
     Returns:
@@ -55,9 +54,11 @@ def blank_bundle(recipe: Recipe, out: Path, name: str | None = None, seed: int =
         ParityError: the exported model differs from anomalib's; no bundle was written.
         KeyboardInterrupt: interrupted; nothing half-written is left behind.
     """
-    if not isinstance(recipe, PatchCoreRecipe):
+    small = family_of(recipe.model).blank(recipe)
+    if small is None:
+        able = ", ".join(one.name for one in families() if one.blank(one.recipe()) is not None)
         raise TrainingError(
-            f"--blank: expected {PATCHCORE}, which learns a part without training, found "
+            f"--blank: expected {able}, which learns a part without training, found "
             f"{recipe.model}; train it on the part with --data DIR"
         )
     require_writable(out)
@@ -68,9 +69,8 @@ def blank_bundle(recipe: Recipe, out: Path, name: str | None = None, seed: int =
         trained = Path(folder) / "bundle"
         parts = load_category(_drawn(Path(folder) / BLANK, seed))
         photographs = read_photographs(parts, recipe.size_hw, seed, hold_out=False)
-        small = replace(recipe, max_prototypes=PROTOTYPES)
         work = Work(small, parts, photographs, train(small, photographs, seed), seed)
-        manifest = write_bundle(work, trained, name or f"{BLANK}-{PATCHCORE}")
+        manifest = write_bundle(work, trained, name or f"{BLANK}-{recipe.model}")
         with atomic.folder(out) as root:
             shutil.copytree(trained, root, dirs_exist_ok=True)
             for file in (MANIFEST_FILE, HEALTH_FILE, PICTURE_FILE):
@@ -82,11 +82,7 @@ def blank_bundle(recipe: Recipe, out: Path, name: str | None = None, seed: int =
                 replace(
                     manifest,
                     category=BLANK,
-                    recipe={
-                        **manifest.recipe,
-                        "max_prototypes": recipe.max_prototypes,
-                        BLANK: True,
-                    },
+                    recipe={**manifest.recipe, **recipe.to_json(), BLANK: True},
                     provenance={key: value for key, value in provenance if key not in _OF_PARTS},
                     metrics={
                         key: value for key, value in manifest.metrics.items() if key != METRIC

@@ -44,11 +44,11 @@ def _of_weights(recipe: dict[str, Any]) -> str:
 
 
 def _of_data(pictures: tuple[Path, ...]) -> str:
-    folder = pictures[0].parent
+    folder = pictures[0].absolute().parent
     folders = [folder]
     # MVTec AD's layout: the category's folder, and that of all of them.
     if folder.name == GOOD and folder.parent.name == "train":
-        folders += [folder.parents[1], folder.parents[2]]
+        folders += folder.parents[1:3]
     for one in folders:
         if (one / RECORD_FILE).is_file():
             return "Apache-2.0 (drawn by lineside sample-data)"

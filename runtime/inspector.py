@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from runtime.bundle.folder import Bundle
 from runtime.bundle.reference import read_reference, reference_file
 from runtime.bundle.signing import check_signature
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold
+from runtime.closing import Closeable
 from runtime.engines.base import Engine, open_engine
 from runtime.engines.canary import Canary
-from runtime.engines.isolated.engine import IsolatedEngine
 from runtime.engines.outputs import shapes_of
 from runtime.engines.supervision import DEADLINE_S, Supervisor
 from runtime.errors import EngineError, LinesideError, sentence
@@ -36,7 +35,7 @@ log = logging.getLogger("lineside")
 _NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
 
 
-class Inspector:
+class Inspector(Closeable):
     """Runs one variant of a bundle.
 
     Args:
@@ -113,8 +112,11 @@ class Inspector:
 
             def opened() -> Engine:
                 model = self.bundle.model_path(self.variant)
-                open_it = IsolatedEngine if isolate else open_engine
-                return open_it(self.variant.engine, model, device, threads, streams)
+                if isolate:
+                    from runtime.engines.isolated.engine import IsolatedEngine
+
+                    return IsolatedEngine(self.variant.engine, model, device, threads, streams)
+                return open_engine(self.variant.engine, model, device, threads, streams)
 
             handed_over = None if isinstance(engine, str) else engine
             self._engine = Supervisor(
@@ -322,17 +324,6 @@ class Inspector:
         self._engine.close()
         if self._owned is not None:
             self._owned.close()
-
-    def __enter__(self) -> Inspector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _times(at: Sequence[float]) -> Times:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +23,11 @@ from edge_app.store.schema import (
     checked_point,
     utc_time,
 )
+from runtime.closing import Closeable
 from runtime.types import Embedding
 
 
-class NeighborStore(ABC):
+class NeighborStore(Closeable):
     """Stores descriptors of inspected parts and finds the most similar ones. Safe in threads.
 
     A store belongs to one bundle fingerprint and one embedding length, set when it is opened;
@@ -147,17 +146,6 @@ class NeighborStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Flush and release; a second call does nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @abstractmethod
     def _upsert(self, checked: Sequence[Checked]) -> None: ...

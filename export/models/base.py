@@ -82,6 +82,15 @@ class ModelFamily(Protocol):
             good_scores: raw score of a typical good part and the bound that few exceed.
         """
 
+    def blank(self, recipe: Any) -> Recipe | None:
+        """The same recipe with as little learned as a graph needs, for a box that is taught.
+
+        Returns:
+            None for a family that a box cannot teach.
+        """
+        del recipe
+        return None
+
     def smoothing(self, model: nn.Module) -> nn.Module:
         """The module that smooths the anomaly map: what goes in is compared with the graph's."""
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from runtime.bundle.archive import hold
 from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE
+from runtime.closing import Closeable
 from runtime.decode import read_json
 from runtime.errors import DataError, LinesideError, reading, sentence
 from runtime.health.baseline import HEALTH_FILE
@@ -129,7 +129,7 @@ def table_of(
     return table.append_column(schema.field("embedding"), described).cast(schema)
 
 
-class Results:
+class Results(Closeable):
     """A folder of results; one process at a time writes it.
 
     Args:
@@ -216,17 +216,6 @@ class Results:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def __enter__(self) -> Results:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self, path: Path, columns: list[str] | None = None) -> pa.Table:
         import pyarrow.parquet as pq

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
-from types import TracebackType
 
 from runtime import atomic
 from runtime.bundle.archive import (
@@ -22,6 +21,7 @@ from runtime.bundle.archive import (
 from runtime.bundle.manifest import ROI, FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds, write_thresholds
+from runtime.closing import Closeable
 from runtime.errors import BundleError, ThresholdError, reading
 from runtime.health.baseline import HEALTH_FILE, Health, read_health
 from runtime.images.roi import ROI_FILE, RegionOfInterest, read_roi
@@ -38,7 +38,7 @@ SEALED = "sealed"
 _CHUNK = 1 << 20
 
 
-class Bundle:
+class Bundle(Closeable):
     """A verified bundle.
 
     Attributes:
@@ -193,17 +193,6 @@ class Bundle:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def __enter__(self) -> Bundle:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def is_unrecorded(name: str) -> bool:

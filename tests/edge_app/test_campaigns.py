@@ -17,21 +17,22 @@ from tests.runtime.tiny import write_bundle
 ROOT = Path(__file__).parents[2]
 
 
+def told(script: str, *arguments: str) -> str:
+    """What a script prints that ends well, in a process of its own."""
+    command = [sys.executable, "-m", script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_nothing_acknowledged_is_lost_under_injected_faults() -> None:
     """In a process of its own, for it forks."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.chaos", "--share", "0.06", "--seed", "3"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = re.search(r"(\d+) faults.* (\d+) acknowledged, 0 lost or doubled", done.stdout)
-    assert said is not None, done.stdout
-    assert int(said[1]) > 25
-    assert int(said[2]) > 100
+    said = told("scripts.chaos", "--share", "0.06", "--seed", "3")
+    counts = re.search(r"(\d+) faults.* (\d+) acknowledged, 0 lost or doubled", said)
+    assert counts is not None, said
+    assert int(counts[1]) > 25
+    assert int(counts[2]) > 100
 
 
 @pytest.mark.slow
@@ -46,17 +47,10 @@ def test_a_short_soak_opens_nothing_that_it_does_not_close(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_short_fuzz_of_every_parser_finds_nothing() -> None:
     """Bodies of requests and models in workers, too; in a process of its own, for it forks."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.fuzz", "--cases", "200", "--seed", "4"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " 0 faults" in done.stdout
+    said = told("scripts.fuzz", "--cases", "200", "--seed", "4")
+    assert " 0 faults" in said
     for parser in ("pictures", "manifest", "zip", "configuration", "model", "http"):
-        assert re.search(rf"^{parser} +\d+ cases", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^{parser} +\d+ cases", said, re.MULTILINE), said
 
 
 @pytest.mark.slow

@@ -23,7 +23,10 @@ def pictures(tmp_path: Path) -> tuple[Path, ...]:
         ({"backbone": "resnet18.a1_in1k"}, "apache-2.0 (resnet18.a1_in1k)"),
         ({"backbone": "convnextv2_tiny.fcmae"}, "cc-by-nc-4.0 (convnextv2_tiny.fcmae)"),
         ({"backbone": "of_nobody"}, "not stated (of_nobody)"),
-        ({"backbone": "resnet18", "backbone_weights": "kept/elsewhere/own.pth"}, "weights of own.pth"),
+        (
+            {"backbone": "resnet18", "backbone_weights": "kept/elsewhere/own.pth"},
+            "weights of own.pth",
+        ),
         ({"backbone": "tf_efficientnet_lite0", "teacher": "pdn"}, "Apache-2.0 (anomalib's"),
     ],
 )
@@ -32,6 +35,15 @@ def test_weights(recipe: dict[str, str], known: str, pictures: tuple[Path, ...])
     assert known in found
     # A path tells of the workstation.
     assert "elsewhere" not in found
+
+
+def test_pictures_may_be_named_from_their_categorys_own_folder(
+    pictures: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    category = pictures[0].parents[2]
+    (category.parent / "LICENSE").write_text("CC0\n", encoding="utf-8")
+    monkeypatch.chdir(category)
+    assert licenses_of({}, (Path("train/good/000.png"),))["data"] == "CC0 (LICENSE)"
 
 
 def test_data_are_what_their_folder_says(pictures: tuple[Path, ...]) -> None:

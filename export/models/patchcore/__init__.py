@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from export.inference_graph import InferenceGraph
 
 
+# Of a bundle that has learned no part.
+_BLANK_PROTOTYPES = 300
+
+
 class PatchCore(ModelFamily):
     """The family; what it does is in this folder."""
 
@@ -65,6 +69,11 @@ class PatchCore(ModelFamily):
             pooling=recipe.resolved_pooling(),
             inside=inner.inside,
         )
+
+    def blank(self, recipe: PatchCoreRecipe) -> PatchCoreRecipe:
+        """The same network with a small bank: teaching puts another in its place."""
+        least = recipe.num_neighbors + 1
+        return replace(recipe, max_prototypes=max(_BLANK_PROTOTYPES, least))
 
     def smoothing(self, model: Any) -> nn.Module:
         """As of any family."""
