@@ -22,7 +22,7 @@ from edge_app.api.bodies import BODY, read_pictures
 from edge_app.api.problems import Problem, ProblemError, answer, problem_of
 from edge_app.api.service import Service, service_of
 from edge_app.line import Inspected, Line
-from edge_app.live.looks import Looks, look_of
+from edge_app.live.looks import Looks, look_at_file
 from edge_app.page.render import shrunk
 from runtime.errors import ImageError, LinesideError, StoreError
 
@@ -180,7 +180,7 @@ def inspect_one(
             line.keep(point)
             part_id = point.point_id
             if looks is not None:
-                looks.add(part_id, look_of(found.image_rgb, found.prediction))
+                looks.add(part_id, look_at_file(content, found.image_rgb, found.prediction))
         except StoreError as error:
             # A lost store must not keep anybody from the verdict.
             store_problem = str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -19,6 +20,8 @@ from runtime.types import UInt8Image
 MOST = 64
 SIDE = 1024
 _QUALITY = 88
+# A camera's JPEG; 64 of them take no more memory than a model.
+_KEPT_BYTES = 2 << 20
 # What a contour encloses where no pixel reaches its threshold: the part's own worst places.
 _WORST = 0.7
 _OPACITY = 0.6
@@ -43,10 +46,10 @@ class Looks:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._looks: OrderedDict[str, Look] = OrderedDict()
+        self._looks: OrderedDict[str, Look | Callable[[], Look]] = OrderedDict()
 
-    def add(self, part_id: str, look: Look) -> None:
-        """Keep one; the oldest is forgotten."""
+    def add(self, part_id: str, look: Look | Callable[[], Look]) -> None:
+        """Keep one, or what makes it if somebody looks; the oldest is forgotten."""
         with self._lock:
             self._looks[part_id] = look
             self._looks.move_to_end(part_id)
@@ -55,7 +58,8 @@ class Looks:
 
     def get(self, part_id: str) -> Look | None:
         """One that is still at hand."""
-        return self._looks.get(part_id)
+        found = self._looks.get(part_id)
+        return found() if callable(found) else found
 
 
 def look_of(image_rgb: UInt8Image, prediction: Prediction | None = None) -> Look:
@@ -68,6 +72,22 @@ def look_of(image_rgb: UInt8Image, prediction: Prediction | None = None) -> Look
     image_bgr = np.ascontiguousarray(shrunk(image_rgb, SIDE)[:, :, ::-1])
     encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
     return Look(encoded.tobytes(), prediction and replace(prediction, picture=None))
+
+
+def look_at_file(
+    content: bytes, image_rgb: UInt8Image, prediction: Prediction
+) -> Look | Callable[[], Look]:
+    """The look of a picture file, or what makes it: few that a program sends are looked at.
+
+    Args:
+        content: the file's bytes; large ones are not kept as they are.
+        image_rgb: uint8 (H, W, 3), RGB, what they hold.
+        prediction: on it.
+    """
+    if len(content) > _KEPT_BYTES:
+        return look_of(image_rgb, prediction)
+    told = replace(prediction, picture=None)
+    return lambda: look_of(decode_rgb(content), told)
 
 
 def heat_png(prediction: Prediction) -> bytes:
