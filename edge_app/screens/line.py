@@ -29,8 +29,9 @@ from runtime.errors import StoreError
 router = APIRouter()
 NEWEST = 30
 _SPANS = 48
-# How long a request waits for a change; who gets no answer for twice as long has lost the box.
-HOLD_S = 2.0
+# How long a request waits for a change; less than a server that ends waits for its last answers.
+# Who gets no answer for twice as long has lost the box.
+HOLD_S = 1.5
 # How often the sources are looked at meanwhile, and the records, which others write to as well.
 _LOOK_S, _READ_S = 0.05, 0.4
 _HIGHEST = 2**63 - 1
@@ -45,7 +46,7 @@ async def line(
         Query(description="`version` of the answer before: wait for another", max_length=100),
     ] = None,
 ) -> LineState:
-    """The line as it is now; with ``after`` once it has changed, or after two seconds."""
+    """The line as it is now; with ``after`` once it has changed, or after a moment."""
     board = _board(request)
     end, version = time.monotonic() + HOLD_S, await _version(board)
     while version == after and time.monotonic() < end:

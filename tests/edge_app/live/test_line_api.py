@@ -16,8 +16,10 @@ import httpx
 import numpy as np
 import pytest
 
+from edge_app import serving
 from edge_app.live.notifying import stay
 from edge_app.records import RECORDS_FILE
+from edge_app.screens import line as line_screen
 from runtime.errors import StoreError
 from tests.edge_app.live.fed import until
 from tests.edge_app.live.served import Place, place_at, station_at
@@ -243,3 +245,7 @@ def test_a_service_manager_that_is_gone_ends_no_station(box: httpx.Client) -> No
     stop = threading.Event()
     stop.set()
     stay(str(box.base_url.join("/")), stop, {"NOTIFY_SOCKET": "/nowhere/notify"})
+
+
+def test_who_waits_for_a_change_is_answered_before_a_server_that_ends() -> None:
+    assert line_screen.HOLD_S + line_screen._READ_S < serving._LAST_ANSWERS_S
