@@ -102,7 +102,7 @@ class Line:
     Args:
         inspector: an open inspector.
         store: an open store of the same bundle.
-        name: what programs call it, see :func:`edge_app.page.station.line_name`.
+        name: what programs call it, see :func:`edge_app.page.choice.line_name`.
     """
 
     def __init__(self, inspector: Inspector, store: NeighborStore, name: str = "") -> None:

@@ -22,8 +22,8 @@ from edge_app.api.application import Access, build_application, build_service
 from edge_app.api.named import add_endpoints
 from edge_app.api.service import Service
 from edge_app.live.board import Board
+from edge_app.page.choice import open_station
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
-from edge_app.page.station import open_station
 from edge_app.screens.gauges import StationGauges
 from edge_app.store.location import is_folder
 from edge_app.teaching.teacher import Teacher

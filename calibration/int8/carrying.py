@@ -28,7 +28,7 @@ from calibration.int8.variant import GATE, INT8, Judge, Quantized, write_int8
 from calibration.learning.components import Components
 from calibration.learning.ir import compiled
 from calibration.scoring import learned_digests
-from calibration.teaching.graph import project
+from calibration.teaching.new_bank import project
 from runtime.bundle.folder import Bundle
 from runtime.engines.quiet import opset13, ov
 from runtime.engines.winograd import replace_output

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from calibration.scoring import learned_digests
-from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Pictures, most_parts
+from calibration.teaching.new_bank import TeachableGraph
 from runtime.bundle.folder import Bundle
 from runtime.errors import ImageError, TrainingError
 from runtime.images.dataset import list_images

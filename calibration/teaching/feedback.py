@@ -26,9 +26,9 @@ from calibration.learning.evidence import Scored
 from calibration.learning.photographs import Photographs
 from calibration.scoring import learned_digests, left_out_scores
 from calibration.teaching.choosing import Chosen, choose, shown_parts
-from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.growing import grow
 from calibration.teaching.lesson import Lesson, Pictures, Settings, flat
+from calibration.teaching.new_bank import TeachableGraph
 from calibration.teaching.teach import (
     require_new,
     require_outside,

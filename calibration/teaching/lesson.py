@@ -20,7 +20,7 @@ from calibration.learning.evidence import Scored
 from calibration.learning.leave_one_out import LeaveOneOut
 from calibration.learning.made_up import as_scores, score_made_up, share_of_part
 from calibration.learning.patch_scores import PatchScorer, blur_reach
-from calibration.teaching.graph import Network, TeachableGraph
+from calibration.teaching.new_bank import Network, TeachableGraph
 from runtime.bundle.folder import Bundle
 from runtime.decode import Count, Positive, convert
 from runtime.errors import BundleError, TrainingError

@@ -20,8 +20,8 @@ import numpy as np
 from calibration.int8.variant import INT8
 from calibration.learning.made_up import METRIC
 from calibration.learning.photographs import Photographs, read_photographs
-from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Pictures, Settings, learn, most_parts
+from calibration.teaching.new_bank import TeachableGraph
 from calibration.teaching.writing import ONNX, OPENVINO, Work, write
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of, promise
 from runtime import atomic

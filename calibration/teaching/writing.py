@@ -29,8 +29,8 @@ from calibration.learning.ir import to_openvino
 from calibration.learning.made_up import METRIC, PICTURE_FILE, draw_made_up, found_rates
 from calibration.learning.photographs import Photographs
 from calibration.scoring import of_other
-from calibration.teaching.graph import TeachableGraph
 from calibration.teaching.lesson import Lesson
+from calibration.teaching.new_bank import TeachableGraph
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, write_golden
 from runtime.bundle.manifest import (

@@ -25,15 +25,15 @@ from edge_app.access.sessions import Sessions
 from edge_app.access.slow_login import SlowLogin
 from edge_app.access.tokens import TokenFile
 from edge_app.access.users import UserFile
-from edge_app.api import inspecting, parts, problems, status
+from edge_app.api import inspecting, part_routes, problems, status
 from edge_app.api.metrics import Metrics
 from edge_app.api.middleware import SmallBodies, Timed
 from edge_app.api.service import Places, Service, known_query
-from edge_app.batch import routes as batch
-from edge_app.page.station import Station
-from edge_app.review import routes as review
-from edge_app.screens import exporting, line, pages, pictures, samples
-from edge_app.teaching import routes as teaching
+from edge_app.batch import batch_routes
+from edge_app.page.choice import Station
+from edge_app.review import bundle_routes
+from edge_app.screens import exporting, line_routes, looking, pages, samples
+from edge_app.teaching import teach_routes
 
 DESCRIPTION = (
     "Verdicts on pictures of parts, and the records of earlier parts. Errors are "
@@ -144,14 +144,14 @@ def build_api(service: Service) -> FastAPI:
     )
     for router in (
         inspecting.router,
-        parts.router,
-        pictures.router,
+        part_routes.router,
+        looking.router,
         samples.router,
         exporting.router,
-        line.router,
-        teaching.router,
-        review.router,
-        batch.router,
+        line_routes.router,
+        teach_routes.router,
+        bundle_routes.router,
+        batch_routes.router,
         status.router,
     ):
         api.include_router(

@@ -11,7 +11,7 @@ import gradio as gr
 from edge_app.api.answers import Said
 from edge_app.api.bodies import picture_name
 from edge_app.api.inspecting import in_base64, inspect_one
-from edge_app.api.parts import history
+from edge_app.api.part_routes import history
 from edge_app.api.problems import ProblemError
 from edge_app.api.service import Service
 from edge_app.api.status import bundles_of

@@ -16,7 +16,7 @@ from edge_app.batch.job import Batches
 from edge_app.line import Line
 from edge_app.live.board import Board
 from edge_app.live.looks import Looks
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.store import PartPoint
 from runtime.engines.base import available_cores
 

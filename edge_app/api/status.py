@@ -13,7 +13,7 @@ from edge_app.api.metrics import MEDIA_TYPE
 from edge_app.api.problems import RETRY_S, Problem, ProblemError
 from edge_app.api.service import service_of
 from edge_app.line import Line
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 
 # Outside of /v1, as those who ask expect them.
 outside = APIRouter()

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edge_app.live.settings import EngineTable, OutputTable, Page, PicturesTable, Source, Top
-from edge_app.live.tables import TomlFile
+from edge_app.live.toml_tables import TomlFile
 from edge_app.outputs.base import FOLDERS, schemes
 from edge_app.store.location import is_server
 

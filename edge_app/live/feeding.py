@@ -19,7 +19,7 @@ from edge_app.live.coming import ComingPart, Incoming, read_whole
 from edge_app.live.looks import look_of
 from edge_app.live.settings import Source
 from edge_app.live.underway import MOST_TRIES, Underway
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.records import Arrival
 from edge_app.store import PartPoint
 from edge_app.store.schema import now, utc_time

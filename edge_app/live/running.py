@@ -14,7 +14,7 @@ from edge_app.live.feeding import feeding
 from edge_app.live.keeping import Pictures
 from edge_app.outputs.following import Deliveries, Follow, following
 from edge_app.records import Database, Journal
-from edge_app.screens.pictures import shown_files
+from edge_app.screens.looking import shown_files
 from edge_app.serving import serving
 
 

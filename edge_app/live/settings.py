@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edge_app.live.tables import explained
+from edge_app.live.toml_tables import explained
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
 VerdictName = Literal["good", "anomalous", "cannot_judge"]

@@ -16,8 +16,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 
 from edge_app.page import render
+from edge_app.page.choice import Station
 from edge_app.page.screen import Screen, Shown, View, around_box, give, look_at, show
-from edge_app.page.station import Station
 from edge_app.page.upload import sent_only
 from runtime.images.preprocess import IMAGE_SUFFIXES
 

@@ -16,7 +16,7 @@ import gradio as gr
 
 from edge_app.line import Line
 from edge_app.page import render
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.store import PartPoint
 from runtime.errors import ImageError, LinesideError, sentence
 from runtime.images.dataset import Part

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_app.api.answers import finite, part_of
 from edge_app.line import Line
-from edge_app.review.answers import (
+from edge_app.review.bundle_answers import (
     Card,
     Day,
     HealthLimit,

@@ -19,7 +19,7 @@ from edge_app.api.problems import Problem
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line
 from edge_app.screens.choosing import Choice, Chosen
-from edge_app.screens.pictures import original_of
+from edge_app.screens.looking import original_of
 from edge_app.store import PartPoint
 from edge_app.store.words import truth
 

@@ -13,7 +13,7 @@ from fastapi import Path as InPath
 from edge_app.access.door import Who
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import service_of
-from edge_app.page.station import Sample
+from edge_app.page.choice import Sample
 
 router = APIRouter()
 _NAMED: dict[int | str, dict[str, Any]] = {s: {"model": Problem} for s in (401, 404)}

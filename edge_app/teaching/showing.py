@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edge_app.api.service import Service
 from edge_app.screens.folders import folders_below
-from edge_app.teaching.answers import (
+from edge_app.teaching.draft import Draft
+from edge_app.teaching.teach_answers import (
     DraftPicture,
     DraftState,
     JobState,
@@ -12,7 +13,6 @@ from edge_app.teaching.answers import (
     TeachState,
     VersionState,
 )
-from edge_app.teaching.draft import Draft
 from edge_app.teaching.teacher import Teacher
 
 

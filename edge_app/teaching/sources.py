@@ -9,7 +9,7 @@ from edge_app.api.answers import file_name
 from edge_app.api.problems import ProblemError
 from edge_app.api.service import Service
 from edge_app.line import Line
-from edge_app.screens.pictures import original_of
+from edge_app.screens.looking import original_of
 from edge_app.store import PartPoint, SearchFilter
 from edge_app.store.words import truth
 from edge_app.teaching.teacher import TriedPart

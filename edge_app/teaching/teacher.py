@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.line import Line
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.records import Database, add_event
-from edge_app.teaching.answers import Change, TrialState
 from edge_app.teaching.draft import Draft, Drafts
 from edge_app.teaching.jobs import Jobs, Say
+from edge_app.teaching.teach_answers import Change, TrialState
 from edge_app.teaching.versions import Versions
 from runtime.bundle.manifest import ROI
 from runtime.errors import BundleError, ImageError, LinesideError, TrainingError, sentence

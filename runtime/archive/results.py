@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime import atomic
-from runtime.bundle.archive import hold
 from runtime.bundle.folder import Bundle
 from runtime.bundle.manifest import Variant
+from runtime.bundle.packed import hold
 from runtime.bundle.thresholds import THRESHOLDS_FILE
 from runtime.closing import Closeable
 from runtime.decode import read_json

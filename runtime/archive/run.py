@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.archive.pictures import pictures_of
+from runtime.archive.listing import pictures_of
 from runtime.archive.results import Results, identity_of, table_of
 from runtime.bundle.folder import Bundle
 from runtime.bundle.signing import check_signature

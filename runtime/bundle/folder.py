@@ -11,14 +11,14 @@ import zipfile
 from pathlib import Path
 
 from runtime import atomic
-from runtime.bundle.archive import (
+from runtime.bundle.manifest import ROI, FileRecord, Manifest, Variant, parse_manifest
+from runtime.bundle.packed import (
     UNPACKED_PREFIX,
     hold,
     remove_left_behind,
     safe_member,
     unpack,
 )
-from runtime.bundle.manifest import ROI, FileRecord, Manifest, Variant, parse_manifest
 from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds, write_thresholds
 from runtime.closing import Closeable

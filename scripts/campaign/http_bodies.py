@@ -12,7 +12,7 @@ import numpy as np
 from starlette.testclient import TestClient
 
 from edge_app.api.application import Access, build_application, build_service
-from edge_app.page.station import open_station
+from edge_app.page.choice import open_station
 from scripts.campaign.targets import Target, form_of
 
 

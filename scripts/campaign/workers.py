@@ -18,7 +18,7 @@ from edge_app.line import Line, open_memory
 from edge_app.live.board import Board
 from edge_app.live.feeding import feeding
 from edge_app.live.settings import Source
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.records import Arrival, Database, Journal
 from runtime import atomic
 from runtime.errors import StoreError

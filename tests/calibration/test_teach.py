@@ -19,7 +19,7 @@ from calibration.int8 import carrying, parts
 from calibration.scoring import learned_digests, left_out_scores
 from calibration.teaching import lesson, writing
 from calibration.teaching import teach as teaching
-from calibration.teaching.graph import TeachableGraph
+from calibration.teaching.new_bank import TeachableGraph
 from calibration.teaching.teach import teach
 from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edge_app.api.application import Access, build_application, build_service
 from edge_app.line import Line, open_memory
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.serving import listening, running
 from runtime.engines.base import Arrays, FakeEngine
 from runtime.inspector import Inspector

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from edge_app.page.station import open_station
+from edge_app.page.choice import open_station
 from runtime.inspector import Inspector
 from tests.cli import lineside
 from tests.edge_app.served import api_served, picture

@@ -23,7 +23,7 @@ import pytest
 from edge_app.api import bodies, service
 from edge_app.api import status as status_routes
 from edge_app.api.service import Places
-from edge_app.page.station import open_station
+from edge_app.page.choice import open_station
 from runtime import console
 from runtime.engines.base import Arrays, FakeEngine
 from tests.edge_app.faulty_proxy import BUSY, PASS, proxied

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.http import latency, load, served
-from edge_app.page.station import open_station
+from edge_app.page.choice import open_station
 from runtime.images.dataset import list_images
 from runtime.inspector import Inspector
 from tests.edge_app.served import api_served

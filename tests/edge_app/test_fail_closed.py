@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 
 from edge_app.api.application import Access, build_application, build_service
 from edge_app.live.settings import Source
+from edge_app.page.choice import open_station
 from edge_app.page.screen import Screen, look_at, show
-from edge_app.page.station import open_station
 from runtime.bundle.sealing import SEAL, seal_of
 from runtime.inspector import Inspector
 from tests.cli import lineside

@@ -10,9 +10,9 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from edge_app.page.choice import open_station
 from edge_app.page.layout import unknown_bundle
 from edge_app.page.screen import Screen, give, look_at, show
-from edge_app.page.station import open_station
 from edge_app.serving import serving
 from tests.edge_app.served import client_of, picture
 from tests.edge_app.tiny_bundle import write_tiny_bundle

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edge_app.page import render
+from edge_app.page.choice import open_station
 from edge_app.page.screen import Screen, look_at, show
-from edge_app.page.station import open_station
 from edge_app.similar import SEEN_BEFORE
 from edge_app.store import Neighbor
 from runtime.errors import EngineError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.review.suggesting import FEWEST, Confirmed, mistakes, suggested
 from edge_app.similar import SEEN_BEFORE
 from edge_app.store import PartPoint, give_word

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from edge_app.page import render
+from edge_app.page.choice import load_samples, open_station
 from edge_app.page.layout import build_page
 from edge_app.page.screen import Screen, around_box, give, look_at, show
-from edge_app.page.station import load_samples, open_station
 from edge_app.serving import serving
 from runtime.errors import BundleError, EngineError, PageError, StoreError
 from runtime.images.dataset import Part

@@ -14,7 +14,7 @@ import pytest
 
 from edge_app.api.application import Access, build_application, build_service
 from edge_app.live.looks import Looks
-from edge_app.page.station import open_station
+from edge_app.page.choice import open_station
 from edge_app.records import Database, events
 from edge_app.serving import listening, running
 from edge_app.teaching.teacher import Teacher

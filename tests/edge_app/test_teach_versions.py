@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.line import Line, open_memory
-from edge_app.page.station import open_station
+from edge_app.page.choice import open_station
 from edge_app.store import SearchFilter
 from edge_app.teaching.draft import Drafts
 from edge_app.teaching.teacher import Teacher

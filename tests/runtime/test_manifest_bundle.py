@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle.archive import safe_member
 from runtime.bundle.folder import Bundle, pack_archive
+from runtime.bundle.packed import safe_member
 from runtime.bundle.thresholds import THRESHOLDS_FILE
 from runtime.errors import BundleError, ThresholdError
 from tests.cli import lineside

@@ -128,7 +128,7 @@ class PatchCoreGraph(InferenceGraph):
         """The outputs from patch features, float32 (1, D, h, w), and what needed the whole bank.
 
         What follows the features depends on the number of prototypes through the named tensors
-        alone, so that another bank can take this one's place (:mod:`calibration.teaching.graph`).
+        alone, so that another bank can take its place (:mod:`calibration.teaching.new_bank`).
         """
         (stacked,) = features
         height, width = stacked.shape[-2:]

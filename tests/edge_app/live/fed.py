@@ -12,7 +12,7 @@ from edge_app.live.board import Board
 from edge_app.live.feeding import feeding
 from edge_app.live.keeping import Pictures
 from edge_app.live.settings import Source
-from edge_app.page.station import Station
+from edge_app.page.choice import Station
 from edge_app.records import Arrival, Database, Journal
 from tests.edge_app.served import station_of
 

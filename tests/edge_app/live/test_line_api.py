@@ -19,7 +19,7 @@ import pytest
 from edge_app import serving
 from edge_app.live.notifying import stay
 from edge_app.records import RECORDS_FILE
-from edge_app.screens import line as line_screen
+from edge_app.screens import line_routes
 from runtime.errors import StoreError
 from tests.edge_app.live.fed import until
 from tests.edge_app.live.served import Place, place_at, station_at
@@ -74,7 +74,7 @@ def test_a_part_that_comes_is_told_at_once(box: httpx.Client, place: Place) -> N
 def test_who_waits_for_a_change_that_does_not_come_is_answered_all_the_same(
     box: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_app.screens.line.HOLD_S", 0.3)
+    monkeypatch.setattr("edge_app.screens.line_routes.HOLD_S", 0.3)
     version = line(box)["version"]
     begin = time.monotonic()
     assert line(box, version)["version"] == version
@@ -248,4 +248,4 @@ def test_a_service_manager_that_is_gone_ends_no_station(box: httpx.Client) -> No
 
 
 def test_who_waits_for_a_change_is_answered_before_a_server_that_ends() -> None:
-    assert line_screen.HOLD_S + line_screen._READ_S < serving._LAST_ANSWERS_S
+    assert line_routes.HOLD_S + line_routes._READ_S < serving._LAST_ANSWERS_S

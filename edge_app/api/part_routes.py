@@ -24,7 +24,7 @@ from edge_app.api.answers import (
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.screens.choosing import Chosen, cursor_of, place_of
-from edge_app.screens.pictures import look_for, original_of
+from edge_app.screens.looking import look_for, original_of
 from edge_app.similar import SEEN_BEFORE
 from edge_app.store import Neighbor, SearchFilter
 

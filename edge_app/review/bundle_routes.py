@@ -17,7 +17,7 @@ from edge_app.api.answers import LikePart, Neighbours, finite, part_of
 from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import Service, service_of
 from edge_app.line import Line
-from edge_app.review.answers import Card, NewThreshold, Replay, Review, ThresholdState
+from edge_app.review.bundle_answers import Card, NewThreshold, Replay, Review, ThresholdState
 from edge_app.review.reading import card_of, in_force, review_of, thresholds_at_work
 from edge_app.similar import SEEN_BEFORE
 from edge_app.store import SearchFilter

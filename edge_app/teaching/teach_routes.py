@@ -15,7 +15,6 @@ from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import service_of
 from edge_app.line import Line
 from edge_app.screens.folders import folder_of
-from edge_app.teaching.answers import Chosen, NewDraft, Take, TakeOut, TeachState
 from edge_app.teaching.draft import Draft
 from edge_app.teaching.showing import shown_state
 from edge_app.teaching.sources import (
@@ -24,6 +23,7 @@ from edge_app.teaching.sources import (
     pictures_of_folder,
     tried_parts,
 )
+from edge_app.teaching.teach_answers import Chosen, NewDraft, Take, TakeOut, TeachState
 from edge_app.teaching.teacher import Teacher
 from runtime.errors import BundleError
 

@@ -21,7 +21,7 @@ from edge_app.api.service import Service, service_of
 from edge_app.line import Line
 from edge_app.live.keeping import own_file
 from edge_app.live.looks import Look, contours, heat_png, look_of, overlay_png
-from edge_app.screens.answers import Outline
+from edge_app.screens.line_answers import Outline
 from edge_app.store import PartPoint
 from runtime.errors import LinesideError
 

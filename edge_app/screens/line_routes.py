@@ -14,7 +14,7 @@ from edge_app.api.problems import Problem, ProblemError
 from edge_app.api.service import service_of
 from edge_app.live.board import Board
 from edge_app.records import Arrival, Counts
-from edge_app.screens.answers import (
+from edge_app.screens.line_answers import (
     LineOutput,
     LineState,
     LookedAt,
