@@ -12,6 +12,8 @@ from calibration.learning.coreset import covering_radius, select_coreset
 from calibration.learning.distances import BLOCK_CENTERS
 from runtime.errors import TrainingError
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1.02
 
 

@@ -12,6 +12,8 @@ from calibration.learning.patch_scores import PatchScorer, smoothed
 from export.inference_graph import SeparableGaussian
 from export.models.patchcore.model import ProjectedPatchcoreModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("share", "blur"), [(0.05, 1.0), (0.01, 0.0), (1.0, 0.5), (0.0, 0.0)])
 @pytest.mark.parametrize("neighbors", [1, 9])

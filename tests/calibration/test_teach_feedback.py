@@ -26,6 +26,8 @@ from runtime.inspector import Inspector
 from tests.calibration.teachable import COUNT, pictures, write_pictures
 from tests.cli import lineside
 
+pytestmark = pytest.mark.slow
+
 SLOW = pytest.mark.slow
 
 

@@ -19,6 +19,8 @@ from export.backbones.layers import default_layers
 from runtime.errors import TrainingError
 from runtime.images.preprocess import resize
 
+pytestmark = pytest.mark.slow
+
 
 def test_normalization_belongs_to_the_backbone():
     assert normalization_of("tf_efficientnet_lite0").mean == (0.5, 0.5, 0.5)
@@ -59,7 +61,7 @@ def test_features_equal_the_whole_model_s():
     ("backbone", "layers"),
     [
         ("resnet18", ("layer2", "layer3")),
-        pytest.param("wide_resnet50_2", ("layer2", "layer3"), marks=pytest.mark.slow),
+        pytest.param("wide_resnet50_2", ("layer2", "layer3")),
     ],
 )
 def test_any_timm_backbone_from_a_weight_file(

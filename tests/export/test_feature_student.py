@@ -13,6 +13,8 @@ from export.models.efficientad.reading import MapReading
 from export.models.efficientad.recipe import EfficientAdRecipe
 from runtime.images.heatmap import upsample_map
 
+pytestmark = pytest.mark.slow
+
 RECIPE = EfficientAdRecipe(student="features", size_hw=(256, 256))
 
 
@@ -69,7 +71,6 @@ def test_the_share_of_the_student_is_whole() -> None:
     torch.testing.assert_close(read, 0.5 * again)
 
 
-@pytest.mark.slow
 def test_what_it_takes_off_grows_with_the_distance_from_good_patches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -18,6 +18,8 @@ from anomalib.data.utils import DownloadInfo
 from export.data.mvtec import fetch
 from runtime.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:

@@ -20,6 +20,8 @@ from export.models.patchcore.model import ProjectedPatchcoreModel
 from export.projection import fit_projection
 from runtime.images.heatmap import upsample_map
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("blocks.2", "blocks.4")
 SIZE = 64
 # Raw score of a typical good part, and the bound that few exceed.

@@ -34,6 +34,8 @@ from runtime.images.dataset import Category, load_category
 from runtime.images.preprocess import load_image
 from tests.cli import QUICK, lineside
 
+pytestmark = pytest.mark.slow
+
 KEYS = ("openvino/fp32", "onnxruntime/fp32")
 # Of patches that are made up, 4 x 4 a picture.
 PATCHES = PatchCoreRecipe(dimensions=0, score_blur=0.0, score_share=0.25, coreset_ratio=1.0)
@@ -115,7 +117,6 @@ def test_a_mended_bank_covers_the_others_as_closely_as_the_whole_one_covers_all(
         assert covering_radius(others, places) <= radius * (1 + 1e-5)
 
 
-@pytest.mark.slow
 def test_good_parts_are_rejected_about_as_often_as_promised():
     """With the fast banks, and against banks that are selected anew without each part."""
     rng, alpha, rates, anew = np.random.default_rng(2), 0.1, [], []
@@ -170,7 +171,6 @@ def trained(photographs: Photographs) -> Trained:
         return train(RECIPE, photographs, 0)
 
 
-@pytest.mark.slow
 def test_all_parts_are_learned_and_scored(trained: Trained, photographs: Photographs) -> None:
     assert (set(photographs.train), photographs.held_out) == ({*photographs.train}, ())
     assert len(trained.model.model.memory_bank) == RECIPE.max_prototypes
@@ -184,7 +184,6 @@ def test_all_parts_are_learned_and_scored(trained: Trained, photographs: Photogr
     assert np.median(live) < np.median(trained.left_out.scores)
 
 
-@pytest.mark.slow
 def test_the_bundle_keeps_the_left_out_scores_and_calibrates_with_them(
     trained: Trained, category: Category, photographs: Photographs, tmp_path: Path
 ) -> None:
@@ -225,7 +224,6 @@ def test_the_bundle_keeps_the_left_out_scores_and_calibrates_with_them(
     assert read_health(out / HEALTH_FILE).scores == {}
 
 
-@pytest.mark.slow
 def test_learned_parts_prove_nothing_as_they_are(
     trained: Trained, category: Category, photographs: Photographs, tmp_path: Path
 ) -> None:
@@ -241,7 +239,6 @@ def test_learned_parts_prove_nothing_as_they_are(
     assert not any(np.array_equal(shown, original) for original in originals)
 
 
-@pytest.mark.slow
 def test_after_training_one_sentence_says_what_to_expect(sample_root: Path, tmp_path: Path) -> None:
     good = tmp_path / "good"
     shutil.copytree(sample_root / "tile" / "train" / "good", good)
@@ -260,7 +257,6 @@ def test_after_training_one_sentence_says_what_to_expect(sample_root: Path, tmp_
     assert f"{100 * rates['strong']:.0f} strong" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_strong_defect_scores_higher_than_a_part_without_by_the_same_bank(
     trained: Trained,
 ) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from export.licenses import licenses_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[Path, ...]:

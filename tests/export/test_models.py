@@ -15,6 +15,8 @@ from runtime.bundle.folder import Bundle
 from tests.cli import lineside
 from tests.export.tiny_model import PixelFamily
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[PixelFamily]:
@@ -48,7 +50,6 @@ def test_a_new_model_has_its_options_and_the_others_refuse_them(
     )
 
 
-@pytest.mark.slow
 def test_it_is_certified_and_its_manifest_says_what_it_is(bundle: Path) -> None:
     with Bundle.open(bundle) as opened:
         manifest = opened.manifest
@@ -64,7 +65,6 @@ def test_it_is_certified_and_its_manifest_says_what_it_is(bundle: Path) -> None:
             assert parity["verdict_flips"] == 0
 
 
-@pytest.mark.slow
 def test_it_inspects_evaluates_and_is_timed(bundle: Path, sample_root: Path) -> None:
     picture = sample_root / "tile" / "test" / "good" / "000.png"
     inspected = json.loads(lineside("inspect", bundle, picture, "--json").stdout)
@@ -80,7 +80,6 @@ def test_it_inspects_evaluates_and_is_timed(bundle: Path, sample_root: Path) -> 
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_it_can_be_planned(tiny: PixelFamily, sample_root: Path, tmp_path: Path) -> None:
     where = ("--data", sample_root, "--category", "tile", "--out", tmp_path / "best")
     done = lineside("plan", "--model", "pixels", *where, "--sizes", "32,64", "--json")
@@ -96,7 +95,6 @@ def test_the_models_that_ship_are_found_by_name(name: str) -> None:
     assert family.recipe().model == family.name == name
 
 
-@pytest.mark.slow
 def test_the_options_of_training_need_no_torch() -> None:
     asked = "from tests.cli import lineside; lineside('train', '--help')"
     script = f"import sys; {asked}; assert 'torch' not in sys.modules"

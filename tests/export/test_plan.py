@@ -39,6 +39,8 @@ from runtime.images.dataset import load_category
 from runtime.inspector import Inspector
 from tests.cli import COMMAND, lineside
 
+pytestmark = pytest.mark.slow
+
 
 def one(auroc: float = 0.9, ms: float = 10.0, mib: float = 200.0, **other: object) -> Measured:
     found = Measured("patchcore", 256, 500, "openvino", "fp32", auroc, ms, 1.2 * ms, mib, 900.0)
@@ -152,7 +154,6 @@ def test_a_grid_that_cannot_be_is_refused_before_training() -> None:
     assert sizes == [(256, 256)]
 
 
-@pytest.mark.slow
 def test_a_smaller_bank_is_what_a_training_of_that_size_would_have_kept(sample_root: Path) -> None:
     category = load_category(sample_root, "tile")
     (recipe,) = check(PatchCoreRecipe(), (64,), (30, 100))
@@ -197,7 +198,6 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return "--recipe", recipe
 
 
-@pytest.mark.slow
 def test_the_best_bundle_within_budget_is_written(
     tmp_path: Path, sample_root: Path, quick: tuple[str, Path]
 ) -> None:
@@ -245,7 +245,6 @@ def test_the_best_bundle_within_budget_is_written(
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path, quick: tuple[str, Path]) -> None:
     write_dataset(tmp_path / "parts", "tile", train=40, test_good=6, per_defect=2, size=64)
     done = lineside(
@@ -291,7 +290,6 @@ def test_int8_is_planned_too_and_a_refusal_is_told(tmp_path: Path, quick: tuple[
     assert "INT8 expected at least 5 pictures of good parts to judge it" in done.stderr
 
 
-@pytest.mark.slow
 def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
     tmp_path: Path, sample_root: Path, quick: tuple[str, Path]
 ) -> None:
@@ -321,7 +319,6 @@ def test_where_nothing_fits_the_nearest_is_named_and_nothing_written(
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path: Path, sample_root: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -10,6 +10,8 @@ from torch.nn.functional import interpolate
 
 from export.projection import Projection, fit_projection, stack
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("fine", "coarse")
 
 

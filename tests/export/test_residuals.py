@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from export.models.efficientad.model import SmoothedEfficientAdModel
 from export.models.efficientad.residuals import FLOOR, whiten_residuals, whitening_matrix
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = 6
 
 

@@ -32,6 +32,8 @@ from runtime.images.roi import RegionOfInterest
 from runtime.inspector import Inspector
 from tests.cli import lineside
 
+pytestmark = pytest.mark.slow
+
 BACKBONE, LAYERS = "tf_efficientnet_lite0", ("blocks.2", "blocks.4")
 SIZE = 64
 SIZES = {(300, 400)}
@@ -194,7 +196,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, sample_root: Path, given_bo
     return out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_defect_outside_changes_nothing_and_one_inside_is_found(
     bundle: Path, sample_root: Path, engine: str
@@ -219,7 +220,6 @@ def test_a_defect_outside_changes_nothing_and_one_inside_is_found(
     assert drawn[:60].mean() < 0.6 * inside[:60].mean()
 
 
-@pytest.mark.slow
 def test_what_the_bundle_says_of_it(bundle: Path, sample_root: Path, given_box: str) -> None:
     said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     assert said["recipe"]["roi"] == {"file": "roi.png", "given": given_box, "share": 0.25}
@@ -231,7 +231,6 @@ def test_what_the_bundle_says_of_it(bundle: Path, sample_root: Path, given_box: 
     assert json.loads(done.stdout)["pixel_auroc"] > 0.5
 
 
-@pytest.mark.slow
 def test_the_search_in_int8_keeps_to_it(bundle: Path, sample_root: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     tile = sample_root / "tile"
@@ -252,7 +251,6 @@ def test_the_search_in_int8_keeps_to_it(bundle: Path, sample_root: Path, tmp_pat
             assert mixed.pred_score == other.pred_score
 
 
-@pytest.mark.slow
 def test_what_was_kept_of_an_interrupted_export_knows_it(sample_root: Path, tmp_path: Path) -> None:
     recipe = PatchCoreRecipe(max_prototypes=50, size_hw=(64, 64), score_blur=0.5)
     category = load_category(sample_root, "tile")

