@@ -52,7 +52,7 @@ nightly: install
 	$(PYTEST)
 
 fast: install
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	$(PYTEST) -m "not slow"
 
 check: install
 	$(BIN)/ruff check .

@@ -120,6 +120,7 @@ def test_bootstrap_agrees_with_resampling_by_hand():
     assert found.high == pytest.approx(high, abs=0.015)
 
 
+@pytest.mark.slow
 def test_bootstrap_interval_covers_the_truth_as_often_as_it_says():
     """Normal classes one deviation apart: the true AUROC is Phi(1 / sqrt(2)) = 0.7602."""
     rng = np.random.default_rng(7)

@@ -130,6 +130,7 @@ def test_without_both_classes_it_is_undefined(value):
 quarters = st.integers(-400, 400).map(lambda value: value / 4)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(hnp.arrays(np.float32, (1, 8, 8), elements=quarters), hnp.arrays(np.bool_, (1, 8, 8)))
 def test_order_alone_decides(maps, masks):

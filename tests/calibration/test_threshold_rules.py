@@ -195,6 +195,7 @@ def test_students_quantile_is_scipys(probability, freedom):
     assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [LEAST_FREEDOM + 1, 10, 18])
 def test_with_enough_scores_it_is_exceeded_as_often_as_promised(count):
     random = np.random.default_rng(count)

@@ -19,6 +19,8 @@ from edge_app.serving import serving
 from tests.edge_app.served import client_of, picture
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 8
 KINDS = {
     "image/jpeg": ".jpg",

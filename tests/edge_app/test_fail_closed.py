@@ -178,6 +178,7 @@ EXITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exit_", EXITS)
 @pytest.mark.parametrize("kind", ENGINES)
 def test_a_broken_engine_says_good_nowhere(

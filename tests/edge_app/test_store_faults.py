@@ -224,6 +224,7 @@ def _damage(file: Path, how: str) -> None:
             handle.write(random.Random(0).randbytes(min(file.stat().st_size, 4096)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "how"),
     [
@@ -278,6 +279,7 @@ def test_an_older_copy_of_the_index_is_caught_up_or_made_anew(tmp_path: Path) ->
         assert points[0].point_id not in {hit.point.point_id for hit in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_after_a_power_cut_the_index_is_not_trusted(
     tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch

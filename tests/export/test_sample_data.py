@@ -60,6 +60,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("category", "defect"), EVERY_DEFECT)
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))

@@ -108,6 +108,7 @@ def test_the_promised_rate_of_false_alarms_is_kept_by_exact_bets() -> None:
     assert 0 < alarms / streams < promised + 3 * np.sqrt(promised / streams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_good", [10, 60])
 def test_the_promised_rate_of_false_alarms_is_kept_by_the_monitor(n_good: int) -> None:
     rng = np.random.default_rng(n_good)

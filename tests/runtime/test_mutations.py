@@ -25,6 +25,8 @@ from tests.runtime.faults import pictures
 from tests.runtime.tiny import reseal
 from tests.runtime.unwell import write_healthy_bundle
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("bundle.json", "thresholds.json", "health.json")
 HOSTILE: tuple[Any, ...] = (*mutate.HOSTILE, "openvino/fp32/\udcff.xml", {"\ud800": 1})
 TEXTS = ("NaN", "Infinity", "1e999", "1" * 5000, "[" * 3000, '"\\ud800"', "tru", "\xff")
