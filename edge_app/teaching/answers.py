@@ -177,6 +177,8 @@ class TeachState:
 
     Attributes:
         folders: that pictures can be taken from.
+        memory: earlier parts that are described for a version that judges now, or were last. Its
+            ``lines`` are how many, and how many have no picture any more.
         refused: pictures that the last request brought and that were not taken, with the reason.
     """
 
@@ -185,4 +187,5 @@ class TeachState:
     draft: DraftState | None
     job: JobState
     trial: TrialState | None
+    memory: JobState
     refused: list[str] = field(default_factory=list)

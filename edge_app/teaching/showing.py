@@ -27,6 +27,7 @@ def shown_state(
         draft=None if draft is None else _draft(teacher, draft, client),
         job=JobState(**vars(job)),
         trial=teacher.trial,
+        memory=JobState(**vars(teacher.memory.now)),
         refused=refused or [],
     )
 

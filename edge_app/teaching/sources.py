@@ -31,18 +31,16 @@ def content_of(service: Service, point: PartPoint) -> bytes | None:
 def newest_parts(line: Line, *, good_alone: bool) -> list[PartPoint]:
     """Recorded parts that nobody has called defective, newest first."""
     found: list[PartPoint] = []
-    for store in line.stores:
-        for one in store.recent(SearchFilter(), None, 2000):
-            what = truth(one.verdict, one.defect_type, one.confirmed, one.confirmed_defect)
-            if what == "good" or (not good_alone and not one.confirmed):
-                found.append(one)
-    return sorted(found, key=lambda one: one.time, reverse=True)
+    for one in line.recent(SearchFilter(), None, 2000):
+        what = truth(one.verdict, one.defect_type, one.confirmed, one.confirmed_defect)
+        if what == "good" or (not good_alone and not one.confirmed):
+            found.append(one)
+    return found
 
 
 def tried_parts(service: Service, line: Line) -> Iterator[TriedPart]:
     """The newest recorded parts, for a version to be tried on."""
-    found = [one for store in line.stores for one in store.recent(SearchFilter(), None, TRIED)]
-    for point in sorted(found, key=lambda one: one.time, reverse=True)[:TRIED]:
+    for point in line.recent(SearchFilter(), None, TRIED):
         content = content_of(service, point)
         yield TriedPart(point.point_id, file_name(point.path), point.verdict, content)
 

@@ -117,6 +117,16 @@ const job = ({ kind, running, said, seconds, failed, lines }) => {
   $("#job").classList.toggle("warn", Boolean(failed));
 };
 
+const memory = ({ running, said, seconds, failed, lines }) => {
+  const text = running ? `${t("teach_remembering")}: ${[said, t("teach_seconds", { seconds })].filter(Boolean).join(", ")}`
+    : failed ? t("teach_not_remembered", { why: failed })
+      : Number(lines[0]) || Number(lines[1]) ? t("teach_remembered", { described: lines[0], gone: lines[1] }) : "";
+  $("#memory").hidden = !text;
+  $("#memory p").textContent = text;
+  $("#memory progress").hidden = !running;
+  $("#memory").classList.toggle("warn", Boolean(failed));
+};
+
 const versions = () => $("#versions").replaceChildren(...state.lines.map(({ bundle, versions: all, can_go_back }) => element("div", { className: "panel" },
   element("div", { className: "bar" }, element("h2", {}, t("teach_versions", { bundle })),
     button(t("teach_go_back"), () => send("back", { bundle }), { disabled: !can_go_back, className: "back" })),
@@ -140,8 +150,9 @@ const trial = (found) => {
 
 const draw = () => {
   // What one types or points at is not drawn anew where nothing has changed.
-  const { job: under_way, ...rest } = state, now = JSON.stringify([rest, under_way.running, under_way.kind]);
+  const { job: under_way, memory: earlier, ...rest } = state, now = JSON.stringify([rest, under_way.running, under_way.kind]);
   job(under_way);
+  memory(earlier);
   if (now === drawn) return;
   const before = drawn ? JSON.parse(drawn)[0] : {};
   drawn = now;
@@ -169,7 +180,7 @@ const refresh = async (keep) => {
     trouble(error.message);
     $("#trouble").dataset.lost = "yes";
   }
-  timer = setTimeout(refresh, state?.job.running ? BUSY_MS : IDLE_MS);
+  timer = setTimeout(refresh, state?.job.running || state?.memory.running ? BUSY_MS : IDLE_MS);
 };
 
 const upload = async (files) => {
