@@ -65,7 +65,10 @@ class DraftPicture:
 
     Attributes:
         novelty: how new it is against those before it; 1 is what a usual part has left to teach
-            once all others are known. Null until it was looked at, and of the first.
+            once all others are known. Null until it was looked at, and of the first. Where the
+            bundle learns more of its part, what it knows counts as before.
+        apart: how far it is from the three that are most alike, 1 for a usual one; null until it
+            was looked at.
         suspect: whether it is too far from the others to be one of them.
         out: whether it was taken out.
     """
@@ -73,6 +76,7 @@ class DraftPicture:
     number: int
     name: str
     novelty: float | None
+    apart: float | None
     suspect: bool
     out: bool
 

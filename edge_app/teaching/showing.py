@@ -33,10 +33,10 @@ def shown_state(
 
 
 def _draft(teacher: Teacher, draft: Draft, client: str) -> DraftState:
-    pictures = []
-    for one in draft.pictures:
-        novelty, suspect = teacher.seen(one.file)
-        pictures.append(DraftPicture(one.number, one.name, novelty, suspect, one.out))
+    pictures = [
+        DraftPicture(one.number, one.name, *teacher.seen(one.file), one.out)
+        for one in draft.pictures
+    ]
     gain, enough = teacher.gain
     return DraftState(
         draft.line,

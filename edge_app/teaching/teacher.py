@@ -67,10 +67,13 @@ class Teacher:
         has_file = any(one.key == "onnxruntime/fp32" for one in manifest.variants)
         return manifest.model == "patchcore" and has_file and ROI not in manifest.recipe
 
-    def seen(self, file: str) -> tuple[float | None, bool]:
-        """How new a picture is, and whether it is a suspect, as far as they were looked at."""
+    def seen(self, file: str) -> tuple[float | None, float | None, bool]:
+        """How new a picture is, how far from the others, and whether that makes it a suspect.
+
+        As far as they were looked at.
+        """
         found = self._look.get(file, {})
-        return found.get("novelty"), bool(found.get("suspect"))
+        return found.get("novelty"), found.get("apart"), bool(found.get("suspect"))
 
     @property
     def gain(self) -> tuple[float | None, bool]:
@@ -96,6 +99,7 @@ class Teacher:
                     "--good",
                     str(self.drafts.good),
                     "--look",
+                    *(["--add"] if draft.add else []),
                     say=say,
                 )
                 if self.drafts.now is None or self.drafts.now.begun != draft.begun:

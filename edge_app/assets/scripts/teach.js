@@ -1,7 +1,7 @@
 // A new part at the box: its pictures, how new each is, the model that comes of them, and which one judges.
 import { $, address, ask, element, links, root, say, t, truthOf } from "./screen.js";
 
-const BUSY_MS = 700, IDLE_MS = 4000;
+const BUSY_MS = 700, IDLE_MS = 4000, FIRST = 8;
 const given = new URLSearchParams(location.search);
 // Who teaches: this browser, whatever its tabs.
 const client = (localStorage.lineside_client ??= [...crypto.getRandomValues(new Uint8Array(12))].map((one) => one.toString(16)).join(""));
@@ -102,8 +102,9 @@ const gallery = (draft) => {
   $("#advice").textContent = advice;
   $("#suspects").hidden = !suspects.length;
   $("#suspects").textContent = suspects.length ? t("teach_suspects", { number: suspects.length }) : "";
-  // Suspects first: they are to be looked at.
-  $("#pictures").replaceChildren(...[...suspects, ...draft.pictures.filter((one) => !suspects.includes(one))].map(tile));
+  // What is most unlike the others comes first, to be looked at, whether or not it is a suspect.
+  const unlike = left.filter((one) => one.apart !== null).sort((one, other) => other.apart - one.apart).slice(0, Math.max(FIRST, suspects.length));
+  $("#pictures").replaceChildren(...[...unlike, ...draft.pictures.filter((one) => !unlike.includes(one))].map(tile));
   $("#make").disabled = !left.length || (state.job.running && state.job.kind === "make");
 };
 
