@@ -122,6 +122,11 @@ class Line:
         """The alarm of the drift test that is in force, or None."""
         return self._drift.alarm
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether its bundle has learned no part, so that none can be judged."""
+        return self.inspector.bundle.manifest.is_blank
+
     def inspect(
         self, picture: bytes | UInt8Image, *, counts: bool = True, strict: bool = False
     ) -> Inspected:

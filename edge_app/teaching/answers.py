@@ -133,11 +133,13 @@ class LineVersions:
 
     Attributes:
         teachable: whether its bundle can be taught from.
+        blank: whether the bundle that judges has learned no part.
         drift: the alarm in force; empty if there is none.
     """
 
     bundle: str
     teachable: bool
+    blank: bool
     drift: str
     versions: list[VersionState]
     can_go_back: bool

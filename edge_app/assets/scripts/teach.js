@@ -37,8 +37,10 @@ const begin = () => {
   const add = element("input", { id: "add", type: "checkbox", checked: Boolean(wanted) });
   const note = element("p", { className: "note" }), alarm = element("p", { className: "warn drifted" });
   const told = () => {
-    const able = state.lines.find((one) => one.bundle === choice.value)?.teachable;
-    note.textContent = able ? (wanted ? t("teach_will_take", { number: wanted }) : t("teach_none")) : t("teach_not_teachable", { bundle: choice.value });
+    const { teachable: able, blank } = state.lines.find((one) => one.bundle === choice.value) ?? {};
+    add.checked &&= !blank;
+    add.disabled = Boolean(blank);
+    note.textContent = able ? (blank ? t("teach_blank", { bundle: choice.value }) : wanted ? t("teach_will_take", { number: wanted }) : t("teach_none")) : t("teach_not_teachable", { bundle: choice.value });
     form.querySelector("button").disabled = !able;
     const drift = state.lines.find((one) => one.bundle === choice.value)?.drift;
     alarm.hidden = !drift;
@@ -74,6 +76,8 @@ const theirs = (draft) => $("#theirs").replaceChildren(
 const sources = () => {
   const count = element("input", { type: "number", id: "count", min: 1, max: 500, value: 50 });
   const which = element("select", { id: "which" }, ...["good", "all"].map((one) => element("option", { value: one }, t(`teach_${one}`))));
+  // Of a bundle that has learned nothing no part was called good.
+  if (state.lines.find((one) => one.bundle === state.draft.bundle)?.blank) which.value = "all";
   const folder = element("select", { id: "folder" }, ...state.folders.map((one) => element("option", {}, one)));
   $("#take-from").replaceChildren(
     element("label", {}, element("span", {}, t("teach_recorded")), count), which,
