@@ -51,6 +51,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
     confirmed_by: str = ""
     confirmed_defect: str = ""
     confirmed_note: str = ""
+    judged_by: str = ""
 
 
 def format_line(point: PartPoint, thumbnail: str) -> str:
@@ -66,7 +67,7 @@ def format_line(point: PartPoint, thumbnail: str) -> str:
     value = {"id": point.point_id, **point.payload(), "thumbnail": thumbnail}
     value["embedding"] = [float(str(number)) for number in point.embedding]
     # Lines as they have always been, where nobody and nothing was named.
-    for name in ("confirmed_by", "confirmed_defect", "confirmed_note"):
+    for name in ("confirmed_by", "confirmed_defect", "confirmed_note", "judged_by"):
         if not value[name]:
             del value[name]
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -11,7 +11,7 @@ from edge_app.fingerprint import bundle_fingerprint
 from edge_app.indexing import make_point
 from edge_app.region import piece_around
 from edge_app.store import Neighbor, NeighborStore, PartPoint, SearchFilter, give_word, open_store
-from edge_app.store.schema import point_id
+from edge_app.store.schema import Place, point_id
 from runtime.errors import EngineError, ImageError, StoreError
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
@@ -122,6 +122,11 @@ class Line:
         """The alarm of the drift test that is in force, or None."""
         return self._drift.alarm
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether its bundle has learned no part, so that none can be judged."""
+        return self.inspector.bundle.manifest.is_blank
+
     def inspect(
         self, picture: bytes | UInt8Image, *, counts: bool = True, strict: bool = False
     ) -> Inspected:
@@ -199,6 +204,31 @@ class Line:
     def stores(self) -> list[NeighborStore]:
         """Of the bundle at work, and of those that were at work here before it."""
         return [self.store, *self._earlier.values()]
+
+    def recent(self, where: SearchFilter, before: Place | None, size: int) -> list[PartPoint]:
+        """The newest parts that satisfy a filter, whichever bundle has judged them, each once.
+
+        A part that the bundle at work has described once more is that bundle's.
+
+        Args:
+            where: what they must satisfy.
+            before: time and id of the part that they come after; None for the newest.
+            size: at most so many.
+        """
+        known: set[tuple[str, str, str]] = set()
+        if before is not None and self._earlier:
+            # The last part of the page before may be an earlier bundle's, too.
+            last = self.store.fetch([before[1]], full=False)
+            known = {one.whereabouts for one in last}
+        found: list[PartPoint] = []
+        for store in self.stores:
+            some = [
+                one for one in store.recent(where, before, size) if one.whereabouts not in known
+            ]
+            known |= {one.whereabouts for one in some}
+            found += some
+        found.sort(key=lambda one: (one.time, one.point_id), reverse=True)
+        return found[:size]
 
     def store_of(self, bundle: str) -> NeighborStore:
         """The store of a bundle that is or was at work here, by its fingerprint."""

@@ -97,6 +97,7 @@ def serving(
         service = build_service(station, below)
         if is_folder(location):
             service.teacher = stack.enter_context(closing(Teacher(station, Path(location))))
+            service.teacher.resume()
         page = build_page(station).queue(default_concurrency_limit=4, max_size=_MOST_ASKED)
         with page:
             add_endpoints(service)

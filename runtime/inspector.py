@@ -32,6 +32,7 @@ from runtime.types import UInt8Image
 
 log = logging.getLogger("lineside")
 
+_NOTHING_LEARNED = "nothing learned yet; teach it a part: at /teach of its station"
 _NO_THRESHOLD = Threshold(0.0, 0.0, 0.0, method="none", n_good=0)
 
 
@@ -57,8 +58,8 @@ class Inspector(Closeable):
             and not this process.
         scores_only: for calibration, which makes both anew: thresholds.json and health.json are not
             read, verdicts mean nothing, and whatever fails is raised.
-        blank_too: open a bundle that has learned no part, too, whose verdicts mean nothing; for
-            what replays golden pictures.
+        blank_too: open a bundle that has learned no part, too, by which no part can be judged; for
+            what replays golden pictures, and for a station that is yet to be taught.
 
     Raises:
         BundleError: the bundle is unusable, lacks the variant, or has learned no part.
@@ -238,13 +239,16 @@ class Inspector(Closeable):
         image = decoded(source)
         at.append(time.perf_counter())
         try:
+            if self.bundle.manifest.is_blank:
+                self.bundle.require_part()
             return self._judged(image, at)
         except Exception as error:
-            if strict or self._scores_only:
+            if strict or (self._scores_only and not self.bundle.manifest.is_blank):
                 if isinstance(error, LinesideError):
                     raise
                 raise EngineError(f"inspection failed: {sentence(error)}") from error
-            return self._unjudged(sentence(error), image, at)
+            is_blank = self.bundle.manifest.is_blank
+            return self._unjudged(_NOTHING_LEARNED if is_blank else sentence(error), image, at)
 
     def _judged(self, image: UInt8Image, at: list[float]) -> Prediction:
         resized = resize(image, self.size_hw)

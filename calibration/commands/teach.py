@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 @click.option(
     "--look",
     is_flag=True,
-    help="With --good: say how new each picture is and which are suspects, write nothing.",
+    help="With --good: say how new each picture is and which are suspects, write nothing. With "
+    "--add, too: against what BUNDLE knows.",
 )
 @click.option(
     "--dry-run",
@@ -90,7 +91,7 @@ def command(
     if (good is None) == (store is None):
         raise click.UsageError("give either --good DIR or --from-feedback STORE")
     if look and good is not None:
-        _look(bundle, good, seed, as_json=as_json)
+        _look(bundle, good, seed, add=add, as_json=as_json)
         return
     if out is None and not dry_run:
         raise click.UsageError("--out: expected a new folder, found none")
@@ -122,11 +123,11 @@ def command(
     _tell(found, out, max_false_rejects)
 
 
-def _look(bundle: Path, good: Path, seed: int, *, as_json: bool) -> None:
+def _look(bundle: Path, good: Path, seed: int, *, add: bool, as_json: bool) -> None:
     from calibration.teaching.looking import look_at
     from runtime.console import emit_json, figure, printable, say
 
-    found = look_at(bundle, good, seed=seed)
+    found = look_at(bundle, good, add=add, seed=seed)
     if as_json:
         emit_json(found.to_json())
         return

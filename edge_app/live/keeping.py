@@ -13,7 +13,7 @@ import numpy as np
 from edge_app.store import PartPoint
 from edge_app.store.schema import point_id
 from runtime import atomic
-from runtime.errors import ImageError
+from runtime.errors import ImageError, sentence
 from runtime.images.preprocess import decode_rgb
 from runtime.types import UInt8Image
 
@@ -88,7 +88,8 @@ class Pictures:
                 status = path.stat()
             except OSError:
                 continue
-            found.append((status.st_mtime_ns, status.st_size, path))
+            # A frame that several bundles know takes its space once.
+            found.append((status.st_mtime_ns, status.st_size // max(status.st_nlink, 1), path))
         return found
 
 
@@ -132,6 +133,34 @@ def frame_of(store: Path, point: PartPoint) -> tuple[Path, bytes] | None:
         if point_id(known_by, point.bundle) == point.point_id:
             return path, content
     return None
+
+
+def known_by(point: PartPoint, content: bytes) -> bytes:
+    """What a part's id is made of: its file's bytes; of a frame that came as pixels, these.
+
+    Args:
+        point: the part.
+        content: its picture, from :func:`frame_of` or :func:`own_file`.
+    """
+    if point_id(content, point.bundle) == point.point_id:
+        return content
+    return decode_rgb(content).tobytes()
+
+
+def share_frame(store: Path, path: Path, part_id: str) -> None:
+    """Let another record of a part have its frame, too; a disk without links keeps one.
+
+    Args:
+        store: folder of the records.
+        path: of the frame, from :func:`frame_of`.
+        part_id: of the other record.
+    """
+    other = _path_below(store / FOLDER, part_id, path.suffix)
+    try:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.hardlink_to(path)
+    except OSError as error:
+        log.debug(f"{other}: no link to {path}: {sentence(error)}")
 
 
 def _path_below(folder: Path, part_id: str, suffix: str) -> Path:

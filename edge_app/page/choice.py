@@ -108,7 +108,8 @@ def open_station(
         def open_bundle(
             path: Path, known: Sequence[NeighborStore] = ()
         ) -> tuple[Inspector, NeighborStore]:
-            inspector = stack.enter_context(Inspector(path, canary=True, **engine))
+            # A box may be delivered with nothing learned: nothing is judged until it is taught.
+            inspector = stack.enter_context(Inspector(path, canary=True, blank_too=True, **engine))
             # The first inference prepares memory and is slow; the operator's first part should
             # not be.
             inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))

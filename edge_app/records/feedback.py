@@ -62,7 +62,7 @@ def picture_of(folder: Path, point: PartPoint) -> Path | None:
 def _recorded(folder: Path, point: PartPoint) -> RecordedPart:
     return RecordedPart(
         point.point_id,
-        point.bundle,
+        point.judged_by or point.bundle,
         Path(point.path).name or point.point_id,
         point.verdict,
         point.raw_score,

@@ -37,6 +37,7 @@ FIELDS = (
     "confirmed_by",
     "confirmed_defect",
     "confirmed_note",
+    "judged_by",
 )
 _ALL = ("id", "bundle", "seq", *FIELDS, "descriptor")
 _INSERT = (

@@ -109,4 +109,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             lost INTEGER NOT NULL DEFAULT 0
         ) STRICT""",
     ),
+    # The bundle that gave the verdict, where a later one has described the part once more.
+    ("ALTER TABLE parts ADD COLUMN judged_by TEXT NOT NULL DEFAULT ''",),
 )

@@ -52,7 +52,11 @@ def review_of(line: Line, below: str, missed_cost: float) -> Review:
     newest = [one for one in _newest(line) if one.verdict != "cannot_judge"]
     threshold = line.inspector.threshold
     # A folder that was indexed by defect says as much as a word.
-    known = {one.point_id: one for one in (*newest, *said) if _is_bad(one) is not None}
+    known = {
+        one.point_id: one
+        for one in (*newest, *said)
+        if _is_bad(one) is not None and not one.judged_by
+    }
     confirmed = [Confirmed(one.raw_score, bool(_is_bad(one))) for one in known.values()]
     now = _outcome(threshold.image_threshold, confirmed, newest)
     found = suggested(
@@ -125,7 +129,9 @@ def _with_words(line: Line) -> list[PartPoint]:
 
 
 def _newest(line: Line) -> list[PartPoint]:
-    return line.store.recent(SearchFilter(), None, NEWEST)
+    """Those that the bundle at work has judged: another one's scores compare with nothing here."""
+    found = line.store.recent(SearchFilter(), None, NEWEST)
+    return [one for one in found if not one.judged_by]
 
 
 def _is_bad(point: PartPoint) -> bool | None:

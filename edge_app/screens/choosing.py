@@ -39,8 +39,7 @@ class Choice:
         found = [
             (point, line)
             for line in service.chosen(self.bundle)
-            for store in line.stores
-            for point in store.recent(self.where, before, size)
+            for point in line.recent(self.where, before, size)
         ]
         found.sort(key=lambda entry: (entry[0].time, entry[0].point_id), reverse=True)
         return found[:size]

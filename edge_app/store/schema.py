@@ -43,6 +43,7 @@ _TEXT_FIELDS = (
     "confirmed_by",
     "confirmed_defect",
     "confirmed_note",
+    "judged_by",
 )
 # Time and id of a part: where a list of the newest parts goes on.
 Place = tuple[str, str]
@@ -77,6 +78,8 @@ class PartPoint:
         confirmed_by: who gave the word, or ``""``.
         confirmed_defect: the defect that they named, or ``""``.
         confirmed_note: what they wrote to it, or ``""``.
+        judged_by: fingerprint of the bundle that gave verdict and scores where that was another
+            one, and this bundle's descriptor was made of the picture later; ``""`` otherwise.
     """
 
     point_id: str
@@ -96,6 +99,12 @@ class PartPoint:
     confirmed_by: str = ""
     confirmed_defect: str = ""
     confirmed_note: str = ""
+    judged_by: str = ""
+
+    @property
+    def whereabouts(self) -> tuple[str, str, str]:
+        """When, by which camera and as what it was seen: the same in the records of any bundle."""
+        return self.time, self.camera, self.path
 
     def payload(self) -> dict[str, Any]:
         """Everything but id and vector, as stored."""

@@ -24,7 +24,7 @@ from runtime.errors import LinesideError, TrainingError, sentence
 
 log = logging.getLogger("lineside")
 
-Kind = Literal["", "look", "make", "trial"]
+Kind = Literal["", "look", "make", "trial", "remember"]
 Say = Callable[[str], None]
 _COMMAND = (sys.executable, "-P", "-m", "lineside", "--log-format", "json")
 # Lower than the line's own threads.
@@ -74,9 +74,9 @@ class Jobs:
         return replace(found, seconds=round(time.monotonic() - self._began))
 
     @property
-    def closed(self) -> bool:
-        """Whether the server ends."""
-        return self._closed
+    def ending(self) -> bool:
+        """Whether what is under way is to end."""
+        return self._closed or self._stopped
 
     def begin(self, kind: Kind, work: Callable[[Say], Sequence[str]]) -> bool:
         """Begin a piece of work.

@@ -22,20 +22,21 @@ def shown_state(
     """The part that is being taught, what is under way, and every bundle's versions."""
     job, draft = teacher.jobs.now, teacher.drafts.now
     return TeachState(
-        lines=[_versions(teacher, name, _drift(service, name)) for name in service.lines],
+        lines=[_versions(service, teacher, name) for name in service.lines],
         folders=folders_below(service),
         draft=None if draft is None else _draft(teacher, draft, client),
         job=JobState(**vars(job)),
         trial=teacher.trial,
+        memory=JobState(**vars(teacher.memory.now)),
         refused=refused or [],
     )
 
 
 def _draft(teacher: Teacher, draft: Draft, client: str) -> DraftState:
-    pictures = []
-    for one in draft.pictures:
-        novelty, suspect = teacher.seen(one.file)
-        pictures.append(DraftPicture(one.number, one.name, novelty, suspect, one.out))
+    pictures = [
+        DraftPicture(one.number, one.name, *teacher.seen(one.file), one.out)
+        for one in draft.pictures
+    ]
     gain, enough = teacher.gain
     return DraftState(
         draft.line,
@@ -57,7 +58,8 @@ def _drift(service: Service, name: str) -> str:
     return found or ("" if alarm is None else alarm.sentence())
 
 
-def _versions(teacher: Teacher, name: str, drift: str) -> LineVersions:
+def _versions(service: Service, teacher: Teacher, name: str) -> LineVersions:
+    drift = _drift(service, name)
     versions = teacher.versions(name)
     pointer = versions.pointer()
     first = VersionState("", "", "", "", 0, not pointer.live)
@@ -65,6 +67,7 @@ def _versions(teacher: Teacher, name: str, drift: str) -> LineVersions:
         VersionState(one, about.part, about.made, about.who, about.pictures, one == pointer.live)
         for one, about in versions.all()
     ]
+    blank = service.lines[name].is_blank
     return LineVersions(
-        name, teacher.teachable(name), drift, [first, *others], bool(pointer.before)
+        name, teacher.teachable(name), blank, drift, [first, *others], bool(pointer.before)
     )

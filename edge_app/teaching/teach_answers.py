@@ -65,7 +65,10 @@ class DraftPicture:
 
     Attributes:
         novelty: how new it is against those before it; 1 is what a usual part has left to teach
-            once all others are known. Null until it was looked at, and of the first.
+            once all others are known. Null until it was looked at, and of the first. Where the
+            bundle learns more of its part, what it knows counts as before.
+        apart: how far it is from the three that are most alike, 1 for a usual one; null until it
+            was looked at.
         suspect: whether it is too far from the others to be one of them.
         out: whether it was taken out.
     """
@@ -73,6 +76,7 @@ class DraftPicture:
     number: int
     name: str
     novelty: float | None
+    apart: float | None
     suspect: bool
     out: bool
 
@@ -129,11 +133,13 @@ class LineVersions:
 
     Attributes:
         teachable: whether its bundle can be taught from.
+        blank: whether the bundle that judges has learned no part.
         drift: the alarm in force; empty if there is none.
     """
 
     bundle: str
     teachable: bool
+    blank: bool
     drift: str
     versions: list[VersionState]
     can_go_back: bool
@@ -177,6 +183,8 @@ class TeachState:
 
     Attributes:
         folders: that pictures can be taken from.
+        memory: earlier parts that are described for a version that judges now, or were last. Its
+            ``lines`` are how many, and how many have no picture any more.
         refused: pictures that the last request brought and that were not taken, with the reason.
     """
 
@@ -185,4 +193,5 @@ class TeachState:
     draft: DraftState | None
     job: JobState
     trial: TrialState | None
+    memory: JobState
     refused: list[str] = field(default_factory=list)

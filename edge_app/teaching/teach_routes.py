@@ -67,6 +67,12 @@ def begin(request: Request, who: Engineer, client: Client, body: NewDraft) -> Te
             f"{line.name}: expected a PatchCore bundle that judges whole pictures, found another; "
             "teach with another bundle, or train this part on a workstation: lineside train",
         )
+    if body.add and line.is_blank:
+        raise ProblemError(
+            409,
+            f"{line.name}: expected a bundle that has learned the part, found a blank one; teach "
+            "the part as a new one: without add",
+        )
     if teacher.drafts.now is not None:
         _mine(teacher, client)
     teacher.forget_looks()
@@ -106,7 +112,7 @@ def take(request: Request, who: Engineer, client: Client, body: Take) -> TeachSt
         if folder is None:
             raise ProblemError(422, f"folder: expected one of GET /v1/teach, found {body.folder!r}")
         return _added(request, client, pictures_of_folder(folder, body.count))
-    points = newest_parts(service.line(draft.line), good_alone=body.source == "good")
+    points = newest_parts(service, service.line(draft.line), good_alone=body.source == "good")
     found = [
         (f"{file_name(point.path)}", content)
         for point in points[: body.count]

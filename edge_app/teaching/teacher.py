@@ -15,6 +15,7 @@ from edge_app.page.choice import Station
 from edge_app.records import Database, add_event
 from edge_app.teaching.draft import Draft, Drafts
 from edge_app.teaching.jobs import Jobs, Say
+from edge_app.teaching.memory import EVENT, WENT_BACK, WENT_LIVE, Memory
 from edge_app.teaching.teach_answers import Change, TrialState
 from edge_app.teaching.versions import Versions
 from runtime.bundle.manifest import ROI
@@ -24,7 +25,6 @@ from runtime.inspector import Inspector
 
 log = logging.getLogger("lineside")
 
-EVENT = "teach"
 MOST_CHANGES = 24
 
 
@@ -55,6 +55,7 @@ class Teacher:
         self.drafts = Drafts(store)
         self.jobs = Jobs()
         self.trial: TrialState | None = None
+        self.memory = Memory(store, self.versions, self._record)
 
     def versions(self, name: str) -> Versions:
         """Those of a line's bundle."""
@@ -66,10 +67,13 @@ class Teacher:
         has_file = any(one.key == "onnxruntime/fp32" for one in manifest.variants)
         return manifest.model == "patchcore" and has_file and ROI not in manifest.recipe
 
-    def seen(self, file: str) -> tuple[float | None, bool]:
-        """How new a picture is, and whether it is a suspect, as far as they were looked at."""
+    def seen(self, file: str) -> tuple[float | None, float | None, bool]:
+        """How new a picture is, how far from the others, and whether that makes it a suspect.
+
+        As far as they were looked at.
+        """
         found = self._look.get(file, {})
-        return found.get("novelty"), bool(found.get("suspect"))
+        return found.get("novelty"), found.get("apart"), bool(found.get("suspect"))
 
     @property
     def gain(self) -> tuple[float | None, bool]:
@@ -95,6 +99,7 @@ class Teacher:
                     "--good",
                     str(self.drafts.good),
                     "--look",
+                    *(["--add"] if draft.add else []),
                     say=say,
                 )
                 if self.drafts.now is None or self.drafts.now.begun != draft.begun:
@@ -149,7 +154,8 @@ class Teacher:
         with self._switching, self._opened(line, versions.path(version)) as renew:
             versions.go_live(version, who)
             renew()
-        self._record("went live", line.name, version, who)
+        self._record(WENT_LIVE, line.name, version, who)
+        self.memory.renew(line)
 
     def go_back(self, line: Line, who: str) -> str:
         """Let the one judge that judged before; its name.
@@ -166,11 +172,17 @@ class Teacher:
             with self._opened(line, versions.path(before[-1])) as renew:
                 versions.go_back(who)
                 renew()
-        self._record("went back", line.name, before[-1], who)
+        self._record(WENT_BACK, line.name, before[-1], who)
+        self.memory.renew(line)
         return before[-1]
+
+    def resume(self) -> None:
+        """Go on with what was under way when the station ended."""
+        self.memory.resume(self._lines.values())
 
     def close(self) -> None:
         """End what is under way."""
+        self.memory.close()
         self.jobs.close()
 
     def _base(self, name: str) -> Path:
@@ -204,7 +216,7 @@ class Teacher:
             self.versions(line.name).path(version), engine=variant.engine, threads=1
         ) as inspector:
             for part in parts:
-                if self.jobs.closed:
+                if self.jobs.ending:
                     raise TrainingError("expected a server at work, found one that ends")
                 try:
                     content = b"" if part.content is None else part.content

@@ -156,7 +156,7 @@ class Bundle(Closeable):
             raise BundleError(
                 f"{self.source}: expected a bundle that has learned a part, found a blank one, "
                 "which judges nothing; teach it a part first: lineside teach BUNDLE --good DIR "
-                "--out NEW --name PART"
+                "--out NEW --name PART, or at /teach of its station"
             )
 
     def missing_health(self) -> str:

@@ -39,7 +39,14 @@ def _findings(path: Path, engine: EngineOptions) -> Iterator[Finding]:
                 f"look at it, then type: lineside thresholds {path} seal, or: lineside health "
                 f"{path} --seal",
             )
-        with Inspector(bundle, **engine) as inspector:
+        if bundle.manifest.is_blank:
+            yield Finding(
+                "bundle",
+                "warning",
+                f"{path}: has learned no part yet, and judges none",
+                "teach it one: at /teach of its station, or with lineside teach",
+            )
+        with Inspector(bundle, blank_too=True, **engine) as inspector:
             bundle.thresholds()
             bundle.health()
             parity = replay_golden(bundle, inspector)

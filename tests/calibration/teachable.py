@@ -24,7 +24,7 @@ from export.models.patchcore.recipe import PatchCoreRecipe
 from export.projection import Projection
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import Compared, write_golden
-from runtime.bundle.manifest import InputSpec, Manifest, MapSpec, OutputSpec, Variant
+from runtime.bundle.manifest import BLANK, InputSpec, Manifest, MapSpec, OutputSpec, Variant
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Threshold, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 
@@ -113,6 +113,17 @@ def write_toy_bundle(root: Path, share: float = 0.05, *, projected: bool = True)
     )
     seal(root, manifest)
     return root
+
+
+def blanked(base: Path, target: Path) -> Path:
+    """A copy with nothing learned."""
+    shutil.copytree(base, target)
+    with Bundle.open(base) as bundle:
+        manifest = bundle.manifest
+    (target / MANIFEST_FILE).unlink()
+    write_thresholds(target / THRESHOLDS_FILE, Thresholds({}))
+    seal(target, replace(manifest, recipe={**manifest.recipe, BLANK: True}))
+    return target
 
 
 def add_rounded(base: Path, target: Path, reach: float = 1.0) -> Path:

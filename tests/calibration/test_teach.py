@@ -24,8 +24,6 @@ from calibration.teaching.teach import teach
 from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import verify
-from runtime.bundle.manifest import BLANK
-from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, write_thresholds
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
 from runtime.inspector import Inspector
@@ -34,6 +32,7 @@ from tests.calibration.teachable import (
     SIDE,
     VARIANTS,
     add_rounded,
+    blanked,
     pictures,
     write_pictures,
     write_toy_bundle,
@@ -428,15 +427,7 @@ def test_int8_that_judges_otherwise_is_refused_and_fp32_is_written(
 
 @pytest.fixture(scope="module")
 def blank(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy with nothing learned."""
-    target = tmp_path_factory.mktemp("blank") / "blank"
-    shutil.copytree(base, target)
-    with Bundle.open(base) as bundle:
-        manifest = bundle.manifest
-    (target / MANIFEST_FILE).unlink()
-    write_thresholds(target / THRESHOLDS_FILE, Thresholds({}))
-    seal(target, dataclasses.replace(manifest, recipe={**manifest.recipe, BLANK: True}))
-    return target
+    return blanked(base, tmp_path_factory.mktemp("blank") / "blank")
 
 
 def test_a_blank_bundle_is_taught_and_judges_nothing(blank: Path, good: Path, tmp_path: Path):
@@ -457,6 +448,13 @@ def test_a_blank_bundle_is_taught_and_judges_nothing(blank: Path, good: Path, tm
     assert not found.manifest.is_blank
     with Inspector(tmp_path / "new") as inspector:
         assert inspector.inspect(pictures(1)[0]).verdict == "good"
+    # At a station that is yet to be taught every part is one that cannot be judged.
+    with Inspector(blank, blank_too=True) as inspector:
+        said = inspector.inspect(pictures(1)[0])
+        assert (said.verdict, said.has_score, said.is_fault) == ("cannot_judge", False, True)
+        assert "teach it a part" in said.reason
+        with pytest.raises(BundleError, match="teach it a part first"):
+            inspector.inspect(pictures(1)[0], strict=True)
 
 
 def test_more_pictures_are_learned_beside_what_was_known(taught: Path, good: Path, tmp_path: Path):

@@ -305,6 +305,37 @@ def test_a_line_says_when_new_pictures_teach_nothing(
 
 
 @SLOW
+def test_two_bad_parts_alike_do_not_vouch_for_one_another(base: Path, tmp_path: Path) -> None:
+    bad = scratched(1, 70)[0]
+    twin = np.clip(bad.astype(np.int16) + 2, 0, 255).astype(np.uint8)
+    found = look_at(base, write_pictures(tmp_path / "twins", [*pictures(12), bad, twin]))
+    assert [one.name for one in found.pictures if one.suspect] == ["012.png", "013.png"]
+
+
+@SLOW
+def test_where_more_is_learned_what_the_bundle_knows_is_not_new(
+    taught: Path, good: Path, tmp_path: Path
+) -> None:
+    mixed = write_pictures(tmp_path / "more", [*pictures(4, 90), *marked(1, 91)])
+    done = lineside("teach", taught, "--good", mixed, "--look", "--add", "--json")
+    assert done.returncode == 0, done.stderr
+    novelty = [one["novelty"] for one in json.loads(done.stdout)["pictures"]]
+    # In units of what its own parts scored unseen, the first one, too.
+    with Bundle.open(taught) as bundle, Inspector(taught) as inspector:
+        usual = bundle.thresholds().of("openvino/fp32").median_good_score
+        first = inspector.inspect(mixed / "000.png").pred_score
+    assert novelty[0] == pytest.approx(first / usual, rel=1e-2)
+    assert max(novelty[:4]) < 1.5 < novelty[4]
+    # Exactly what it has learned teaches it least of all.
+    known = look_at(taught, good, add=True)
+    assert max(one.novelty or 0.0 for one in known.pictures) < 1.0
+    alone = look_at(taught, good)
+    assert known.gain is not None
+    assert alone.gain is not None
+    assert known.gain < alone.gain
+
+
+@SLOW
 def test_what_cannot_be_compared_is_named(base: Path, tmp_path: Path) -> None:
     place = write_pictures(tmp_path / "good", [pictures(1)[0]] * 3)
     (place / "x.png").write_bytes(b"no picture")

@@ -45,8 +45,8 @@ def contents(store: EdgeStore) -> dict[str, PartPoint]:
 
 
 def check(part: PartPoint, expected: dict[str, Any]) -> None:
-    later = ("confirmed_by", "confirmed_defect", "confirmed_note")
-    assert [getattr(part, name) for name in later] == [""] * 3
+    later = ("confirmed_by", "confirmed_defect", "confirmed_note", "judged_by")
+    assert [getattr(part, name) for name in later] == [""] * 4
     payload = {name: value for name, value in part.payload().items() if name not in later}
     payload["thumbnail"] = hashlib.sha256(part.thumbnail.encode()).hexdigest()
     assert payload == {

@@ -30,7 +30,7 @@ def test_records_of_version_1_keep_their_parts_and_take_a_defect_with_the_next_w
             names = [
                 name
                 for name in payload
-                if name != "thumbnail" and name not in ("confirmed_defect", "confirmed_note")
+                if name not in ("thumbnail", "confirmed_defect", "confirmed_note", "judged_by")
             ]
             values = [payload[name] for name in names]
             connection.execute(

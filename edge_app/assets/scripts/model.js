@@ -148,6 +148,10 @@ const load = async () => {
     return;
   }
   const [now] = card.thresholds;
+  if (!now) {
+    $("#desk").replaceChildren(element("div", {}, element("p", { id: "blank", className: "warn" }, t("teach_blank", { bundle: card.name })), versions()), element("div", {}, itself()));
+    return;
+  }
   const marks = [{ value: now.image_threshold, kind: "limit" }, { value: review.suggestion?.then.image_threshold, kind: "then" }];
   $("#desk").replaceChildren(element("div", {}, threshold(), section("scores", t("scores"), histogram(card.scores, marks)), earlier(), versions()),
     element("div", {}, words(), itself()));

@@ -1,7 +1,7 @@
 // A new part at the box: its pictures, how new each is, the model that comes of them, and which one judges.
 import { $, address, ask, element, links, root, say, t, truthOf } from "./screen.js";
 
-const BUSY_MS = 700, IDLE_MS = 4000;
+const BUSY_MS = 700, IDLE_MS = 4000, FIRST = 8;
 const given = new URLSearchParams(location.search);
 // Who teaches: this browser, whatever its tabs.
 const client = (localStorage.lineside_client ??= [...crypto.getRandomValues(new Uint8Array(12))].map((one) => one.toString(16)).join(""));
@@ -37,8 +37,10 @@ const begin = () => {
   const add = element("input", { id: "add", type: "checkbox", checked: Boolean(wanted) });
   const note = element("p", { className: "note" }), alarm = element("p", { className: "warn drifted" });
   const told = () => {
-    const able = state.lines.find((one) => one.bundle === choice.value)?.teachable;
-    note.textContent = able ? (wanted ? t("teach_will_take", { number: wanted }) : t("teach_none")) : t("teach_not_teachable", { bundle: choice.value });
+    const { teachable: able, blank } = state.lines.find((one) => one.bundle === choice.value) ?? {};
+    add.checked &&= !blank;
+    add.disabled = Boolean(blank);
+    note.textContent = able ? (blank ? t("teach_blank", { bundle: choice.value }) : wanted ? t("teach_will_take", { number: wanted }) : t("teach_none")) : t("teach_not_teachable", { bundle: choice.value });
     form.querySelector("button").disabled = !able;
     const drift = state.lines.find((one) => one.bundle === choice.value)?.drift;
     alarm.hidden = !drift;
@@ -74,6 +76,8 @@ const theirs = (draft) => $("#theirs").replaceChildren(
 const sources = () => {
   const count = element("input", { type: "number", id: "count", min: 1, max: 500, value: 50 });
   const which = element("select", { id: "which" }, ...["good", "all"].map((one) => element("option", { value: one }, t(`teach_${one}`))));
+  // Of a bundle that has learned nothing no part was called good.
+  if (state.lines.find((one) => one.bundle === state.draft.bundle)?.blank) which.value = "all";
   const folder = element("select", { id: "folder" }, ...state.folders.map((one) => element("option", {}, one)));
   $("#take-from").replaceChildren(
     element("label", {}, element("span", {}, t("teach_recorded")), count), which,
@@ -102,8 +106,9 @@ const gallery = (draft) => {
   $("#advice").textContent = advice;
   $("#suspects").hidden = !suspects.length;
   $("#suspects").textContent = suspects.length ? t("teach_suspects", { number: suspects.length }) : "";
-  // Suspects first: they are to be looked at.
-  $("#pictures").replaceChildren(...[...suspects, ...draft.pictures.filter((one) => !suspects.includes(one))].map(tile));
+  // What is most unlike the others comes first, to be looked at, whether or not it is a suspect.
+  const unlike = left.filter((one) => one.apart !== null).sort((one, other) => other.apart - one.apart).slice(0, Math.max(FIRST, suspects.length));
+  $("#pictures").replaceChildren(...[...unlike, ...draft.pictures.filter((one) => !unlike.includes(one))].map(tile));
   $("#make").disabled = !left.length || (state.job.running && state.job.kind === "make");
 };
 
@@ -115,6 +120,16 @@ const job = ({ kind, running, said, seconds, failed, lines }) => {
   $("#job p").textContent = text;
   $("#job progress").hidden = !running;
   $("#job").classList.toggle("warn", Boolean(failed));
+};
+
+const memory = ({ running, said, seconds, failed, lines }) => {
+  const text = running ? `${t("teach_remembering")}: ${[said, t("teach_seconds", { seconds })].filter(Boolean).join(", ")}`
+    : failed ? t("teach_not_remembered", { why: failed })
+      : Number(lines[0]) || Number(lines[1]) ? t("teach_remembered", { described: lines[0], gone: lines[1] }) : "";
+  $("#memory").hidden = !text;
+  $("#memory p").textContent = text;
+  $("#memory progress").hidden = !running;
+  $("#memory").classList.toggle("warn", Boolean(failed));
 };
 
 const versions = () => $("#versions").replaceChildren(...state.lines.map(({ bundle, versions: all, can_go_back }) => element("div", { className: "panel" },
@@ -140,8 +155,9 @@ const trial = (found) => {
 
 const draw = () => {
   // What one types or points at is not drawn anew where nothing has changed.
-  const { job: under_way, ...rest } = state, now = JSON.stringify([rest, under_way.running, under_way.kind]);
+  const { job: under_way, memory: earlier, ...rest } = state, now = JSON.stringify([rest, under_way.running, under_way.kind]);
   job(under_way);
+  memory(earlier);
   if (now === drawn) return;
   const before = drawn ? JSON.parse(drawn)[0] : {};
   drawn = now;
@@ -169,7 +185,7 @@ const refresh = async (keep) => {
     trouble(error.message);
     $("#trouble").dataset.lost = "yes";
   }
-  timer = setTimeout(refresh, state?.job.running ? BUSY_MS : IDLE_MS);
+  timer = setTimeout(refresh, state?.job.running || state?.memory.running ? BUSY_MS : IDLE_MS);
 };
 
 const upload = async (files) => {

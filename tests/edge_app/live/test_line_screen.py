@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import importlib.resources as resources
 import json
-import shutil
 import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from edge_app.records import RECORDS_FILE
 from edge_app.screens.pages import ASSETS
-from runtime.health.baseline import HEALTH_FILE, read_health, write_health
 from runtime.health.statistics import STATISTICS
 from tests.cli import COMMAND
 from tests.edge_app.browser import chromium, find, wait_until
@@ -398,116 +394,3 @@ def test_every_reason_why_a_picture_cannot_be_judged_has_a_plain_line() -> None:
         }[statistic.judged]
         for side in sides:
             assert any(key and side.startswith(key) for key in known), side
-
-
-@BROWSER
-def test_a_part_is_taught_tried_and_goes_live_and_back(
-    tmp_path: Path, window: webdriver.Chrome
-) -> None:
-    from tests.calibration.teachable import pictures, write_pictures, write_toy_bundle
-
-    place = place_at(tmp_path)
-    shutil.rmtree(tmp_path / "tile-tiny")
-    write_toy_bundle(tmp_path / "tile-tiny")
-    good = write_pictures(tmp_path / "good", pictures(24))
-    # A bad one among them.
-    bad = pictures(1, seed=9)
-    bad[:, 10:50, 10:50] = 20
-    write_pictures(tmp_path / "bad", bad)
-    files = [*sorted(good.iterdir()), tmp_path / "bad" / "000.png"]
-    with station_at(place) as url:
-        for number, image in enumerate(pictures(3, seed=3)):
-            write_pictures(tmp_path / f"part-{number}", [image])
-            (tmp_path / f"part-{number}" / "000.png").replace(place.incoming / f"{number}.png")
-        window.get(f"{url}teach")
-        wait_until(window, lambda: find(window, "#begin:not([hidden]) #part"))
-        find(window, "#part")[0].send_keys("stripes" + Keys.ENTER)
-        wait_until(window, lambda: find(window, "#files"))
-        # Whoever comes second is told.
-        window.execute_script("localStorage.lineside_client = 'another'")
-        window.refresh()
-        wait_until(window, lambda: "has been teaching stripes" in text(window, "#theirs"))
-        find(window, "#theirs button")[0].click()
-        wait_until(window, lambda: find(window, "#begin:not([hidden]) #part"))
-        find(window, "#part")[0].send_keys("stripes" + Keys.ENTER)
-        wait_until(window, lambda: find(window, "#files"))
-        find(window, "#files")[0].send_keys("\n".join(map(str, files)))
-        wait_until(window, lambda: len(find(window, "#pictures li")) == len(files))
-        wait_until(window, lambda: find(window, "#pictures li.suspect"), SLOW_S)
-        assert len(find(window, "#pictures li.suspect")) == 1
-        find(window, "#pictures li.suspect button")[0].click()
-        wait_until(window, lambda: "24 pictures chosen, 1 taken out" in text(window, "#counts"))
-        find(window, "#make")[0].click()
-        wait_until(window, lambda: "v0001 is made" in text(window, "#job"), SLOW_S)
-        find(window, "#versions button.try")[0].click()
-        wait_until(window, lambda: "on the last 3 parts" in text(window, "#trial"), SLOW_S)
-        find(window, "#versions button.go-live")[0].click()
-        wait_until(window, lambda: "v0001" in text(window, "#versions tr.live"))
-        write_pictures(tmp_path / "next", pictures(1, seed=4))
-        (tmp_path / "next" / "000.png").replace(place.incoming / "next.png")
-        window.get(f"{url}line")
-        shows(window, "good", "next.png")
-        window.get(f"{url}teach")
-        wait_until(window, lambda: find(window, "#versions .back:not(:disabled)"))
-        find(window, "#versions .back")[0].click()
-        wait_until(window, lambda: "as delivered" in text(window, "#versions tr.live"))
-
-
-@BROWSER
-def test_a_drift_alarm_leads_to_its_last_fifty_parts_which_are_learned_beside_what_was_known(
-    tmp_path: Path, window: webdriver.Chrome
-) -> None:
-    from calibration.teaching.teach import teach
-    from tests.calibration.teachable import pictures, write_pictures, write_toy_bundle
-
-    place = place_at(tmp_path)
-    bundle = tmp_path / "tile-tiny"
-    shutil.rmtree(bundle)
-    good = write_pictures(tmp_path / "good", pictures(24))
-    teach(write_toy_bundle(tmp_path / "toy"), good, bundle, "stripes")
-    health = read_health(bundle / HEALTH_FILE)
-    write_health(bundle / HEALTH_FILE, replace(health, parts_between_false_alarms=100))
-
-    def come(name: str, some: np.ndarray) -> None:
-        folder = write_pictures(tmp_path / name, some)
-        for path in sorted(folder.iterdir()):
-            path.replace(place.incoming / f"{name}-{path.name}")
-
-    # The same part under a stronger lamp.
-    brighter = np.clip(pictures(53, seed=5).astype(np.int16) + 24, 0, 255).astype(np.uint8)
-    with station_at(place) as url:
-        come("before", pictures(8, seed=4))
-        window.get(f"{url}line")
-        wait_until(window, lambda: "before-007.png" in text(window, "#part"), SLOW_S)
-        assert not find(window, "#drift.alarm")
-        come("brighter", brighter[:50])
-        wait_until(window, lambda: find(window, "#drift.alarm a"), SLOW_S)
-        with httpx.Client(base_url=url, trust_env=False) as box:
-            wait_until(
-                window,
-                lambda: len(box.get("v1/parts", params={"limit": 200}).json()["parts"]) == 58,
-                SLOW_S,
-            )
-        find(window, "#drift a")[0].click()
-        wait_until(window, lambda: find(window, "#begin:not([hidden]) #add:checked"))
-        assert "Drift: " in text(window, "#begin")
-        find(window, "#begin form button")[0].click()
-        wait_until(window, lambda: len(find(window, "#pictures li")) == 50, SLOW_S)
-        shown = {one.text for one in find(window, "#pictures li small")}
-        assert not any(one.startswith("before") for one in shown)
-        assert "beside what tile-tiny knows" in text(window, "#what")
-        find(window, "#make")[0].click()
-        wait_until(window, lambda: "v0001 is made" in text(window, "#job"), SLOW_S)
-        find(window, "#versions button.go-live")[0].click()
-        wait_until(window, lambda: "v0001" in text(window, "#versions tr.live"))
-        # It knows both looks, and the new one is no drift any more.
-        come("old", pictures(3, seed=6))
-        come("new", brighter[50:])
-        with httpx.Client(base_url=url, trust_env=False) as box:
-            query = {"limit": 200}
-            recorded = lambda: box.get("v1/parts", params=query).json()["parts"]  # noqa: E731
-            wait_until(window, lambda: len(recorded()) == 58 + 6, SLOW_S)
-            verdicts = {one["name"]: one["verdict"] for one in recorded()[:6]}
-            assert {name.split("-")[0] for name in verdicts} == {"old", "new"}
-            assert list(verdicts.values()).count("good") >= 5, verdicts
-            assert box.get("v1/teach").json()["lines"][0]["drift"] == ""
