@@ -123,6 +123,8 @@ def read_whole(path: Path) -> tuple[bytes, tuple[int, int]]:
 
 def _stamp(source: Source, coming: Coming) -> tuple[int, int]:
     """Size and time of the file that a part comes from; zeros for a camera's frame."""
+    if coming.content is not None:
+        return coming.stamp
     path = coming.source if isinstance(coming.source, str | Path) else source.watch
     try:
         status = Path(path).stat()

@@ -129,9 +129,12 @@ class _Feeder:
                 )
                 return part, LinesideError(said)
             part, found = self._inspected(part)
-            if isinstance(found, ImageError) and isinstance(part.coming.source, str | Path):
+            source = part.coming.source
+            if isinstance(found, ImageError) and isinstance(source, str | Path):
                 self.stop.wait(_SECOND_CHANCE_S)
-                part, found = self._inspected(part)
+                if Path(source).exists():
+                    as_it_is_now = replace(part, coming=replace(part.coming, content=None))
+                    part, found = self._inspected(as_it_is_now)
             return part, found
 
     def _inspected(self, part: ComingPart) -> tuple[ComingPart, Inspected | LinesideError]:

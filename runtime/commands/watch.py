@@ -108,7 +108,7 @@ def command(
                 _print(seen, seen.found, as_json=as_json)
                 if save_maps is not None and seen.found.verdict == "anomalous":
                     stem = f"{started}_{sum(counts.values()) - 1:06d}_{_stem(seen.part)}"
-                    seen.found.save_map(save_maps, stem, seen.part.source)
+                    seen.found.save_map(save_maps, stem, seen.part.picture)
     except KeyboardInterrupt:
         pass
     _sum_up(sources, counts, faults, drifts)

@@ -10,6 +10,8 @@ from pathlib import Path
 from runtime.doctor.finding import Finding, guarded
 from runtime.images.dataset import pictures_below
 from runtime.sources.camera import open_capture, read_rgb
+from runtime.sources.filling import POLL_S
+from runtime.sources.inotify import why_not_told
 from runtime.sources.pictures import shown
 from runtime.types import UInt8Image
 
@@ -53,9 +55,18 @@ def _folder(path: Path, called: str) -> Iterator[Finding]:
             "give this user the right to read it",
         )
     else:
-        yield Finding(
-            "source", "ok", f"{called}: {sum(1 for _ in pictures_below(path))} pictures there now"
-        )
+        there = sum(1 for _ in pictures_below(path))
+        yield Finding("source", "ok", f"{called}: {there} pictures there now; {_how_told(path)}")
+
+
+def _how_told(path: Path) -> str:
+    """How new pictures in a folder are noticed."""
+    if not (why := why_not_told(path)):
+        return "the system tells of new ones"
+    return (
+        f"looked at every {POLL_S} s ({why}), so that a file that lives less than {2 * POLL_S} s "
+        "may be missed"
+    )
 
 
 def _frame(source: str, called: str, patience_s: float, *, is_live: bool) -> Iterator[Finding]:

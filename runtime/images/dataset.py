@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,9 @@ def collect_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def pictures_below(
-    folder: Path, unreadable: list[OSError] | None = None
+    folder: Path,
+    unreadable: list[OSError] | None = None,
+    entering: Callable[[str], None] = lambda folder: None,
 ) -> Iterator[os.DirEntry[str]]:
     """Pictures in a folder and all below it, in no order; what is hidden is left out.
 
@@ -111,6 +113,7 @@ def pictures_below(
     Args:
         folder: where to look.
         unreadable: gathers the errors of folders below that cannot be read, which are passed over.
+        entering: told of each folder that was read.
 
     Raises:
         OSError: the folder itself cannot be read.
@@ -130,19 +133,21 @@ def pictures_below(
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
+        entering(place)
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 # Links last, so that a folder is known by its own name.
                 (waiting.append if entry.is_symlink() else waiting.appendleft)(entry.path)
-            elif _suffix(entry.name) in IMAGE_SUFFIXES and entry.is_file():
+            elif is_picture_name(entry.name) and entry.is_file():
                 yield entry
 
 
-def _suffix(name: str) -> str:
+def is_picture_name(name: str) -> bool:
+    """Whether a file of that name is taken for a picture."""
     # Of many thousands of names five times a second: pathlib takes too long for that.
-    return name[name.rfind(".") :].lower()
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
 
 
 def list_categories(root: Path) -> list[str]:

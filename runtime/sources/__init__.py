@@ -8,7 +8,8 @@ from pathlib import Path
 
 from runtime.errors import SourceError
 from runtime.sources.camera import every_frame, newest_frames, open_capture
-from runtime.sources.pictures import Arrival, pictures_of, shown
+from runtime.sources.filling import pictures_of
+from runtime.sources.pictures import Arrival, shown
 
 __all__ = ["Arrival", "arrivals", "shown"]
 

@@ -16,7 +16,7 @@ from runtime.errors import ImageError, SourceError, sentence
 from runtime.health.drift import Alarm
 from runtime.health.state import DriftWatch
 from runtime.inspector import Inspector
-from runtime.pipeline import WINDOW, Feed, inspect_or_error, run_feeds
+from runtime.pipeline import WINDOW, Feed, run_feeds
 from runtime.prediction import Prediction
 from runtime.sources import Arrival, arrivals, shown
 
@@ -140,9 +140,9 @@ def _found(
         with lock:
             _take_over_edits(inspector)
         try:
-            return inspect_or_error(inspector, origin[1].checked())
+            return inspector.inspect(origin[1].checked())
         except ImageError as error:
-            return error
+            return origin[1].named(error)
 
     opened = [
         zip(itertools.repeat(source), arrivals(source, stop, existing=existing, once=once))

@@ -143,7 +143,9 @@ def test_a_server_answers_or_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None
     assert "expected a Qdrant server" in fault(list(store_findings("http://127.0.0.1:1"))).found
 
 
-def test_sources_a_video_a_broken_one_and_no_camera(tmp_path: Path) -> None:
+def test_sources_a_video_a_broken_one_and_no_camera(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     video, broken = tmp_path / "line.avi", tmp_path / "broken.avi"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
     writer.write(np.zeros((48, 64, 3), np.uint8))
@@ -154,7 +156,11 @@ def test_sources_a_video_a_broken_one_and_no_camera(tmp_path: Path) -> None:
     assert "whole" in fault(list(source_findings(str(broken)))).next
     assert "/dev/video99" in fault(list(source_findings("99"))).next
     (folder,) = source_findings(str(tmp_path))
-    assert (folder.state, folder.found) == ("ok", f"{tmp_path}: 0 pictures there now")
+    said = f"{tmp_path}: 0 pictures there now; the system tells of new ones"
+    assert (folder.state, folder.found) == ("ok", said)
+    monkeypatch.setattr("runtime.doctor.source.why_not_told", lambda _: "a share, nfs4")
+    (folder,) = source_findings(str(tmp_path))
+    assert "looked at every 0.2 s (a share, nfs4)" in folder.found
 
 
 def test_a_source_that_hangs_is_given_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import ImageError
 from runtime.images.preprocess import decoded
-from runtime.sources import Arrival, arrivals, pictures, shown
+from runtime.sources import Arrival, arrivals, filling, shown
 from runtime.sources.camera import Frozen, newest_frames, read_frame
 from tests.runtime.tiny import random_image
 
@@ -235,9 +236,16 @@ def test_a_folder_that_goes_away_and_comes_back_is_not_inspected_anew(
     assert told.index("cannot be read; trying again") < told.index("can be read again")
 
 
+def no_events(*_: object) -> None:
+    raise OSError(errno.EMFILE, "too many")
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["events", "looks"])
 def test_a_file_whose_size_is_there_before_its_content_is_left_until_it_is_whole(
-    tmp_path: Path,
+    tmp_path: Path, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not told:
+        monkeypatch.setattr(filling, "FolderEvents", no_events)
     write_picture(tmp_path / "whole.bmp")
     content = (tmp_path / "whole.bmp").read_bytes()
     incoming = tmp_path / "incoming"
@@ -255,7 +263,12 @@ def test_a_file_whose_size_is_there_before_its_content_is_left_until_it_is_whole
     assert found.names == ["part.bmp"]
 
 
-def test_a_picture_written_anew_under_its_old_name_is_a_new_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["events", "looks"])
+def test_a_picture_written_anew_under_its_old_name_is_a_new_part(
+    tmp_path: Path, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not told:
+        monkeypatch.setattr(filling, "FolderEvents", no_events)
     write_picture(tmp_path / "latest.png", 0)
     with watching(tmp_path) as found:
         found.wait_for(1)
@@ -309,10 +322,10 @@ def test_only_new_pictures(tmp_path: Path) -> None:
 
 def test_what_is_gone_for_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(pictures.time, "monotonic", lambda: now[0])
-    known = pictures._Known()
+    monkeypatch.setattr(filling.time, "monotonic", lambda: now[0])
+    known = filling._Known()
     for day in range(5):
-        now[0] = day * 2.0 * pictures.FORGET_S
+        now[0] = day * 2.0 * filling.FORGET_S
         there = {f"{day}-{index}.png": (1, day) for index in range(100)}
         known.add(known.new_among(there))
         assert known.new_among(there) == {}
