@@ -235,21 +235,27 @@ def first_threshold(
     promised = promise(len(scores), max_false_rejects, None)
     if promised.is_kept:
         return promised.threshold(scores, peaks, n_left_out=len(scores) if left_out else 0)
-    which = (
-        "good images, each scored by a model that had not seen it,"
-        if left_out
-        else "held-out good images"
-    )
     return Threshold(
         image_threshold=prediction_bound(scores, max_false_rejects),
         pixel_threshold=prediction_bound(peaks, max_false_rejects),
         median_good_score=float(np.median(scores)),
         method="prediction_bound",
         n_good=promised.n_good,
-        note=f"extrapolated from {promised.n_good} {which} as if their scores were normal; a "
-        f"promise of {percent(max_false_rejects)} false rejects needs {promised.n_needed}: "
+        note=f"{_extrapolated(len(scores), left_out)}; it promises nothing, a promise of "
+        f"{percent(max_false_rejects)} false rejects needs {promised.n_needed} good parts: "
         "lineside calibrate BUNDLE --good DIR",
     )
+
+
+def _extrapolated(count: int, left_out: bool) -> str:
+    if count == 1 and not left_out:
+        return "a guess from one good part and the spread that is usual among good parts"
+    which = (
+        "good images, each scored by a model that had not seen it,"
+        if left_out
+        else "held-out good images"
+    )
+    return f"extrapolated from {count} {which} as if their scores were normal"
 
 
 def peaks_of(

@@ -13,6 +13,7 @@ from torch import nn
 
 from calibration.health import write_first_health
 from calibration.learning import made_up
+from calibration.learning.copies import stand_in
 from calibration.learning.evidence import (
     GOLDEN_IMAGES,
     Scored,
@@ -163,6 +164,8 @@ def _certificate_set(work: Work) -> CertificateSet:
         work.category, photographs.held_out, photographs.train, size_hw
     )
     held_out = load_images(photographs.held_out, size_hw)
+    if photographs.held_out == photographs.train:
+        held_out = list(map(stand_in, held_out))
     reference = ReferenceModel(trained.model, family.smoothing(trained.model))
     scored = score_reference(reference, images, "certificate")
     left_out, rate = trained.left_out, work.max_false_rejects

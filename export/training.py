@@ -105,7 +105,10 @@ def train_bundle(
     checkpoint.remove()
     picture = out / PICTURE_FILE
     tell_what_to_expect(
-        manifest.metrics.get(METRIC, {}), max_false_rejects, picture if picture.is_file() else None
+        manifest.metrics.get(METRIC, {}),
+        max_false_rejects,
+        len(photographs.held_out or photographs.train),
+        picture if picture.is_file() else None,
     )
     return manifest
 

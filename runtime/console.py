@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from runtime.bundle.thresholds import Threshold
     from runtime.prediction import Prediction
 
 log = logging.getLogger("lineside")
@@ -65,6 +66,16 @@ def fault_line(count: int) -> str:
         f"{count} not judged because the engine or a file of the bundle is at fault; look at the "
         "reasons, then type: lineside verify BUNDLE"
     )
+
+
+def say_if_weak(threshold: Threshold | None) -> None:
+    """One line where a threshold rests on few good parts; None where none has judged."""
+    if threshold is not None and threshold.promises_nothing:
+        parts = "1 good part" if threshold.n_good == 1 else f"{threshold.n_good} good parts"
+        say(
+            f"the threshold rests on {parts} and promises nothing: expect false alarms and missed "
+            "defects; give more with: lineside calibrate BUNDLE --good DIR"
+        )
 
 
 def wide_console() -> Console:

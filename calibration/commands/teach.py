@@ -10,6 +10,7 @@ import click
 from runtime.options import first_threshold_option, json_option
 
 if TYPE_CHECKING:
+    from calibration.learning.copies import Augment
     from calibration.teaching.feedback import Grown
     from calibration.teaching.teach import Taught
 
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 @first_threshold_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option(
+    "--augment",
+    type=click.Choice(["none", "rotate", "flip"]),
+    help="With --good: copies of each part to learn too, see lineside train.  [default: as BUNDLE]",
+)
+@click.option(
     "--look",
     is_flag=True,
     help="With --good: say how new each picture is and which are suspects, write nothing. With "
@@ -64,6 +70,7 @@ def command(
     name: str | None,
     max_false_rejects: float,
     seed: int,
+    augment: Augment | None,
     look: bool,
     dry_run: bool,
     as_json: bool,
@@ -95,6 +102,10 @@ def command(
         return
     if out is None and not dry_run:
         raise click.UsageError("--out: expected a new folder, found none")
+    if augment is not None and (add or store is not None):
+        raise click.UsageError(
+            "--augment goes with --good DIR alone: a bundle goes on learning as it has begun"
+        )
     if (add and good is None) or (records and not add):
         raise click.UsageError("--add goes with --good DIR, and --records STORE with --add")
     if store is not None or add:
@@ -117,7 +128,9 @@ def command(
 
     if dry_run or good is None or out is None or name is None:
         raise click.UsageError("--good goes with --out NEW and --name PART, and without --dry-run")
-    found = teach(bundle, good, out, name, seed=seed, max_false_rejects=max_false_rejects)
+    found = teach(
+        bundle, good, out, name, augment=augment, seed=seed, max_false_rejects=max_false_rejects
+    )
     if as_json:
         emit_json({"path": str(out), **found.to_json()})
     _tell(found, out, max_false_rejects)
@@ -155,6 +168,7 @@ def _tell(found: Taught, out: Path, max_false_rejects: float) -> None:
     tell_what_to_expect(
         found.manifest.metrics.get(METRIC, {}),
         max_false_rejects,
+        len(found.photographs.train),
         picture if picture.is_file() else None,
     )
     for key, parity in found.manifest.certificate["variants"].items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.learning.copies import Copies, with_copies
 from calibration.learning.distances import Places, blocks, squared_distances
 from runtime.types import Float32
 
@@ -23,24 +24,29 @@ class LeaveOneOut:
 
     Args:
         patches: float32 (n, P, D), at least two parts.
-        chosen: (M,), the whole bank: places among the n * P patches.
+        chosen: (M,), the whole bank: places among the n * P patches and the copies' behind them.
         least: rows that a bank must have.
+        copies: patches of turned or mirrored copies, which leave with the part that they show.
 
     Attributes:
         patches: as given.
     """
 
-    def __init__(self, patches: Float32, chosen: Places, least: int = 1) -> None:
-        count, each, width = patches.shape
+    def __init__(
+        self, patches: Float32, chosen: Places, least: int = 1, copies: Copies | None = None
+    ) -> None:
+        count, each, _ = patches.shape
         self.patches = patches
-        self._flat = patches.reshape(-1, width)
-        self._bank = self._flat[chosen]
-        self._bank_part = chosen // each
+        self._flat = with_copies(patches, copies)
         self._part = np.repeat(np.arange(count), each)
+        if copies is not None:
+            self._part = np.concatenate([self._part, copies.part])
+        self._bank = self._flat[chosen]
+        self._bank_part = self._part[chosen]
         self._least = least
         # Of every patch: the part that its nearest prototype is of, and how far the nearest one of
         # any other part is.
-        found = [self._stand_in(self._flat[block]) for block in blocks(count * each, _ROWS)]
+        found = [self._stand_in(self._flat[block]) for block in blocks(len(self._flat), _ROWS)]
         self._covered_by = np.concatenate([part for part, *_ in found])
         self._without = np.concatenate([distance for _, distance, _ in found])
         self._radius = max(radius for *_, radius in found)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from calibration.synthetic import STRENGTHS, graded_defect
+from calibration.threshold_rules import promise
 from runtime.images.roi import RegionOfInterest
 from runtime.progress import track
 from runtime.types import Floats, Mask, UInt8Image
@@ -100,16 +101,23 @@ def found_rates(scores: Floats, threshold: float) -> dict[str, float]:
 
 
 def tell_what_to_expect(
-    rates: dict[str, float], max_false_rejects: float, picture: Path | None = None
+    rates: dict[str, float], max_false_rejects: float, parts: int, picture: Path | None = None
 ) -> None:
     """Say in one sentence how many good parts will be stopped, and which defects found.
 
     Args:
         rates: from :func:`found_rates`.
         max_false_rejects: that the threshold was asked for.
+        parts: good ones behind the threshold.
         picture: where some of the defects can be seen.
     """
-    said = f"what to expect: of 100 good parts about {100 * max_false_rejects:.3g} will be stopped"
+    promised = promise(parts, max_false_rejects, None)
+    said = (
+        f"what to expect: of 100 good parts about {100 * max_false_rejects:.3g} will be stopped"
+        if promised.is_kept
+        else f"what to expect: {parts} good {'part says' if parts == 1 else 'parts say'} nothing "
+        f"certain about how many others will be stopped ({promised.n_needed} would)"
+    )
     if rates:
         shares = ", ".join(f"{100 * share:.0f} {name}" for name, share in rates.items())
         said += f"; of 100 made-up defects of each strength it finds {shares} ones"

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.learning.copies import copies_of
 from calibration.learning.evidence import Scored
 from calibration.learning.photographs import Photographs
 from calibration.scoring import learned_digests, left_out_scores
@@ -177,11 +178,14 @@ def teach_from_feedback(
                 seed,
                 growth,
                 [chosen.paths[one.part_id] for one in chosen.others if _passed(one)],
+                settings.augment,
             )
             with atomic.folder(out) as root:
                 write(work, root, start)
                 require_new(out)
-    kept = int((lesson.chosen >= len(chosen.good) * lesson.patches.shape[1]).sum())
+    count, each, _ = lesson.patches.shape
+    old = (lesson.chosen >= len(chosen.good) * each) & (lesson.chosen < count * each)
+    kept = int(old.sum())
     return Grown(
         tuple(one.name for one in chosen.good),
         chosen.unseen,
@@ -247,11 +251,15 @@ def _grown(
     pictures = chosen.pictures(chosen.good, base.manifest.input.size_hw)
     maps = [network(pictures[place])[0] for place in track(range(len(pictures)), "new patches")]
     patches = np.stack([flat(one) for one in maps])
+    copies = copies_of(
+        lambda image: network(image)[0], pictures.paths, settings.augment, pictures.size_hw
+    )
     rows = (len(learned_digests(base)) + len(patches)) * patches.shape[1]
+    rows += 0 if copies is None else len(copies.patches)
     budget = min(math.ceil(rows * settings.coreset_ratio), settings.max_prototypes)
-    both, places = grow(bank, patches, budget, seed)
+    both, places = grow(bank, patches, budget, seed, copies)
     grid_hw = (maps[0].shape[1], maps[0].shape[2])
-    return Lesson(None, both, grid_hw, places, network, settings.scorer), len(bank)
+    return Lesson(None, both, grid_hw, places, network, settings.scorer, copies), len(bank)
 
 
 def _scored(lesson: Lesson, pictures: Pictures) -> Scored:

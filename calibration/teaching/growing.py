@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.learning.copies import Copies, with_copies
 from calibration.learning.coreset import select_coreset
 from calibration.learning.distances import Places, blocks, squared_distances
 from runtime.progress import track
@@ -13,7 +14,9 @@ from runtime.types import Float32, Floats
 _ROWS = 1024
 
 
-def grow(bank: Float32, patches: Float32, budget: int, seed: int = 0) -> tuple[Float32, Places]:
+def grow(
+    bank: Float32, patches: Float32, budget: int, seed: int = 0, copies: Copies | None = None
+) -> tuple[Float32, Places]:
     """Take patches of more parts into a bank.
 
     A greedy coreset covers what it was selected from as closely as its two nearest prototypes are
@@ -26,22 +29,25 @@ def grow(bank: Float32, patches: Float32, budget: int, seed: int = 0) -> tuple[F
         patches: of the new parts, float32 (n, P, D).
         budget: prototypes at most; a larger bank keeps its size.
         seed: of the first prototype.
+        copies: patches of copies of the new parts.
 
     Returns:
         All patches, float32 (n + m, P, D): the new parts', and behind them the old bank's rows,
         the last one repeated until they fill m parts; and the places of the new bank among their
-        (n + m) * P rows.
+        (n + m) * P rows, and the copies' behind them.
     """
     count, each, width = patches.shape
-    flat = patches.reshape(-1, width)
     rows = -(-len(bank) // each) * each
     filled = np.concatenate([bank, np.repeat(bank[-1:], rows - len(bank), axis=0)])
     both = np.concatenate([patches, filled.reshape(-1, each, width)])
-    new = np.flatnonzero(nearest(flat, bank) > least_distance(bank))
-    places = np.concatenate([count * each + np.arange(len(bank)), new])
+    every = with_copies(both, copies)
+    known = count * each + np.arange(len(filled))
+    others = np.delete(np.arange(len(every)), known)
+    new = others[nearest(every[others], bank) > least_distance(bank)]
+    places = np.concatenate([known[: len(bank)], new])
     size = min(len(places), max(budget, len(bank)))
     if size < len(places):
-        places = places[select_coreset(both.reshape(-1, width)[places], size, seed)]
+        places = places[select_coreset(every[places], size, seed)]
     return both, places
 
 

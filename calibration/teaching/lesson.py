@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from calibration.learning.components import Components, find_components, spread
+from calibration.learning.copies import Augment, Copies, copies_of, stand_in, with_copies
 from calibration.learning.coreset import select_coreset
 from calibration.learning.distances import Places
 from calibration.learning.evidence import Scored
@@ -48,6 +49,7 @@ class Settings:
     score_share: Annotated[float, Meta(ge=0.0, le=1.0)]
     score_blur: Annotated[float, Meta(ge=0.0, le=8.0)]
     num_neighbors: Positive
+    augment: Augment = "none"
 
     @classmethod
     def of(cls, bundle: Bundle) -> Settings:
@@ -81,7 +83,7 @@ class Pictures:
 
     def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
         self.paths = paths
-        self._size_hw = size_hw
+        self.size_hw = size_hw
         self._kept: dict[int, UInt8Image] = {}
 
     def __len__(self) -> int:
@@ -95,7 +97,7 @@ class Pictures:
         """
         if place in self._kept:
             return self._kept[place]
-        image = load_image(self.paths[place], self._size_hw)
+        image = load_image(self.paths[place], self.size_hw)
         if (len(self._kept) + 1) * image.nbytes <= _MAX_PICTURE_BYTES:
             self._kept[place] = image
         return image
@@ -113,6 +115,7 @@ class Lesson:
         chosen: places of the prototypes among the n * P patches, in the order of choice.
         network: from a picture to its patches.
         scorer: from patches and a bank to a score.
+        copies: patches of turned or mirrored copies, to which ``chosen`` counts on.
     """
 
     components: Components | None
@@ -121,11 +124,12 @@ class Lesson:
     chosen: Places
     network: Network
     scorer: PatchScorer
+    copies: Copies | None = None
 
     @property
     def bank(self) -> Float32:
         """The prototypes, float32 (K, D)."""
-        return self.patches.reshape(-1, self.patches.shape[2])[self.chosen]
+        return with_copies(self.patches, self.copies)[self.chosen]
 
     def score(self, picture: UInt8Image, bank: Float32) -> tuple[float, Float32Map]:
         """Raw score and map (h, w) of a picture, uint8 (H, W, 3), with a bank."""
@@ -139,11 +143,10 @@ class Lesson:
             seed: of made-up defects.
         """
         if len(self.patches) == 1:
-            # The only part is both: its own bank judges it, and the rule for few scores does the
-            # rest.
-            score, found = self.scorer.score(self.patches[0], self.bank, self.grid_hw)
+            # Its own bank judges it turned, and the rule for few scores does the rest.
+            score, found = self.score(stand_in(parts[0]), self.bank)
             return Scored(np.array([score]), [found])
-        banks = LeaveOneOut(self.patches, self.chosen, self.scorer.neighbors + 1)
+        banks = LeaveOneOut(self.patches, self.chosen, self.scorer.neighbors + 1, self.copies)
         scores: list[float] = []
         maps: list[Float32Map] = []
         made_up: list[list[float]] = []
@@ -188,11 +191,13 @@ def learn(graph: TeachableGraph, settings: Settings, parts: Pictures, seed: int)
     found = np.empty((len(parts), first[0].size, len(first)), np.float32)
     for place in track(range(len(parts)), "describing patches"):
         found[place] = flat(network(parts[place])[0])
+    copies = copies_of(
+        lambda image: network(image)[0], parts.paths, settings.augment, parts.size_hw
+    )
+    rows = with_copies(found, copies)
     with task("coreset") as advance:
-        places = select_coreset(
-            found.reshape(-1, found.shape[2]), _prototypes(settings, found), seed, advance
-        )
-    return Lesson(components, found, grid_hw, places, network, settings.scorer)
+        places = select_coreset(rows, _prototypes(settings, len(rows)), seed, advance)
+    return Lesson(components, found, grid_hw, places, network, settings.scorer, copies)
 
 
 def flat(patches: Float32) -> Float32:
@@ -206,9 +211,8 @@ def most_parts(patches: Float32) -> int:
     return max(1, MAX_PATCH_BYTES // size)
 
 
-def _prototypes(settings: Settings, patches: Float32) -> int:
+def _prototypes(settings: Settings, rows: int) -> int:
     """The recipe's number of them, as training counts."""
-    rows: int = patches.shape[0] * patches.shape[1]
     count = min(math.ceil(rows * settings.coreset_ratio), settings.max_prototypes)
     # Of few pictures a small share would be fewer than the re-weighting compares.
     return min(max(count, settings.num_neighbors + 1), rows)

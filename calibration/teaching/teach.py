@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from calibration.int8.variant import INT8
+from calibration.learning.copies import Augment
 from calibration.learning.made_up import METRIC
 from calibration.learning.photographs import Photographs, read_photographs
 from calibration.teaching.lesson import Pictures, Settings, learn, most_parts
@@ -79,6 +80,7 @@ def teach(
     out: Path,
     name: str,
     *,
+    augment: Augment | None = None,
     seed: int = 0,
     max_false_rejects: float = MAX_FALSE_REJECTS,
 ) -> Taught:
@@ -89,6 +91,8 @@ def teach(
         good: a folder of good parts, or an MVTec-style folder of the part.
         out: new bundle folder; it appears when all of it is proven. ``bundle`` stays as it is.
         name: of the part.
+        augment: turned or mirrored copies to learn too; None for those that the bundle's recipe
+            says.
         seed: of everything random.
         max_false_rejects: share of good parts that the threshold may reject, in (0, 1).
 
@@ -108,6 +112,8 @@ def teach(
     promise(1, max_false_rejects, None)
     with Bundle.open(bundle) as base:
         graph, settings = teachable(base), Settings.of(base)
+        if augment is not None:
+            settings = dataclasses.replace(settings, augment=augment)
         tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
         category = dataclasses.replace(load_category(good), name=name)
@@ -121,7 +127,18 @@ def teach(
         threshold = first_threshold(
             left_out.scores, peaks, max_false_rejects, left_out=len(photographs.train) > 1
         )
-        work = Work(base, graph, category, photographs, lesson, left_out, threshold, on_base, seed)
+        work = Work(
+            base,
+            graph,
+            category,
+            photographs,
+            lesson,
+            left_out,
+            threshold,
+            on_base,
+            seed,
+            augment=settings.augment,
+        )
         with atomic.folder(out) as root:
             manifest = write(work, root, start)
             # Somebody else may have taught the same part meanwhile.

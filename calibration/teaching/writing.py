@@ -17,6 +17,7 @@ import numpy as np
 from calibration.health import score_limit, write_first_health
 from calibration.int8.carrying import carry_int8
 from calibration.int8.variant import INT8, tell_int8
+from calibration.learning.copies import COPIES, Augment
 from calibration.learning.evidence import (
     GOLDEN_IMAGES,
     Scored,
@@ -103,6 +104,7 @@ class Work:
     Attributes:
         growth: where it is one of the same part.
         judges: pictures of good parts that it has not learned, which judge its INT8 variant.
+        augment: which copies of its parts it has learned.
     """
 
     base: Bundle
@@ -116,6 +118,7 @@ class Work:
     seed: int
     growth: Growth | None = None
     judges: Sequence[Path] = ()
+    augment: Augment = "none"
 
 
 def write(work: Work, root: Path, start: float) -> Manifest:
@@ -282,9 +285,13 @@ def _manifest(
         category=work.category.name,
         variants=(OPENVINO, ONNX),
         files={},
-        recipe={name: value for name, value in base.recipe.items() if name != BLANK},
+        recipe={
+            **{name: value for name, value in base.recipe.items() if name != BLANK},
+            "augment": work.augment,
+        },
         provenance={
             **provenance,
+            **({} if work.lesson.copies is None else {COPIES: work.lesson.copies.count}),
             TAUGHT_FROM: {"bundle": base.name, "model": base.model_fingerprint()},
             LICENSES: {
                 "weights": _weights_license(base),

@@ -67,6 +67,11 @@ class Threshold:
                     f"found {value:g}; set it again"
                 )
 
+    @property
+    def promises_nothing(self) -> bool:
+        """Whether so few good parts are behind it that it was extrapolated."""
+        return self.method == "prediction_bound"
+
     def normalized_score(self, raw_score: float) -> float:
         """Map a raw score to [0, 1]: a typical good part 0, the threshold 0.5, as far beyond 1."""
         span = max(self.image_threshold - self.median_good_score, 1e-12)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.console import emit_json, fault_line, prediction_line, say
+from runtime.console import emit_json, fault_line, prediction_line, say, say_if_weak
 from runtime.options import engine_options, json_option, signature_option
+
+if TYPE_CHECKING:
+    from runtime.bundle.thresholds import Threshold
 
 
 @click.command()
@@ -65,6 +68,7 @@ def command(
     if save_maps is not None:
         save_maps.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
+    last: Threshold | None = None
     annotations = CocoResults(coco)
     for index, (path, found) in enumerate(inspect_pictures(bundle, pictures, **engine)):
         if isinstance(found, ImageError):
@@ -73,6 +77,7 @@ def command(
             continue
         counts[found.verdict] += 1
         counts["fault"] += found.is_fault
+        last = found.threshold
         if as_json:
             emit_json({"path": str(path), **found.to_json(regions=True)})
         else:
@@ -83,6 +88,7 @@ def command(
     annotations.close()
     if not as_json and len(pictures) > 1:
         _tell(len(pictures), counts)
+    say_if_weak(last)
     if counts["fault"]:
         say(fault_line(counts["fault"]))
     if counts["unreadable"] or counts["fault"]:

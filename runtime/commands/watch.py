@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.console import emit_json, fault_line, prediction_line, say
+from runtime.console import emit_json, fault_line, prediction_line, say, say_if_weak
 from runtime.options import engine_options, json_option, signature_option
 
 if TYPE_CHECKING:
+    from runtime.bundle.thresholds import Threshold
     from runtime.health.drift import Alarm
     from runtime.prediction import Prediction
     from runtime.sources import Arrival
@@ -89,6 +90,7 @@ def command(
     started = time.strftime("%Y%m%d-%H%M%S")
     counts: Counter[str] = Counter()
     faults = 0
+    last: Threshold | None = None
     drifts: dict[str, Alarm | None] = {}
     found = watch(
         bundle, sources, existing=not new_only, once=once, drift_state=drift_state, **engine
@@ -103,6 +105,7 @@ def command(
                     continue
                 counts[seen.found.verdict] += 1
                 faults += seen.found.is_fault
+                last = seen.found.threshold
                 drifts[seen.source] = seen.drift
                 # First of all the verdict: the line waits for it.
                 _print(seen, seen.found, as_json=as_json)
@@ -112,6 +115,7 @@ def command(
     except KeyboardInterrupt:
         pass
     _sum_up(sources, counts, faults, drifts)
+    say_if_weak(last)
     ends = once or all(Path(source).is_file() for source in sources)
     if ends and (counts["unreadable"] or faults):
         sys.exit(1)

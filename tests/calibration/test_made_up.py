@@ -71,7 +71,7 @@ def test_a_model_that_finds_little_says_so_loudly(
     medium: float, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "lineside")
-    tell_what_to_expect({"weak": 0.1, "medium": medium, "strong": 1.0}, 0.05)
+    tell_what_to_expect({"weak": 0.1, "medium": medium, "strong": 1.0}, 0.05, 100)
     assert "of 100 good parts about 5 will be stopped" in caplog.text
     assert f"it finds 10 weak, {100 * medium:.0f} medium, 100 strong ones" in caplog.text
     assert ("WARNING: this model finds fewer than half" in caplog.text) == warned
@@ -79,8 +79,18 @@ def test_a_model_that_finds_little_says_so_loudly(
 
 def test_without_a_defect_nothing_is_said_of_them(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "lineside")
-    tell_what_to_expect({}, 0.05)
+    tell_what_to_expect({}, 0.05, 100)
     assert "defects" not in caplog.text
+
+
+@pytest.mark.parametrize(("parts", "said"), [(1, "1 good part says"), (18, "18 good parts say")])
+def test_few_parts_say_nothing_of_how_many_are_stopped(
+    parts: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lineside")
+    tell_what_to_expect({}, 0.05, parts)
+    assert f"{said} nothing certain about how many others will be stopped (19 would)" in caplog.text
+    assert "will be stopped;" not in caplog.text
 
 
 def test_the_sheet_shows_three_kinds_at_three_strengths() -> None:

@@ -15,6 +15,7 @@ from sklearn.model_selection import LeaveOneOut as Splits
 from sklearn.neighbors import NearestNeighbors
 
 from calibration.learning import made_up
+from calibration.learning.copies import Copies
 from calibration.learning.coreset import covering_radius, select_coreset
 from calibration.learning.evidence import load_images
 from calibration.learning.leave_one_out import LeaveOneOut
@@ -56,7 +57,7 @@ def learned(
     flat = known.reshape(-1, known.shape[2])
     chosen = select_coreset(flat, int(np.ceil(len(flat) * recipe.coreset_ratio)))
     model.model.memory_bank = torch.from_numpy(flat[chosen])
-    model._learned = known, chosen
+    model._learned = known, chosen, None
     model._paths = [str(path) for path in names(len(known))[::-1]]
     return model
 
@@ -115,6 +116,22 @@ def test_a_mended_bank_covers_the_others_as_closely_as_the_whole_one_covers_all(
         assert not np.isin(bank[:, 0], patches[part, :, 0]).any()
         places = (others[:, None] == bank).all(axis=2).argmax(axis=0)
         assert covering_radius(others, places) <= radius * (1 + 1e-5)
+
+
+def test_a_part_leaves_with_its_copies():
+    """Against banks made of the other parts and their copies alone."""
+    patches = np.random.default_rng(4).normal(size=(6, 16, 5)).astype(np.float32)
+    # Copies equal their parts: with one left in, a part would be at no distance.
+    copies = Copies(patches.reshape(-1, 5), np.repeat(np.arange(6), 16), 6)
+    banks = LeaveOneOut(patches, np.arange(2 * 6 * 16), 1, copies)
+    for others, (index,) in Splits().split(patches):
+        bank = banks.bank(index)
+        assert len(bank) == 2 * 5 * 16
+        search = NearestNeighbors(n_neighbors=1).fit(patches[others].reshape(-1, 5))
+        expected = search.kneighbors(patches[index])[0].ravel()
+        found = NearestNeighbors(n_neighbors=1).fit(bank).kneighbors(patches[index])[0].ravel()
+        assert expected.min() > 0
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_good_parts_are_rejected_about_as_often_as_promised():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calibration.learning.copies import COPIES
 from export.models.base import Grid, ModelFamily
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.models.settings import Recipe
@@ -93,6 +94,7 @@ class PatchCore(ModelFamily):
         projection = inner.projection
         return {
             "memory_bank": inner.memory_bank,
+            "copies": model.copies,
             "projection": None if projection is None else projection.weights(),
             "bias": None if projection is None else projection.bias.flatten(),
             "roi": None if inner.roi is None else torch.from_numpy(inner.roi.mask.copy()),
@@ -107,9 +109,14 @@ class PatchCore(ModelFamily):
         roi = None if parts["roi"] is None else RegionOfInterest(parts["roi"].numpy())
         model = LinesidePatchcore(recipe, seed, roi)
         model.model.memory_bank = parts["memory_bank"]
+        model.copies = int(parts["copies"])
         if parts["projection"] is not None:
             model.model.projection = Projection(parts["projection"], parts["bias"])
         return model
+
+    def provenance(self, model: Any) -> dict[str, Any]:
+        """How many turned or mirrored copies were learned, if any."""
+        return {COPIES: model.copies} if model.copies else {}
 
     def plan(self, recipe: PatchCoreRecipe, grid: Grid) -> list[Recipe]:
         """The largest bank at every size: every smaller one is a part of it."""

@@ -16,6 +16,7 @@ from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Normalize
 
+from calibration.learning.copies import Copies, copies_of, with_copies
 from calibration.learning.coreset import select_coreset
 from calibration.learning.distances import Places
 from calibration.learning.evidence import Scored, load_images
@@ -170,7 +171,9 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         self.keep_patches = False
         self._seen: list[dict[str, torch.Tensor]] = []
         self._paths: list[str] = []
-        self._learned: tuple[Float32, Places] | None = None
+        # Copies that were learned.
+        self.copies = 0
+        self._learned: tuple[Float32, Places, Copies | None] | None = None
 
     def training_step(self, batch: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """Keep the pooled maps of a batch: a fraction of the memory of stacked patches."""
@@ -196,14 +199,23 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         patches = self._patches(pooled)
         if counting is not None:
             patches = patches[counting.repeat(len(first))]
-        count = math.ceil(len(patches) * self.recipe.coreset_ratio)
+        own = patches.cpu().numpy()
+        copies = copies_of(
+            self._described,
+            [Path(path) for path in self._paths],
+            self.recipe.augment,
+            self.recipe.size_hw,
+            self.model.roi,
+        )
+        self.copies = 0 if copies is None else copies.count
+        rows = with_copies(own, copies)
+        count = math.ceil(len(rows) * self.recipe.coreset_ratio)
         # Of few pictures a small share would be fewer than the recipe allows as an upper bound.
         count = max(min(count, self.recipe.max_prototypes), self.recipe.num_neighbors + 1)
-        rows = patches.cpu().numpy()
         chosen = select_coreset(rows, min(count, len(rows)), self.seed, self.on_coreset_progress)
         self.model.memory_bank = torch.from_numpy(rows[chosen]).to(patches.device)
         if self.keep_patches:
-            self._learned = rows.reshape(len(first), -1, rows.shape[1]), chosen
+            self._learned = own.reshape(len(first), -1, rows.shape[1]), chosen, copies
 
     def left_out(self, pictures: Sequence[Path]) -> Scored:
         """After fit(): what each picture scores with a bank that is built without it.
@@ -217,9 +229,9 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         if self._learned is None:
             raise ValueError("left_out: expected keep_patches before fit(), and one call")
         model, whole = self.model, self.model.memory_bank
-        (patches, chosen), self._learned = self._learned, None
+        (patches, chosen, copies), self._learned = self._learned, None
         place_of = {path: place for place, path in enumerate(self._paths)}
-        banks = LeaveOneOut(patches, chosen, self.recipe.num_neighbors + 1)
+        banks = LeaveOneOut(patches, chosen, self.recipe.num_neighbors + 1, copies)
         found: list[tuple[float, Float32Map]] = []
         made_up: list[list[float]] = []
         for index, picture in enumerate(track(pictures, "patchcore: leaving parts out")):
@@ -234,6 +246,12 @@ class LinesidePatchcore(Patchcore):  # type: ignore[misc]
         model.memory_bank = whole
         scores, maps = zip(*found, strict=True)
         return Scored(np.array(scores), list(maps), as_scores(made_up))
+
+    def _described(self, image_rgb: UInt8Image) -> Float32:
+        """The patches of a picture as a map, float32 (D, h, w)."""
+        batch = self.pre_processor(to_batch(image_rgb).to(self.device))
+        found: Float32 = self.model.generate_embedding(self.model.pooled(batch))[0].cpu().numpy()
+        return found
 
     def _counting(self, maps: torch.Tensor) -> torch.Tensor | None:
         """Which patches of maps (n, C, h, w) count, bool (h * w,); None for all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from calibration.learning.copies import Augment
 from export.backbones.layers import default_layers, is_transformer
 from export.models.settings import BackboneRecipe, require, setting
 
@@ -27,6 +28,13 @@ class PatchCoreRecipe(BackboneRecipe):
     tile_overlap: int = field(default=64, metadata=setting("of neighboring tiles in pixels"))
     coreset_ratio: float = field(default=0.1, metadata=setting("share of patches kept"))
     max_prototypes: int = field(default=10_000, metadata=setting("upper bound on them"))
+    augment: Augment = field(
+        default="none",
+        metadata=setting(
+            "copies of each good part to learn too: rotate for parts that lie any way, flip for "
+            "mirrored ones"
+        ),
+    )
     dimensions: int = field(
         default=64, metadata=setting("principal components kept of the stacked layers; 0 keeps all")
     )
