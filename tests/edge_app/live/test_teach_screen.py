@@ -256,6 +256,7 @@ def test_bottles_are_taught_from_real_pictures_and_go_on_learning(
         shows(window, "good", "fine.png")
         comes(place, broken[2], "broken.png")
         shows(window, "anomalous", "broken.png")
+        seen(window, 1)
         # More of the same part, against what it knows.
         window.get(f"{url}teach")
         wait_until(window, lambda: find(window, "#discard"))
