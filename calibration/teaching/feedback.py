@@ -38,7 +38,7 @@ from calibration.teaching.teach import (
     verified,
 )
 from calibration.teaching.trial import Trial, try_on
-from calibration.teaching.writing import FROM_FEEDBACK, MODELS, OPENVINO, Growth, Work, write
+from calibration.teaching.writing import OPENVINO, Growth, Work, write
 from calibration.threshold_rules import MAX_FALSE_REJECTS, first_threshold, peaks_of, promise
 from runtime import atomic
 from runtime.bundle.folder import Bundle
@@ -142,7 +142,7 @@ def teach_from_feedback(
         base.require_part()
         tell_left_behind(base)
         size_hw = base.manifest.input.size_hw
-        models = [base.manifest.model_fingerprint(), *_models_before(base)]
+        models = [base.manifest.model_fingerprint(), *base.manifest.grown_from]
         shown = [] if good is None else shown_parts(good)
         recorded = _recorded(store, models, needed=good is None)
         chosen = choose(recorded, base, graph, str(good or store), shown)
@@ -211,12 +211,6 @@ def _recorded(store: str | None, models: list[str], *, needed: bool) -> list[Rec
             raise
         log.warning(f"warning: not tried on recorded parts: {error}")
         return []
-
-
-def _models_before(base: Bundle) -> list[str]:
-    """Fingerprints of the bundles that this one has grown from, newest first."""
-    found = base.manifest.provenance.get(FROM_FEEDBACK, {}).get(MODELS, ())
-    return [one for one in found if isinstance(one, str)]
 
 
 def _judged_again(

@@ -36,8 +36,10 @@ from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.golden import Compared, Parity, compare, write_golden
 from runtime.bundle.manifest import (
     BLANK,
+    FROM_FEEDBACK,
     LEFT_OUT_SCORES,
     LICENSES,
+    MODELS,
     TRAIN_DIGESTS,
     Manifest,
     Variant,
@@ -58,7 +60,6 @@ ONNX = Variant("onnxruntime", "fp32", "onnx/fp32/model.onnx")
 # Where the provenance says which bundle's network it is.
 TAUGHT_FROM = "taught_from"
 # Where it says what operators' words have added.
-FROM_FEEDBACK, MODELS = "from_feedback", "models"
 _PACKAGES = ("lineside", "openvino", "numpy", "opencv-python-headless")
 
 

@@ -97,7 +97,10 @@ class Memory:
     def _remembered(self, line: Line, say: Say) -> tuple[int, int]:
         versions = self._versions(line.name)
         live, store, variant = versions.pointer().live, line.store, line.inspector.variant
-        parts = earlier_parts(self._store, list(self._others(versions, store.bundle)))
+        others = dict(self._others(versions, store.bundle))
+        parts = earlier_parts(self._store, list(others))
+        own = {store.bundle, *line.inspector.bundle.manifest.grown_from}
+        alike = [one for one, its in others.items() if own & {one, *its}]
 
         def said(described: int, gone: int) -> None:
             if self._jobs.ending:
@@ -111,20 +114,20 @@ class Memory:
             ) as inspector:
                 if bundle_fingerprint(inspector.bundle) != store.bundle:
                     raise TrainingError(f"{live}: expected the version that judges, found another")
-                found = describe_again(parts, inspector, store, self._store, said)
+                found = describe_again(parts, inspector, store, self._store, alike, said)
             done = {"parts": found.described, "without_picture": found.gone}
         self._record(_DONE, line.name, live, "the station", **done)
         return done["parts"], done["without_picture"]
 
-    def _others(self, versions: Versions, live: str) -> Iterator[str]:
-        """Fingerprints of the bundle and its versions, but for the one that judges."""
+    def _others(self, versions: Versions, live: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Of the bundle and its versions, but for the one that judges: each, and its ancestors."""
         names = ["", *(name for name, _ in versions.all())][-_MOST_VERSIONS:]
         for name in dict.fromkeys(["", *names]):
             try:
                 with Bundle.open(versions.path(name)) as bundle:
-                    found = bundle_fingerprint(bundle)
+                    found, its = bundle_fingerprint(bundle), bundle.manifest.grown_from
             except LinesideError as error:
                 log.warning(f"warning: its parts are not described: {sentence(error)}")
                 continue
             if found != live:
-                yield found
+                yield found, its

@@ -1,15 +1,16 @@
 """Parts of before are described once more when another version goes live, so that it knows them.
 
 Descriptors of two versions do not compare: each says how a part differs from its own bank, along
-its own components. So the pictures that are left are described by the version at work. What was
-said of the parts then, verdict and word, stays as it was.
+its own components. So the pictures that are left are described by the version at work. Only one
+that has learned more of its part has the components of before: there a descriptor is kept where the
+picture is gone. What was said of the parts then, verdict and word, stays as it was.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ class Remembered:
     """What became of the parts.
 
     Attributes:
-        described: by the version at work.
+        described: by the version at work, or with a descriptor that compares with its own.
         gone: whose picture is gone.
     """
 
@@ -82,6 +83,7 @@ def describe_again(
     inspector: Inspector,
     store: NeighborStore,
     folder: Path,
+    alike: Collection[str],
     said: Callable[[int, int], None],
 ) -> Remembered:
     """Add parts to the records of the version at work, with its own descriptors.
@@ -93,6 +95,7 @@ def describe_again(
         inspector: of that version; nobody else may use it meanwhile.
         store: of that version.
         folder: of the records.
+        alike: fingerprints of bundles whose descriptors compare with those of that version.
         said: is told how many were described and how many pictures are gone, and may raise.
 
     Raises:
@@ -104,6 +107,8 @@ def describe_again(
     for part in parts:
         picture = frame_of(folder, part) or own_file(part)
         found = None if picture is None else _described(part, picture, inspector, store, folder)
+        if found is None and part.bundle in alike:
+            found = _moved(part, point_id(part.point_id.encode(), store.bundle), store.bundle)
         if found is None:
             gone += 1
         else:
@@ -139,14 +144,18 @@ def _described(
         return None
     if path != Path(part.path).resolve():
         share_frame(folder, path, identifier)
+    return _moved(replace(part, embedding=embedding), identifier, store.bundle)
+
+
+def _moved(part: PartPoint, identifier: str, bundle: str) -> PartPoint:
+    """Into the records of another bundle."""
     judged_by = part.judged_by or part.bundle
     return replace(
         part,
         point_id=identifier,
-        bundle=store.bundle,
-        embedding=embedding,
+        bundle=bundle,
         # Back at the bundle that has judged it, nobody else did.
-        judged_by="" if judged_by == store.bundle else judged_by,
+        judged_by="" if judged_by == bundle else judged_by,
     )
 
 

@@ -202,8 +202,14 @@ def back(request: Request, who: Engineer, client: Client, body: Chosen) -> Teach
 def _refusing(change: Any) -> None:
     try:
         change()
-    except (BundleError, OSError) as error:
+    except BundleError as error:
         raise ProblemError(409, f"nothing was changed: {error}") from error
+    except OSError as error:
+        raise ProblemError(
+            409,
+            f"nothing was changed: expected to write which version judges, found {error}; make "
+            "room on the disk and try again",
+        ) from error
 
 
 def _teacher(request: Request) -> Teacher:

@@ -177,7 +177,9 @@ class Teacher:
         return before[-1]
 
     def resume(self) -> None:
-        """Go on with what was under way when the station ended."""
+        """Go on with what was under way when the station ended, however it did."""
+        for name in self._lines:
+            self.versions(name).tidy()
         self.memory.resume(self._lines.values())
 
     def close(self) -> None:

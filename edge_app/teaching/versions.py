@@ -9,6 +9,7 @@ the pointer alone, whole or not at all.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -109,6 +110,11 @@ class Versions:
         """A name that no version has, made or begun."""
         taken = [0, *(int(one.stem[1:]) for one in self.folder.glob("v[0-9]*") if _numbered(one))]
         return f"v{max(taken) + 1:04}"
+
+    def tidy(self) -> None:
+        """Take away what a power cut has left half-made; whoever calls it makes none meanwhile."""
+        for path in self.folder.glob(".v[0-9]*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def made(self, name: str, part: str, who: str, pictures: int) -> None:
         """Say what a version is, once its folder is whole."""

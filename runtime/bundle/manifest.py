@@ -26,6 +26,9 @@ LEFT_OUT_SCORES = "left_out_scores"
 DIGEST_LENGTH = 16
 # Key in the provenance: terms of ``weights`` and ``data``, as far as they are known.
 LICENSES = "licenses"
+# Keys in the provenance of a bundle that has learned more of its part: what of, and there the
+# fingerprints of those that it has grown from, newest first.
+FROM_FEEDBACK, MODELS = "from_feedback", "models"
 # Key in the recipe of a bundle that judges a region of interest alone.
 ROI = "roi"
 # Key in the recipe of a bundle that has learned no part: another one is taught from it.
@@ -124,6 +127,13 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def grown_from(self) -> tuple[str, ...]:
+        """Fingerprints of those that it has learned beside: its descriptors compare with theirs."""
+        found = self.provenance.get(FROM_FEEDBACK)
+        models = found.get(MODELS) if isinstance(found, dict) else None
+        return tuple(one for one in models or () if isinstance(one, str))
 
     @property
     def is_blank(self) -> bool:

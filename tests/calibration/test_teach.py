@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -363,6 +364,45 @@ def test_a_full_disk_or_ctrl_c_leaves_nothing_half_written(
         teach(base, good, tmp_path / "new" / "out", "x")
     assert list((tmp_path / "new").iterdir()) == []
     assert folder(base) == before
+
+
+# Ends as a power cut does: nothing is tidied up, no handler runs.
+CUT = """
+import os, pathlib, signal, sys
+import {module} as module
+from calibration.teaching.teach import teach
+def cut(*arguments, real=module.{name}):
+    if not {after} or arguments[0].name == "new":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+module.{name} = cut
+teach(*map(pathlib.Path, sys.argv[1:4]), "x")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "is_whole"),
+    [
+        ("calibration.teaching.writing", "to_openvino", False),
+        ("runtime.atomic", "sync", False),
+        # Of the folder that the bundle lies in, which comes last.
+        ("runtime.atomic", "sync", True),
+    ],
+)
+def test_a_power_cut_leaves_the_old_bundle_and_no_half_of_a_new_one(
+    base: Path, tmp_path: Path, module: str, name: str, is_whole: bool
+):
+    before = folder(base)
+    few, out = write_pictures(tmp_path / "few", pictures(3)), tmp_path / "new" / "out"
+    code = CUT.format(module=module, name=name, after=is_whole)
+    done = subprocess.run([sys.executable, "-c", code, base, few, out], check=False, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    assert folder(base) == before
+    assert out.exists() == is_whole
+    if is_whole:
+        assert all(one.holds for one in verify(out, engine="openvino"))
+    # What is left has a hidden name, and is in nobody's way.
+    assert all(one.name.startswith(".out.") for one in out.parent.iterdir() if one != out)
 
 
 def test_who_comes_second_to_the_same_place_is_told(

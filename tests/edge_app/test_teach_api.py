@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from edge_app.page.choice import open_station
 from edge_app.records import Database, events
 from edge_app.serving import listening, running
 from edge_app.teaching.teacher import Teacher
+from runtime import atomic
 from runtime.bundle.folder import Bundle, seal
 from runtime.bundle.manifest import Variant
 from tests.edge_app.served import api_served, client_of, picture, station_of
@@ -146,7 +148,8 @@ def test_a_version_is_tried_goes_live_and_back_and_it_is_written_who_did_it(
     database = Database(tmp_path / "store")
     said = [(one.kind, one.details["what"], one.details["version"]) for one in events(database)]
     database.close()
-    assert said == [("teach", "went live", name), ("teach", "went back", "")]
+    switched = [one for one in said if one[1].startswith("went")]
+    assert switched == [("teach", "went live", name), ("teach", "went back", "")]
 
 
 def test_a_version_that_cannot_be_used_leaves_the_one_at_work(
@@ -158,6 +161,30 @@ def test_a_version_that_cannot_be_used_leaves_the_one_at_work(
     chosen = {"bundle": "tile-tiny", "version": name}
     said = problem(box.post("v1/teach/live", json=chosen, headers=ANNA), 409)
     assert said.startswith("nothing was changed")
+    answer = box.post("v1/inspect", content=picture(100)).json()
+    assert answer["inspections"][0]["raw_score"] == pytest.approx(28.0, abs=1.0)
+
+
+def test_a_full_disk_is_told_and_the_one_at_work_goes_on(
+    box: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = add_version(tmp_path / "tile-tiny", 2.0)
+    posted(box, "draft", DRAFT)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(atomic, "write_bytes", full)
+        content = {"content": picture(3), "headers": ANNA}
+        assert "No space left" in problem(box.post("v1/teach/pictures", **content), 503)
+        chosen = {"bundle": "tile-tiny", "version": name}
+        said = problem(box.post("v1/teach/live", json=chosen, headers=ANNA), 409)
+        assert said.startswith("nothing was changed")
+        assert "No space left" in said
+    found = box.get("v1/teach").json()
+    assert found["draft"]["pictures"] == []
+    assert [one["live"] for one in found["lines"][0]["versions"]] == [True, False]
     answer = box.post("v1/inspect", content=picture(100)).json()
     assert answer["inspections"][0]["raw_score"] == pytest.approx(28.0, abs=1.0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,8 @@ from edge_app.teaching.jobs import Job
 from edge_app.teaching.remembering import earlier_parts
 from edge_app.teaching.teacher import Teacher
 from edge_app.teaching.versions import Versions
-from runtime.bundle.folder import Bundle
+from runtime.bundle.folder import Bundle, seal
+from runtime.bundle.manifest import FROM_FEEDBACK, MODELS
 from runtime.errors import StoreError
 from runtime.images.dataset import Part
 from runtime.inspector import Inspector
@@ -126,6 +128,34 @@ def test_earlier_parts_are_neighbors_with_the_verdict_and_the_word_that_they_had
         # Who learns from the words knows which bundle the score is of.
         parts = list(read_parts(str(tmp_path / "store"), [line.store.bundle]))
         assert {one.bundle for one in parts} == {before[0].bundle}
+
+
+def test_a_version_that_has_grown_keeps_descriptors_of_parts_whose_pictures_are_gone(
+    bundle: Path, tmp_path: Path
+) -> None:
+    version = add_version(bundle, 2.0)
+    with Bundle.open(bundle) as opened:
+        grown_from = {FROM_FEEDBACK: {MODELS: [bundle_fingerprint(opened)]}}
+    path = Versions(bundle).path(version)
+    with Bundle.open(path) as opened:
+        manifest = opened.manifest
+    (path / "bundle.json").unlink()
+    seal(path, replace(manifest, provenance=grown_from))
+    with box(bundle, tmp_path / "store") as (line, teacher):
+        before = {Path(one.path).name: one for one in judged(line, tmp_path / "parts")}
+        for name in ("1.png", "4.png"):
+            (tmp_path / "parts" / name).unlink()
+        for _ in range(2):
+            teacher.go_live(line, version, "")
+            assert ended(teacher).lines == ["5", "0"]
+            again = all_of(line.store)
+            assert len(again) == line.store.count() == 5
+            for name in ("1.png", "4.png"):
+                np.testing.assert_array_equal(again[name].embedding, before[name].embedding)
+                assert again[name].judged_by == before[name].bundle
+            assert again["4.png"].confirmed == "wrong"
+            teacher.go_back(line, "")
+            ended(teacher)
 
 
 def test_back_at_the_bundle_of_before_it_knows_the_parts_that_came_meanwhile(

@@ -198,6 +198,18 @@ def test_a_station_starts_with_the_version_that_was_live(bundle: Path) -> None:
         assert line.inspect(picture(28)).prediction.pred_score == pytest.approx(200.0, abs=1.0)
 
 
+def test_what_a_power_cut_has_left_of_a_version_is_taken_away(bundle: Path, tmp_path: Path) -> None:
+    add_version(bundle, 2.0)
+    half = Versions(bundle).folder / ".v0002.abcd"
+    half.mkdir()
+    (half / "model.xml").write_text("<")
+    with open_station([bundle], "memory:") as station:
+        teacher = Teacher(station, tmp_path / "store")
+        teacher.resume()
+        teacher.close()
+    assert sorted(one.name for one in Versions(bundle).folder.iterdir()) == ["v0001", "v0001.json"]
+
+
 def test_a_draft_keeps_its_pictures_over_a_restart(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path)
     with pytest.raises(StoreError, match="begin with its name"):

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -221,14 +222,24 @@ def test_bottles_are_taught_from_real_pictures_and_go_on_learning(
         wait_until(window, lambda: len(find(window, "#pictures li")) == count, SLOW_S)
         wait_until(window, lambda: len(find(window, "#pictures li small")) == count)
 
-    def looked() -> None:
-        wait_until(
-            window,
-            lambda: any("new: " in one.text for one in find(window, "#pictures li small")),
-            SLOW_S,
-        )
+    def looked() -> list[dict[str, Any]]:
+        """All of the pictures, once each of them was compared with all others."""
+        found: list[dict[str, Any]] = []
 
-    with station_at(place) as url:
+        def done() -> bool:
+            state = box.get("v1/teach").json()
+            found[:] = state["draft"]["pictures"]
+            return not state["job"]["running"] and all(one["apart"] for one in found)
+
+        wait_until(window, done, SLOW_S)
+        window.refresh()
+        wait_until(window, lambda: len(find(window, "#pictures li")) == len(found))
+        return found
+
+    with (
+        station_at(place) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as box,
+    ):
         for at, path in enumerate([fine[0], fine[1], broken[0]]):
             comes(place, path, f"early-{at}.png")
         window.get(f"{url}line")
@@ -256,6 +267,7 @@ def test_bottles_are_taught_from_real_pictures_and_go_on_learning(
         shows(window, "good", "fine.png")
         comes(place, broken[2], "broken.png")
         shows(window, "anomalous", "broken.png")
+        seen(window, 1)
         # More of the same part, against what it knows.
         window.get(f"{url}teach")
         wait_until(window, lambda: find(window, "#discard"))
@@ -264,17 +276,10 @@ def test_bottles_are_taught_from_real_pictures_and_go_on_learning(
         find(window, "#add")[0].click()
         begin(window, "bottle")
         drop([*good[25:], broken[3]])
-        looked()
-        with httpx.Client(base_url=url, trust_env=False) as box:
-            shown = box.get("v1/teach").json()["draft"]["pictures"]
+        shown = looked()
         newest = max(shown, key=lambda one: one["novelty"])
         assert newest["name"] == f"broken_large-{broken[3].name}"
-        first = next(
-            one
-            for one in find(window, "#pictures li")
-            if broken[3].name in one.find_element("tag name", "img").get_attribute("alt")
-        )
-        first.find_element("tag name", "button").click()
+        find(window, "#pictures img[alt^='broken_large'] ~ button")[0].click()
         wait_until(window, lambda: "6 pictures chosen, 1 taken out" in text(window, "#counts"))
         find(window, "#make")[0].click()
         wait_until(window, lambda: "v0002 is made" in text(window, "#job"), SLOW_S)
