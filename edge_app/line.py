@@ -110,6 +110,8 @@ class Line:
         self.store = store
         self.name = name
         self.observer: Observer | None = None
+        # What is wrong beside the verdicts; empty if nothing is.
+        self.notice = ""
         self._lock = threading.Lock()
         # Of bundles that were at work here before, by fingerprint.
         self._earlier: dict[str, NeighborStore] = {}
@@ -171,7 +173,7 @@ class Line:
                 )
                 self._last = content
             alarm = self._drift.alarm
-            warning = inspector.bundle.missing_health()
+            warning = inspector.bundle.missing_health() or self.notice
         prediction = replace(prediction, times=replace(prediction.times, decode=decode_ms))
         drift = "" if alarm is None else alarm.sentence()
         category = inspector.bundle.manifest.category

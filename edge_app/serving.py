@@ -26,6 +26,7 @@ from edge_app.page.choice import open_station
 from edge_app.page.layout import LOOKS, build_page, uploads_folder
 from edge_app.screens.gauges import StationGauges
 from edge_app.store.location import is_folder
+from edge_app.teaching.replaced import taking_over_copies
 from edge_app.teaching.teacher import Teacher
 from runtime.errors import PageError
 
@@ -95,6 +96,7 @@ def serving(
         stack.enter_context(uploads_folder())
         below = root_path.rstrip("/")
         service = build_service(station, below)
+        stack.enter_context(taking_over_copies(station))
         if is_folder(location):
             service.teacher = stack.enter_context(closing(Teacher(station, Path(location))))
             service.teacher.resume()

@@ -195,6 +195,10 @@ class EditedFile(Generic[Value]):
             self.problem = ""
         return True
 
+    def keep(self) -> None:
+        """Leave the last good state in force, whatever the file says by now."""
+        self.problem = ""
+
     def _stamp_now(self) -> tuple[int, int, int]:
         try:
             status = self._path.stat()

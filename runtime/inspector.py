@@ -108,8 +108,14 @@ class Inspector(Closeable):
             )
             if missing := "" if scores_only else self.bundle.missing_health():
                 log.warning(f"warning: {missing}")
+            self._was_replaced = False
             self._repeats = Repeats()
             self._plausibility = self._what_is_plausible()
+
+            def opened_again() -> Engine:
+                # Another bundle may have been copied over it meanwhile.
+                self.bundle.verify_model(self.variant)
+                return opened()
 
             def opened() -> Engine:
                 model = self.bundle.model_path(self.variant)
@@ -125,7 +131,7 @@ class Inspector(Closeable):
                 shapes_of(manifest),
                 # Of an engine that was handed over, nobody knows whether it is the bundle's.
                 self._new_canary(canary) if canary or handed_over is None else None,
-                None if handed_over else opened,
+                None if handed_over else opened_again,
                 deadline_s,
             )
         except BaseException:
@@ -183,6 +189,17 @@ class Inspector(Closeable):
         return not self.bundle.is_packed and self._refreshed(self._health)
 
     def _refreshed(self, file: EditedFile[Any]) -> bool:
+        if self.bundle.original.is_replaced():
+            # Its thresholds and limits are not for this model.
+            file.keep()
+            if not self._was_replaced:
+                log.warning(
+                    f"warning: {self.bundle.source}: another bundle was copied over the one at "
+                    "work, which goes on as it was"
+                )
+            self._was_replaced = True
+            return False
+        self._was_replaced = False
         if not file.refresh():
             return False
         self._plausibility = self._what_is_plausible()

@@ -84,6 +84,7 @@ def _card(label: str, line: Line) -> BundleCard:
     inspector = line.inspector
     manifest, threshold, alarm = inspector.bundle.manifest, inspector.threshold, line.alarm
     height, width = inspector.size_hw
+    said = (inspector.threshold_problem, inspector.health_problem, line.notice)
     return BundleCard(
         name=line.name,
         label=label,
@@ -98,5 +99,5 @@ def _card(label: str, line: Line) -> BundleCard:
         threshold=threshold.image_threshold,
         threshold_method=threshold.method,
         drift="" if alarm is None else alarm.sentence(),
-        warning=f"{inspector.threshold_problem} {inspector.health_problem}".strip(),
+        warning=" ".join(one for one in said if one),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -64,12 +65,14 @@ class Station:
         open_bundle: opens another bundle as those of the lines were opened, for a line to go on
             with, on its own one of some open stores if it is there; it is closed with the station.
             None where no bundle may be changed.
+        switching: held while a line goes on with another bundle.
     """
 
     lines: dict[str, Line] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
     open_bundle: Opener | None = None
+    switching: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def names(self) -> dict[str, str]:
@@ -110,10 +113,14 @@ def open_station(
         ) -> tuple[Inspector, NeighborStore]:
             # A box may be delivered with nothing learned: nothing is judged until it is taught.
             inspector = stack.enter_context(Inspector(path, canary=True, blank_too=True, **engine))
-            # The first inference prepares memory and is slow; the operator's first part should
-            # not be.
-            inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))
-            check_golden(inspector)
+            try:
+                # The first inference prepares memory and is slow; the operator's first part should
+                # not be.
+                inspector.infer(np.zeros((*inspector.size_hw, 3), np.uint8))
+                check_golden(inspector)
+            except BaseException:
+                inspector.close()
+                raise
             fingerprint = bundle_fingerprint(inspector.bundle)
             for store in known:
                 if store.bundle == fingerprint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +48,6 @@ class Teacher:
     def __init__(self, station: Station, store: Path) -> None:
         self._station, self._store = station, store
         self._lines = {line.name: line for line in station.lines.values()}
-        self._switching = threading.Lock()
         self._look: dict[str, Any] = {}
         self._looked_at: list[str] = []
         self.drafts = Drafts(store)
@@ -151,7 +149,7 @@ class Teacher:
             OSError: the pointer cannot be written; the same.
         """
         versions = self.versions(line.name)
-        with self._switching, self._opened(line, versions.path(version)) as renew:
+        with self._station.switching, self._opened(line, versions.path(version)) as renew:
             versions.go_live(version, who)
             renew()
         self._record(WENT_LIVE, line.name, version, who)
@@ -165,7 +163,7 @@ class Teacher:
             OSError: the pointer cannot be written.
         """
         versions = self.versions(line.name)
-        with self._switching:
+        with self._station.switching:
             before = versions.pointer().before
             if not before:
                 raise BundleError(f"{line.name}: expected a version that judged before, found none")

@@ -19,6 +19,7 @@ from runtime.bundle.packed import (
     safe_member,
     unpack,
 )
+from runtime.bundle.replaced import Original
 from runtime.bundle.sealing import Seal, has_seal
 from runtime.bundle.thresholds import THRESHOLDS_FILE, Thresholds, read_thresholds, write_thresholds
 from runtime.closing import Closeable
@@ -45,14 +46,22 @@ class Bundle(Closeable):
         root: folder with the bundle's files (a temporary one when a zip was opened).
         source: the path that was asked for.
         manifest: parsed bundle.json.
+        original: tells whether another bundle was copied over it.
     """
 
     def __init__(
-        self, root: Path, source: Path, manifest: Manifest, *, unpacked: Path | None = None
+        self,
+        root: Path,
+        source: Path,
+        manifest: Manifest,
+        original: Original,
+        *,
+        unpacked: Path | None = None,
     ) -> None:
         self.root = root
         self.source = source
         self.manifest = manifest
+        self.original = original
         self._unpacked = unpacked
         self._lock: int | None = None
 
@@ -77,17 +86,19 @@ class Bundle(Closeable):
                 f"found {found}; make one with: lineside train --out BUNDLE"
             )
         with reading(path, "a bundle", BundleError, "copy the bundle again"):
-            return cls(path, path, _verified_manifest(path))
+            manifest, content = _verified_manifest(path)
+            return cls(path, path, manifest, Original(path / MANIFEST_FILE, content))
 
     @classmethod
     def _open_archive(cls, path: Path) -> Bundle:
         remove_left_behind()
         unpacked = Path(tempfile.mkdtemp(prefix=UNPACKED_PREFIX))
-        lock = hold(unpacked)
+        lock, original = hold(unpacked), Original(path)
         try:
             unpack(path, unpacked)
             with reading(path, "a bundle", BundleError, "copy the bundle again"):
-                found = cls(unpacked, path, _verified_manifest(unpacked), unpacked=unpacked)
+                manifest, _ = _verified_manifest(unpacked)
+                found = cls(unpacked, path, manifest, original, unpacked=unpacked)
         except BaseException:
             shutil.rmtree(unpacked, ignore_errors=True)
             if lock is not None:
@@ -104,6 +115,17 @@ class Bundle(Closeable):
     def model_path(self, variant: Variant) -> Path:
         """Path of a variant's model file."""
         return self.root / variant.path
+
+    def verify_model(self, variant: Variant) -> None:
+        """Verify a variant's files once more, before its engine is opened again.
+
+        Raises:
+            BundleError: one is missing or was changed.
+        """
+        folder = variant.path.rpartition("/")[0]
+        for name, record in self.manifest.files.items():
+            if name.rpartition("/")[0] == folder:
+                _verify_file(self.root, name, record)
 
     def thresholds(self) -> Thresholds:
         """Read thresholds.json anew, so that an edit on the box takes effect without a restart.
@@ -162,6 +184,8 @@ class Bundle(Closeable):
     def missing_health(self) -> str:
         """Why a health.json that was made with the bundle is missed; empty if it is not."""
         if HEALTH_FILE not in self._sealed_files() or (self.root / HEALTH_FILE).exists():
+            return ""
+        if self.original.is_replaced():
             return ""
         return (
             f"{self.source}: expected {HEALTH_FILE}, which was made with the bundle, found none, "
@@ -256,7 +280,8 @@ def pack_archive(folder: Path, archive: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _verified_manifest(root: Path) -> Manifest:
+def _verified_manifest(root: Path) -> tuple[Manifest, bytes]:
+    """The manifest of a folder whose files are as it says, and the bytes of bundle.json."""
     try:
         text = (root / MANIFEST_FILE).read_bytes()
     except OSError as error:
@@ -276,7 +301,7 @@ def _verified_manifest(root: Path) -> Manifest:
             raise BundleError(
                 f"{path}: expected only files that bundle.json lists, found one more; remove it"
             )
-    return manifest
+    return manifest, text
 
 
 def _verify_file(root: Path, name: str, record: FileRecord) -> None:

@@ -3,6 +3,9 @@
 OpenVINO believes what it finds there, and a flipped byte is another verdict. Beside every blob
 stands its sha256, written by whoever compiled it. A blob without one, or with another, is removed
 and compiled anew. It shows damage, not malice: whoever may write a blob may write its checksum.
+
+OpenVINO knows a model by its file's name and time. Another model that was copied there with the
+same time would not be loaded, so that the model's own sha256 stands beside the blobs, too.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from runtime.engines.base import model_cache_dir
 log = logging.getLogger("lineside")
 
 _CHECKSUM = ".sha256"
+_MODEL = "model.sha256"
 
 
 def trusted_cache(model_path: Path, device: str, config: dict[str, Any]) -> Path | None:
@@ -42,6 +46,7 @@ def trusted_cache(model_path: Path, device: str, config: dict[str, Any]) -> Path
         for blob in root.glob("*.blob"):
             blob.unlink(missing_ok=True)
         folder.mkdir(exist_ok=True)
+        _remove_if_of_another(folder, model_path)
         for blob in folder.glob("*.blob"):
             _remove_unless_whole(blob)
     except OSError as error:
@@ -59,6 +64,18 @@ def record_checksums(folder: Path) -> None:
                 atomic.write_bytes(checksum, _digest(blob).encode())
     except OSError as error:
         log.info(f"{folder}: compiled models are not kept: {error}")
+
+
+def _remove_if_of_another(folder: Path, model_path: Path) -> None:
+    files = (model_path, model_path.with_suffix(".bin"))
+    model = "".join(_digest(one) for one in files if one.is_file()).encode()
+    known = folder / _MODEL
+    if known.exists() and known.read_bytes() == model:
+        return
+    for blob in folder.glob("*.blob"):
+        _beside(blob).unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+    atomic.write_bytes(known, model)
 
 
 def _remove_unless_whole(blob: Path) -> None:

@@ -44,6 +44,10 @@ class Canary:
         low, high = min(float(one.min()) for one in maps), max(float(one.max()) for one in maps)
         self._map_range = max(high - low, 1e-12)
         self._pictures: dict[int, UInt8Image] = {}
+        if periodic:
+            # Before another bundle may be copied over this one.
+            count = len(reference.said.scores)
+            self._pictures = {index: golden_picture(root, index) for index in range(count)}
         self._next = 0
         self._parts = 0
         self._passed_at = float("-inf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from runtime.bundle.manifest import EngineName
 from runtime.engines.base import Engine, model_cache_dir, open_engine
 from runtime.engines.openvino import available_devices
+from runtime.engines.quiet import opset13 as ops
+from runtime.engines.quiet import ov
 from runtime.errors import EngineError
 from tests.edge_app.tiny_bundle import CELLS, LENGTH, SIDE
 from tests.runtime.tiny import ENGINES, ONNX_PATH, random_image, reference, write_bundle
@@ -210,3 +213,23 @@ def test_a_model_reads_no_file_outside_its_folder(
     path.write_bytes(model.SerializeToString())
     with pytest.raises(EngineError, match=r"xternal"):
         open_engine(name, path).run({"x": np.zeros(4, np.float32)})
+
+
+def test_a_model_that_is_written_over_while_it_runs_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``cp`` writes into the file that is there: weights may not be read from it any more."""
+    monkeypatch.setenv("LINESIDE_CACHE_DIR", "")
+    weights = np.random.default_rng(0).normal(size=(512, 256)).astype(np.float32)
+    given = ops.parameter([1, 512], np.float32, name="x")
+    product = ops.matmul(given, ops.constant(weights), False, False)
+    product.output(0).set_names({"y"})
+    given.output(0).set_names({"x"})
+    ov.save_model(ov.Model([product], [given]), tmp_path / "model.xml", compress_to_fp16=False)
+    x = np.ones((1, 512), np.float32)
+    with closing(open_engine("openvino", tmp_path / "model.xml")) as engine:
+        np.testing.assert_allclose(engine.run({"x": x})["y"], x @ weights, rtol=1e-3, atol=1e-3)
+        assert "model.bin" not in Path("/proc/self/maps").read_text()
+        with (tmp_path / "model.bin").open("r+b") as file:
+            file.write(bytes((tmp_path / "model.bin").stat().st_size))
+        np.testing.assert_allclose(engine.run({"x": x})["y"], x @ weights, rtol=1e-3, atol=1e-3)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from runtime.engines import cache as cache_module
 from runtime.engines.base import empty_model_cache
 from runtime.engines.openvino import OpenVINOEngine
 from tests.cli import lineside
+from tests.edge_app.tiny_bundle import SIDE, write_tiny_bundle
 from tests.runtime.faults import pictures
 from tests.runtime.tiny import random_image, reference, write_bundle
 
@@ -130,3 +133,21 @@ def test_emptying_takes_all_of_them(model: Path, cache: Path) -> None:
     assert not list(cache.rglob("*.blob"))
     assert not empty_model_cache()
     assert score(model) == pytest.approx(EXPECTED, rel=1e-5)
+
+
+def test_another_model_with_the_same_time_is_compiled(tmp_path: Path, cache: Path) -> None:
+    """``cp -p`` and ``rsync -t`` keep times, and OpenVINO knows a model by name and time."""
+    before, after = tmp_path / "1" / "openvino/fp32", tmp_path / "2" / "openvino/fp32"
+    for folder, gain in ((before, 1.0), (after, 2.0)):
+        write_tiny_bundle(folder.parents[1], gain=gain)
+    image = {"image": np.zeros((1, SIDE, SIDE, 3), np.uint8)}
+    with closing(OpenVINOEngine(before / "model.xml")) as engine:
+        assert float(engine.run(image)["pred_score"][0]) == 128.0
+    for name in ("model.xml", "model.bin"):
+        was = (before / name).stat().st_mtime_ns
+        (before / name).write_bytes((after / name).read_bytes())
+        os.utime(before / name, ns=(was, was))
+    for _ in range(2):
+        with closing(OpenVINOEngine(before / "model.xml")) as engine:
+            assert float(engine.run(image)["pred_score"][0]) == 256.0
+    the_blob(cache)
