@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from edge_app.live.keeping import frame_of, known_by, own_file, share_frame
@@ -108,7 +109,7 @@ def describe_again(
         picture = frame_of(folder, part) or own_file(part)
         found = None if picture is None else _described(part, picture, inspector, store, folder)
         if found is None and part.bundle in alike:
-            found = _moved(part, point_id(part.point_id.encode(), store.bundle), store.bundle)
+            found = _moved(part, _known_as(part, store), store.bundle)
         if found is None:
             gone += 1
         else:
@@ -145,6 +146,18 @@ def _described(
     if path != Path(part.path).resolve():
         share_frame(folder, path, identifier)
     return _moved(replace(part, embedding=embedding), identifier, store.bundle)
+
+
+def _known_as(part: PartPoint, store: NeighborStore) -> str:
+    """Its id there: the one that it has, for without its picture none can be made of it."""
+    if part.time:
+        taken = datetime.fromisoformat(part.time)
+        after = (taken + timedelta(milliseconds=1)).isoformat(timespec="microseconds")
+        then = SearchFilter(since=part.time, until=after, camera=part.camera)
+        for one in store.recent(then, size=MOST):
+            if one.whereabouts == part.whereabouts:
+                return one.point_id
+    return point_id(part.point_id.encode(), store.bundle)
 
 
 def _moved(part: PartPoint, identifier: str, bundle: str) -> PartPoint:

@@ -33,7 +33,8 @@ from tests.edge_app.served import picture
 from tests.edge_app.test_teach_versions import add_version
 from tests.edge_app.tiny_bundle import write_tiny_bundle
 
-LEVELS = (120, 20, 240, 130, 10)
+# Two are darker than a part should be, and their descriptors are alike.
+LEVELS = (134, 20, 240, 130, 10)
 
 
 @pytest.fixture
@@ -156,6 +157,8 @@ def test_a_version_that_has_grown_keeps_descriptors_of_parts_whose_pictures_are_
             assert again["4.png"].confirmed == "wrong"
             teacher.go_back(line, "")
             ended(teacher)
+            # Without its picture, too, a part is known there once.
+            assert len(all_of(line.store)) == line.store.count() == 5
 
 
 def test_back_at_the_bundle_of_before_it_knows_the_parts_that_came_meanwhile(
