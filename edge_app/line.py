@@ -299,7 +299,7 @@ class Line:
     def judge(self, content: bytes, name: str, sample: Part | None = None) -> Judged:
         """Inspect a part and look up its neighbours.
 
-        An uploaded part counts for the drift test; a sample from a folder does not.
+        The drift test does not see it: what somebody tries is no part of the line.
 
         Args:
             content: the picture file's bytes.
@@ -310,7 +310,7 @@ class Line:
             ImageError: the picture cannot be decoded.
             EngineError: the engine fails.
         """
-        part = self.inspect(content, counts=sample is None, strict=True)
+        part = self.inspect(content, counts=False, strict=True)
         point = self.point(part, name, sample)
         neighbors: tuple[Neighbor, ...] = ()
         store_problem = ""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import urllib.request
 from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = ROOT / "deploy" / "audit-allowed.txt"
 AUDITED = ROOT / "deploy" / "requirements-station.txt"
+SERVICE = "https://pypi.org/"
+# Of a version whose faults have been known for years.
+_KNOWN = "pypi/pip/19.0/json"
+_PATIENCE_S = 20.0
 _LINE = re.compile(r"([A-Z]+-[A-Za-z0-9-]+) (\d{4}-\d\d-\d\d) (\S.*)")
 
 
@@ -43,12 +49,39 @@ def read_allowed(text: str, today: date) -> list[str]:
     return found
 
 
+def unreachable(service: str = SERVICE) -> str:
+    """Why nothing could be audited now; empty where the advisory database answers.
+
+    It is asked for a package that has known faults. Without that, a mirror that knows no advisories
+    would look like packages without faults, or without names.
+
+    Args:
+        service: address of the database.
+    """
+    try:
+        with urllib.request.urlopen(f"{service}{_KNOWN}", timeout=_PATIENCE_S) as answer:
+            found = json.load(answer)["vulnerabilities"]
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+    else:
+        why = "" if found else "an answer without any"
+    if not why:
+        return ""
+    return (
+        f"audit: expected the advisories of pip 19.0 from {service}, found {why}. Nothing was "
+        "audited; type make audit on a machine that reaches it"
+    )
+
+
 def main() -> None:
-    """Ask the advisory database; the exit code is pip-audit's."""
+    """Ask the advisory database; the exit code is pip-audit's, or 2 where nobody answers."""
     try:
         allowed = read_allowed(ALLOWED.read_text(encoding="utf-8"), date.today())
     except ValueError as error:
         raise SystemExit(f"{ALLOWED}: {error}") from error
+    if why := unreachable():
+        print(why, file=sys.stderr)
+        raise SystemExit(2)
     ignored = [word for name in allowed for word in ("--ignore-vuln", name)]
     # The hashes say which files are meant, so that nothing is installed to find out.
     how = ("--require-hashes", "--disable-pip", "--strict", "--progress-spinner", "off")

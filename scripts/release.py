@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of a file in deploy/: the extras that it is for.
-REQUIREMENTS = {"requirements-base.txt": (), "requirements-station.txt": ("app", "mqtt")}
+REQUIREMENTS = {"requirements-base.txt": (), "requirements-station.txt": ("app", "mqtt", "sign")}
 LEAST_PYTHON = "3.11"
 SUMS = "SHA256SUMS"
 # What a signature is for and whose it is, so that none of another use passes for one of ours.

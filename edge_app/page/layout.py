@@ -26,6 +26,8 @@ CSS_PATH = Path(__file__).parent / "assets" / "page.css"
 BOX_PATH = CSS_PATH.with_name("box.html")
 # The script that takes an old verdict off the screen, and keeps the model in the address.
 STATE_PATH = CSS_PATH.with_name("state.html")
+# The script that takes a picture dropped anywhere, or pasted.
+DROP_PATH = CSS_PATH.with_name("drop.html")
 # How often to look for uploaded pictures, and how old they may become: nobody asks for them again.
 _UPLOADS_S = (3600, 24 * 3600)
 # How the page looks, and what it leaves out, for gradio.mount_gradio_app.
@@ -39,7 +41,8 @@ LOOKS: dict[str, Any] = {
         font_mono=["ui-monospace", "monospace"],
     ),
     "css_paths": CSS_PATH,
-    "head_paths": [BOX_PATH, STATE_PATH],
+    "head_paths": [BOX_PATH, STATE_PATH, DROP_PATH],
+    "favicon_path": str(CSS_PATH.parents[2] / "assets" / "icon.svg"),
     "footer_links": [],
     "show_error": True,
     "max_file_size": "200mb",

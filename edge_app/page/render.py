@@ -27,7 +27,7 @@ _SHOWN_SIDE = 720
 
 EMPTY = (
     '<div class="ls-empty"><b>No part yet</b>'
-    "<span>Drop a picture on the left, or pick a sample.</span></div>"
+    "<span>Drop a picture anywhere, paste one, or pick a sample.</span></div>"
 )
 
 # The other screens, below wherever the page itself lies.

@@ -17,7 +17,12 @@ from edge_app.api.service import service_of
 
 router = APIRouter(include_in_schema=False)
 ASSETS = Path(__file__).parent.parent / "assets"
-_KINDS = {".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
+_KINDS = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 # What a page asks for, by name.
 _FILES = {path.name: path for path in ASSETS.rglob("*") if path.suffix in _KINDS}
 _FRESH = {"Cache-Control": "no-cache"}
@@ -60,7 +65,7 @@ def desk(request: Request) -> Response:
 
 @router.get("/screen/{name}")
 def asset(name: str) -> Response:
-    """A style sheet, a script, or the strings."""
+    """A style sheet, a script, the strings, or the icon."""
     if name not in _FILES:
         raise ProblemError(404, f"expected one of {', '.join(sorted(_FILES))}, found {name[:60]}")
     path = _FILES[name]

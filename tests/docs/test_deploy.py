@@ -203,7 +203,7 @@ def test_nginx_takes_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("base", ()), ("station", ("app", "neighbours", "mqtt"))]
+    ("name", "extras"), [("base", ()), ("station", ("app", "neighbours", "mqtt", "sign"))]
 )
 def test_requirements_have_hashes_and_fit_the_project(name: str, extras: tuple[str, ...]) -> None:
     text = (DEPLOY / f"requirements-{name}.txt").read_text(encoding="utf-8")

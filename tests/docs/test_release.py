@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 from datetime import date
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
-from scripts.audit import ALLOWED, read_allowed
+from scripts.audit import ALLOWED, read_allowed, unreachable
 from scripts.release import NAMESPACE, ReleaseError, add_licenses, notes, sign, version, write_sums
 
 TODAY = date(2026, 11, 28)
@@ -101,3 +104,34 @@ def test_an_allowance_without_date_or_reason_is_refused(line: str) -> None:
 
 def test_what_is_allowed_now_can_be_read() -> None:
     read_allowed(ALLOWED.read_text(encoding="utf-8"), date.min)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (json.dumps({"vulnerabilities": [{"id": "PYSEC-2020-1"}]}), ""),
+        (json.dumps({"vulnerabilities": []}), "found an answer without any"),
+        ("<html>a mirror</html>", "found JSONDecodeError"),
+        (None, "found HTTPError: HTTP Error 404"),
+    ],
+    ids=["a database", "one that knows nothing", "no database", "a mirror of files"],
+)
+def test_an_audit_that_nobody_answers_says_so(
+    tmp_path: Path, answer: str | None, said: str
+) -> None:
+    if answer is not None:
+        (tmp_path / "pypi" / "pip" / "19.0").mkdir(parents=True)
+        (tmp_path / "pypi" / "pip" / "19.0" / "json").write_text(answer)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = unreachable(f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert said in found
+    assert bool(found) == bool(said)
+    if said:
+        assert "Nothing was audited" in found
+
+
+def test_an_audit_without_a_network_says_so() -> None:
+    assert "URLError" in unreachable("http://127.0.0.1:9/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -20,10 +21,13 @@ import cv2
 import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
 
+from edge_app.screens.pages import ASSETS
 from edge_app.serving import serving
 from tests.cli import COMMAND, lineside
 from tests.edge_app.browser import chromium, find, wait_until
+from tests.edge_app.live.test_line_screen import SHIFTS
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 
 pytestmark = pytest.mark.slow
@@ -177,6 +181,65 @@ def test_an_uploaded_part_is_judged_as_on_the_command_line(
     shown = re.search(r"raw score ([\d.]+)", verdict.text)
     assert shown is not None
     assert float(shown.group(1)) == pytest.approx(expected["pred_score"], abs=1e-3)
+
+
+# Files come, as from another window, beside the field.
+COME = """
+const [names, how] = arguments, data = new DataTransfer();
+for (const name of names) {
+  const bytes = Uint8Array.from(atob(name.content), (sign) => sign.charCodeAt(0));
+  data.items.add(new File([bytes], name.name));
+}
+const all = { bubbles: true, cancelable: true };
+const event = how === "drop" ? new DragEvent("drop", { dataTransfer: data, ...all })
+  : new ClipboardEvent("paste", { clipboardData: data, ...all });
+document.querySelector("#ls-around").dispatchEvent(event);
+return event.defaultPrevented;
+"""
+
+
+def come(window: webdriver.Chrome, how: str, *paths: Path) -> None:
+    files = [
+        {"name": one.name, "content": base64.b64encode(one.read_bytes()).decode()} for one in paths
+    ]
+    # Else the browser would open the file in the page's place.
+    assert window.execute_script(COME, files, how)
+
+
+def test_a_picture_dropped_anywhere_or_pasted_is_judged_and_of_several_none(
+    window: webdriver.Chrome, tmp_path: Path
+) -> None:
+    paths = [tmp_path / name for name in ("dropped.png", "pasted.png", "third.png")]
+    for seed, path in enumerate(paths):
+        write_part(path, 1500 + seed, "dark", side=256)
+    for how, path in zip(("drop", "paste"), paths, strict=False):
+        wait_until(window, lambda: find(window, "#ls-upload input[type=file]"))
+        come(window, how, path)
+        wait_until(window, lambda path=path: path.name in shown_name(window))
+        wait_until(window, lambda: banner_state(window) == (True, False, True))
+    come(window, "drop", *paths)
+    told = find(window, "#ls-told")[0]
+    assert "One picture at a time here; found 3, none of them judged." in told.text
+    assert told.find_element(By.TAG_NAME, "a").get_attribute("href").endswith("/inspect")
+    assert "pasted.png" in shown_name(window)
+    wait_until(window, lambda: find(window, "#ls-upload input[type=file]"))
+    come(window, "drop", paths[2])
+    wait_until(window, lambda: "third.png" in shown_name(window))
+    assert not find(window, "#ls-told")
+
+
+def test_the_page_stands_still_while_it_loads_and_has_our_name_and_icon(
+    window: webdriver.Chrome,
+) -> None:
+    window.refresh()
+    wait_until(window, lambda: find(window, ".ls-verdict"))
+    assert window.execute_async_script(SHIFTS) < 0.1
+    assert window.title == "Lineside"
+    icon = window.execute_async_script(
+        "const done = arguments[0], icon = document.querySelector('link[rel~=icon]');"
+        "fetch(icon ? icon.href : 'favicon.ico').then((r) => r.text()).then(done);"
+    )
+    assert icon == (ASSETS / "icon.svg").read_text(encoding="utf-8")
 
 
 def test_the_operators_word_is_stored_and_an_edited_threshold_counts_at_once(

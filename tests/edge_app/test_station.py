@@ -25,6 +25,7 @@ from tests.cli import lineside
 from tests.edge_app.faulty_proxy import BUSY, PASS, proxied
 from tests.edge_app.qdrant_stand_in import qdrant
 from tests.edge_app.tiny_bundle import write_tiny_bundle
+from tests.runtime.unwell import photograph, write_healthy_bundle
 
 
 def picture(level: int) -> bytes:
@@ -298,3 +299,20 @@ def test_a_file_name_that_is_no_utf8_is_indexed_searched_and_shown(bundle, tmp_p
         assert "Pr\ufffdfling.png" in lineside(*command, "--json").stdout
     captions = sorted(sample.caption for sample in load_samples(folder, "tile"))
     assert [caption.split()[-1] for caption in captions] == ["Pr\ufffdfling", "other"]
+
+
+def test_what_somebody_tries_on_the_page_raises_nobodys_drift_alarm(tmp_path):
+    healthy = write_healthy_bundle(tmp_path / "healthy")
+    darker = [
+        cv2.imencode(".png", (photograph(seed) * 0.9).astype(np.uint8))[1].tobytes()
+        for seed in range(40)
+    ]
+    with open_station([healthy], "memory:") as station:
+        (line,) = station.lines.values()
+        for content in darker:
+            line.judge(content, "tried.png")
+        assert line.alarm is None
+        # From a program, they are parts of the line.
+        for content in darker:
+            line.inspect(content)
+        assert line.alarm is not None
