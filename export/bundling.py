@@ -161,7 +161,11 @@ def _certificate_set(work: Work) -> CertificateSet:
     family = family_of(work.recipe.model)
     blur = family.blur_sigma(trained.model)
     images, anomalous = certificate_pictures(
-        work.category, photographs.held_out, photographs.train, size_hw
+        work.category,
+        photographs.held_out,
+        photographs.train,
+        size_hw,
+        work.recipe.to_json().get("augment", "none"),
     )
     held_out = load_images(photographs.held_out, size_hw)
     if photographs.held_out == photographs.train:

@@ -97,15 +97,15 @@ def command(
 
     if (good is None) == (store is None):
         raise click.UsageError("give either --good DIR or --from-feedback STORE")
+    if augment is not None and (add or store is not None):
+        raise click.UsageError(
+            "--augment goes with --good DIR alone: a bundle goes on learning as it has begun"
+        )
     if look and good is not None:
         _look(bundle, good, seed, add=add, as_json=as_json)
         return
     if out is None and not dry_run:
         raise click.UsageError("--out: expected a new folder, found none")
-    if augment is not None and (add or store is not None):
-        raise click.UsageError(
-            "--augment goes with --good DIR alone: a bundle goes on learning as it has begun"
-        )
     if (add and good is None) or (records and not add):
         raise click.UsageError("--add goes with --good DIR, and --records STORE with --add")
     if store is not None or add:

@@ -33,6 +33,7 @@ MOST_COPIES = 512
 # Turns from part to part, so that together they show every angle: the golden section.
 _STAGGER = (5**0.5 - 1) / 2
 _WHOLE = 0.999
+_UNLEARNED_TURN = 37.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class Copies:
     patches: Float32
     part: Places
     count: int
+
+
+def as_unseen(picture: UInt8Image, augment: Augment) -> UInt8Image:
+    """A learned picture, mirrored so that it is none that was learned; turned where copies are."""
+    return (Pose(_UNLEARNED_TURN, (1,)) if augment == "flip" else Pose(0.0, (1,))).of(picture)
 
 
 def with_copies(patches: Float32, copies: Copies | None) -> Float32:

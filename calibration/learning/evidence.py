@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.learning.copies import Augment, as_unseen
 from calibration.learning.photographs import Photographs
 from calibration.threshold_rules import peaks_of
 from runtime.bundle.manifest import DIGEST_LENGTH, LEFT_OUT_SCORES, TRAIN_DIGESTS
@@ -45,12 +46,17 @@ class Scored:
 
 
 def certificate_pictures(
-    category: Category, unseen: Sequence[Path], learned: Sequence[Path], size_hw: tuple[int, int]
+    category: Category,
+    unseen: Sequence[Path],
+    learned: Sequence[Path],
+    size_hw: tuple[int, int],
+    augment: Augment = "none",
 ) -> tuple[list[UInt8Image], list[bool]]:
     """Real pictures: test parts of every kind in turn, then good ones, unseen ones first.
 
-    Learned ones are mirrored: some of their patches are prototypes, at a distance of zero but for
-    rounding, and how that comes out says nothing.
+    Learned ones are mirrored, and turned where mirrored copies were learned too: some of their
+    patches are prototypes, at a distance of zero but for rounding, and how that comes out says
+    nothing.
 
     Where they are few, changed ones join them: differences are told as shares of the scores' range,
     and a picture or two have none; that engines agree on any picture is what counts.
@@ -66,9 +72,9 @@ def certificate_pictures(
     test = [paths[turn] for turn in range(turns) for paths in by_kind.values() if turn < len(paths)]
     paths = [*test[:CERTIFICATE_IMAGES], *unseen, *learned][:CERTIFICATE_IMAGES]
     bad = {part.path for part in category.test if part.is_anomalous}
-    mirrored = set(learned)
+    known = set(learned)
     loaded = [
-        (np.ascontiguousarray(image[:, ::-1]) if path in mirrored else image, path in bad)
+        (as_unseen(image, augment) if path in known else image, path in bad)
         for path in paths
         for image in load_images([path], size_hw)
     ]

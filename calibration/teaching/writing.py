@@ -144,7 +144,7 @@ def write(work: Work, root: Path, start: float) -> Manifest:
     onnx.write_bytes(content)
     to_openvino(onnx, openvino)
     train = work.photographs.train
-    images, _ = certificate_pictures(work.category, (), train, size_hw)
+    images, _ = certificate_pictures(work.category, (), train, size_hw, work.augment)
     reference = _reference(work, images)
     certified = _certified(root, reference, images)
     golden = slice(0, GOLDEN_IMAGES)

@@ -17,6 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 from calibration.int8 import carrying, parts
+from calibration.learning.copies import COPIES
 from calibration.scoring import learned_digests, left_out_scores
 from calibration.teaching import lesson, writing
 from calibration.teaching import teach as teaching
@@ -223,10 +224,29 @@ def test_one_picture_works_and_is_warned_of(base: Path, tmp_path: Path, caplog):
     found = teach(base, one, tmp_path / "out", "lonely")
     assert "warning: only 1 good part" in caplog.text
     assert found.threshold.method == "prediction_bound"
+    assert "a guess from one good part" in found.threshold.note
     with Bundle.open(tmp_path / "out") as bundle:
         # What it scores with its own bank is no evidence for a calibration.
         assert left_out_scores(bundle) == {}
         assert len(learned_digests(bundle)) == 1
+
+
+def test_copies_are_taught_where_the_recipe_or_the_command_says_so(base: Path, tmp_path: Path):
+    few = write_pictures(tmp_path / "few", pictures(4))
+    out, flip = tmp_path / "out", ("--augment", "flip")
+    done = lineside("teach", base, "--good", few, "--out", out, "--name", "any", *flip)
+    assert done.returncode == 0, done.stderr
+    # The taught bundle's recipe says it to those that are taught from it.
+    teach(out, few, tmp_path / "again", "again")
+    for name in ("out", "again"):
+        with Bundle.open(tmp_path / name) as bundle:
+            assert bundle.manifest.recipe["augment"] == "flip"
+            assert bundle.manifest.provenance[COPIES] == 4 * 3
+            assert len(left_out_scores(bundle)) == 4
+    assert all(one.holds for one in verify(out))
+    refused = lineside("teach", out, "--from-feedback", "x", *flip)
+    assert refused.returncode == 2
+    assert "--augment goes with --good DIR alone" in refused.stderr
 
 
 def test_a_hundred_times_the_same_picture_is_one(base: Path, tmp_path: Path, caplog):
