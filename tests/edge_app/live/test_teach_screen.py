@@ -20,7 +20,7 @@ from tests.edge_app.live.served import Place, place_at, station_at
 
 pytestmark = pytest.mark.slow
 # What a process of its own does.
-SLOW_S = 120.0
+SLOW_S = 240.0
 SCREEN = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
 
 
@@ -195,6 +195,7 @@ def test_a_drift_alarm_leads_to_its_last_fifty_parts_which_are_learned_beside_wh
         wait_until(window, lambda: "58 earlier parts are neighbors" in text(window, "#memory"))
 
 
+@pytest.mark.nightly
 def test_bottles_are_taught_from_real_pictures_and_go_on_learning(
     tmp_path: Path,
     window: webdriver.Chrome,
