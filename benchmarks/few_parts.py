@@ -92,7 +92,8 @@ def rows(
             known = pooled(model, shown(good)), pooled(model, shown(bad))
         right, wrong = (scores(model, maps) for maps in known)
         if trained.left_out is None:
-            own = scores(model, pooled(model, map(stand_in, shown(list(learned)))))
+            others = (stand_in(one, recipe.augment) for one in shown(list(learned)))
+            own = scores(model, pooled(model, others))
         else:
             own = trained.left_out.scores
         limit = first_threshold(own, own, left_out=parts > 1).image_threshold

@@ -160,16 +160,17 @@ def _certificate_set(work: Work) -> CertificateSet:
     size_hw, photographs, trained = work.recipe.size_hw, work.photographs, work.trained
     family = family_of(work.recipe.model)
     blur = family.blur_sigma(trained.model)
+    augment = work.recipe.to_json().get("augment", "none")
     images, anomalous = certificate_pictures(
         work.category,
         photographs.held_out,
         photographs.train,
         size_hw,
-        work.recipe.to_json().get("augment", "none"),
+        augment,
     )
     held_out = load_images(photographs.held_out, size_hw)
     if photographs.held_out == photographs.train:
-        held_out = list(map(stand_in, held_out))
+        held_out = [stand_in(image, augment) for image in held_out]
     reference = ReferenceModel(trained.model, family.smoothing(trained.model))
     scored = score_reference(reference, images, "certificate")
     left_out, rate = trained.left_out, work.max_false_rejects

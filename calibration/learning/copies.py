@@ -117,12 +117,13 @@ def with_copies(patches: Float32, copies: Copies | None) -> Float32:
     return rows if copies is None else np.concatenate([rows, copies.patches])
 
 
-def stand_in(picture: UInt8Image) -> UInt8Image:
-    """A single part turned upside down: the nearest thing to another good part that there is.
+def stand_in(picture: UInt8Image, augment: Augment) -> UInt8Image:
+    """A single part in a pose that is not learned, in the place of another good part.
 
-    The part itself, whose patches are prototypes, scores far below every other good part.
+    The part itself, whose patches are prototypes, scores far below every other good part. It is
+    turned upside down, or mirrored where turned copies are learned.
     """
-    return np.ascontiguousarray(picture[::-1, ::-1])
+    return (Pose(mirrored=(1,)) if augment == "rotate" else Pose(mirrored=(0, 1))).of(picture)
 
 
 def poses(augment: Augment, parts: int) -> list[list[Pose]]:

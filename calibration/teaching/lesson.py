@@ -116,6 +116,7 @@ class Lesson:
         network: from a picture to its patches.
         scorer: from patches and a bank to a score.
         copies: patches of turned or mirrored copies, to which ``chosen`` counts on.
+        augment: which copies they are.
     """
 
     components: Components | None
@@ -125,6 +126,7 @@ class Lesson:
     network: Network
     scorer: PatchScorer
     copies: Copies | None = None
+    augment: Augment = "none"
 
     @property
     def bank(self) -> Float32:
@@ -143,8 +145,8 @@ class Lesson:
             seed: of made-up defects.
         """
         if len(self.patches) == 1:
-            # Its own bank judges it turned, and the rule for few scores does the rest.
-            score, found = self.score(stand_in(parts[0]), self.bank)
+            # Its own bank judges it in another pose; the rule for few scores does the rest.
+            score, found = self.score(stand_in(parts[0], self.augment), self.bank)
             return Scored(np.array([score]), [found])
         banks = LeaveOneOut(self.patches, self.chosen, self.scorer.neighbors + 1, self.copies)
         scores: list[float] = []
@@ -197,7 +199,8 @@ def learn(graph: TeachableGraph, settings: Settings, parts: Pictures, seed: int)
     rows = with_copies(found, copies)
     with task("coreset") as advance:
         places = select_coreset(rows, _prototypes(settings, len(rows)), seed, advance)
-    return Lesson(components, found, grid_hw, places, network, settings.scorer, copies)
+    scorer, augment = settings.scorer, settings.augment
+    return Lesson(components, found, grid_hw, places, network, scorer, copies, augment)
 
 
 def flat(patches: Float32) -> Float32:

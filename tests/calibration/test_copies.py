@@ -30,7 +30,7 @@ def test_half_a_turn_is_the_picture_upside_down() -> None:
     own = picture()
     found = Pose(180.0).of(own)
     assert np.abs(found.astype(int) - own[::-1, ::-1]).max() <= 1
-    np.testing.assert_array_equal(stand_in(own), own[::-1, ::-1])
+    np.testing.assert_array_equal(stand_in(own, "none"), own[::-1, ::-1])
 
 
 def test_a_turn_is_counterclockwise_and_a_square_keeps_all_of_it() -> None:
@@ -74,9 +74,10 @@ def test_parts_together_show_every_angle() -> None:
 
 def test_a_single_parts_stand_in_is_no_copy_of_it() -> None:
     own = picture(64, 64)
-    for augment in ("rotate", "flip"):
+    augments: tuple[Augment, ...] = ("rotate", "flip")
+    for augment in augments:
         for pose in poses(augment, 1)[0]:
-            assert np.abs(pose.of(own).astype(int) - stand_in(own)).mean() > 5
+            assert np.abs(pose.of(own).astype(int) - stand_in(own, augment)).mean() > 5
 
 
 def averages(image: UInt8Image) -> Float32:
@@ -114,7 +115,8 @@ def test_a_region_of_interest_bounds_what_is_learned(tmp_path: Path) -> None:
     mask[8:40, 16:56] = True
     gray = np.where(mask, 0, 255).astype(np.uint8)
     cv2.imwrite(str(path), gray)
-    for augment in ("rotate", "flip"):
+    augments: tuple[Augment, ...] = ("rotate", "flip")
+    for augment in augments:
         found = copies_of(averages, [path] * 3, augment, (64, 64), RegionOfInterest(mask))
         assert found is not None
         assert len(found.patches) > 20

@@ -47,9 +47,9 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
     }
     env = {**kept, "PYTHONNOUSERSITE": "1"}
-    return subprocess.run(
-        [str(c) for c in command], capture_output=True, text=True, check=False, cwd=cwd, env=env
-    )
+    # pip draws its progress in UTF-8, whatever the locale.
+    said = {"encoding": "utf-8", "errors": "replace", "capture_output": True}
+    return subprocess.run([str(c) for c in command], check=False, cwd=cwd, env=env, **said)
 
 
 @pytest.fixture(scope="module")
