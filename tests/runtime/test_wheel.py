@@ -159,6 +159,18 @@ def test_the_box_inspects(
     assert {"path", "threshold", "engine", "precision", "latency_ms"} <= set(found)
 
 
+def test_the_box_is_taught_a_part(
+    box: Path, tmp_path: Path, patchcore_bundle: Path, sample_root: Path
+) -> None:
+    good, new = sample_root / "tile" / "train" / "good", tmp_path / "new"
+    teach = ("teach", patchcore_bundle, "--good", good, "--out", new, "--name", "taught")
+    done = run(box / "lineside", *teach, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    picture = min((sample_root / "tile" / "test" / "crack").glob("*.png"))
+    done = run(box / "lineside", "inspect", new, picture, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["verdict"] == "anomalous", done.stderr
+
+
 def test_the_box_verifies_its_own_engine(box: Path, tmp_path: Path, patchcore_bundle: Path) -> None:
     done = run(box / "lineside", "verify", patchcore_bundle, "--engine", "openvino", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
