@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,7 +79,7 @@ def earlier_parts(store: Path, fingerprints: Sequence[str]) -> list[PartPoint]:
 
 
 def describe_again(
-    parts: Iterable[PartPoint],
+    parts: Sequence[PartPoint],
     inspector: Inspector,
     store: NeighborStore,
     folder: Path,
@@ -102,12 +102,19 @@ def describe_again(
         StoreError: they cannot be written, or the disk is full.
         EngineError: the engine fails.
     """
+    since = min((one.time for one in parts), default="")
+    pages = store.scroll(SearchFilter(since=since or None), full=False)
+    there = {one.whereabouts: one.point_id for page in pages for one in page}
     waiting: list[PartPoint] = []
     described = gone = 0
     for part in parts:
-        picture = frame_of(folder, part) or own_file(part)
+        known = store.get(there.get(part.whereabouts, part.point_id))
+        picture = None if known is not None else frame_of(folder, part) or own_file(part)
         found = None if picture is None else _described(part, picture, inspector, store, folder)
-        if found is None and part.bundle in alike:
+        if known is not None:
+            # A word that came since may be newer.
+            found = _moved(replace(part, embedding=known.embedding), known.point_id, store.bundle)
+        elif found is None and part.bundle in alike:
             found = _moved(part, point_id(part.point_id.encode(), store.bundle), store.bundle)
         if found is None:
             gone += 1
