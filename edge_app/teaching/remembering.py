@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from edge_app.live.keeping import frame_of, known_by, own_file, share_frame
@@ -80,7 +79,7 @@ def earlier_parts(store: Path, fingerprints: Sequence[str]) -> list[PartPoint]:
 
 
 def describe_again(
-    parts: Iterable[PartPoint],
+    parts: Sequence[PartPoint],
     inspector: Inspector,
     store: NeighborStore,
     folder: Path,
@@ -103,13 +102,20 @@ def describe_again(
         StoreError: they cannot be written, or the disk is full.
         EngineError: the engine fails.
     """
+    since = min((one.time for one in parts), default="")
+    pages = store.scroll(SearchFilter(since=since or None), full=False)
+    there = {one.whereabouts: one.point_id for page in pages for one in page}
     waiting: list[PartPoint] = []
     described = gone = 0
     for part in parts:
-        picture = frame_of(folder, part) or own_file(part)
+        known = store.get(there.get(part.whereabouts, part.point_id))
+        picture = None if known is not None else frame_of(folder, part) or own_file(part)
         found = None if picture is None else _described(part, picture, inspector, store, folder)
-        if found is None and part.bundle in alike:
-            found = _moved(part, _known_as(part, store), store.bundle)
+        if known is not None:
+            # A word that came since may be newer.
+            found = _moved(replace(part, embedding=known.embedding), known.point_id, store.bundle)
+        elif found is None and part.bundle in alike:
+            found = _moved(part, point_id(part.point_id.encode(), store.bundle), store.bundle)
         if found is None:
             gone += 1
         else:
@@ -146,18 +152,6 @@ def _described(
     if path != Path(part.path).resolve():
         share_frame(folder, path, identifier)
     return _moved(replace(part, embedding=embedding), identifier, store.bundle)
-
-
-def _known_as(part: PartPoint, store: NeighborStore) -> str:
-    """Its id there: the one that it has, for without its picture none can be made of it."""
-    if part.time:
-        taken = datetime.fromisoformat(part.time)
-        after = (taken + timedelta(milliseconds=1)).isoformat(timespec="microseconds")
-        then = SearchFilter(since=part.time, until=after, camera=part.camera)
-        for one in store.recent(then, size=MOST):
-            if one.whereabouts == part.whereabouts:
-                return one.point_id
-    return point_id(part.point_id.encode(), store.bundle)
 
 
 def _moved(part: PartPoint, identifier: str, bundle: str) -> PartPoint:

@@ -26,6 +26,7 @@ from calibration.teaching.teach import teach
 from calibration.teaching.writing import TAUGHT_FROM
 from runtime.bundle.folder import MANIFEST_FILE, Bundle, seal
 from runtime.bundle.golden import verify
+from runtime.doctor.bundle import bundle_findings
 from runtime.engines.base import open_engine
 from runtime.errors import BundleError, DataError, ParityError, ThresholdError, TrainingError
 from runtime.inspector import Inspector
@@ -515,6 +516,7 @@ def test_a_blank_bundle_is_taught_and_judges_nothing(blank: Path, good: Path, tm
         assert "teach it a part" in said.reason
         with pytest.raises(BundleError, match="teach it a part first"):
             inspector.inspect(pictures(1)[0], strict=True)
+    assert [one.state for one in bundle_findings(blank)] == ["warning", "ok"]
 
 
 def test_more_pictures_are_learned_beside_what_was_known(taught: Path, good: Path, tmp_path: Path):
