@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from edge_app.store import NeighborStore, PartPoint, SearchFilter
 from edge_app.store.words import moment
+from runtime.errors import StoreError
 
 BATCH = 256
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
+# Later than the newest part by so many days, the clock is not believed.
+_SURELY_WRONG = 366
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ def prune(
         advance: called with the number of parts that were looked at.
 
     Raises:
-        StoreError: the store cannot be read or written.
+        StoreError: the store cannot be read or written; or the clock is years ahead of the newest
+            part, so that every part would seem old.
     """
     moment = datetime.now(UTC) if now is None else now
     by_category: dict[str, list[Entry]] = defaultdict(list)
@@ -145,6 +149,9 @@ def prune(
             by_category[point.category].append(_entry(point, sized=sized))
         if advance is not None:
             advance(len(page))
+    if limits.max_days is not None:
+        times = [one.time for some in by_category.values() for one in some if one.time]
+        _check_clock(moment, times, limits.max_days)
     report = PruneReport()
     for name, entries in sorted(by_category.items()):
         chosen = choose(entries, limits, moment)
@@ -154,6 +161,16 @@ def prune(
         report.kept[name] = len(entries) - len(chosen)
         report.confirmed[name] = sum(entry.confirmed for entry in entries)
     return report
+
+
+def _check_clock(now: datetime, times: list[str], max_days: float) -> None:
+    newest = max((moment(one, _UNKNOWN) for one in times), default=now)
+    if (now - newest).days > max(_SURELY_WRONG, max_days):
+        raise StoreError(
+            f"--max-days: expected a clock near the newest part ({newest:%Y-%m-%d}), found "
+            f"{now:%Y-%m-%d}, by which every part is old; set the clock, or keep a number of parts "
+            "with --max-parts"
+        )
 
 
 def _entry(point: PartPoint, *, sized: bool) -> Entry:

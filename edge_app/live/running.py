@@ -16,6 +16,10 @@ from edge_app.outputs.following import Deliveries, Follow, following
 from edge_app.records import Database, Journal
 from edge_app.screens.looking import shown_files
 from edge_app.serving import serving
+from edge_app.store.edge_index import FolderLock
+from runtime.errors import StoreError
+
+_LOCK = "station.lock"
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def running_station(
         ConfigError: the secret of an output is not in the environment.
         PageError: the page cannot be served.
         BundleError: a bundle is unusable.
-        StoreError: the records cannot be opened.
+        StoreError: the records cannot be opened, or another station keeps them.
         DataError: the folder of samples is missing or empty.
     """
 
@@ -63,19 +67,37 @@ def running_station(
             database.close()
 
     page = config.page
-    with serving(
-        config.bundles,
-        str(config.store),
-        samples=config.samples,
-        host=page.host,
-        port=page.port,
-        root_path=page.root_path,
-        password=password,
-        open_to_all=page.no_password,
-        api_token_file=Path(page.api_token_file) if page.api_token_file else None,
-        users_file=Path(page.users_file) if page.users_file else None,
-        trusted_proxies=page.trusted_proxies,
-        watching=watching,
-        **config.engine,
-    ) as url:
+    with (
+        _alone(config.store),
+        serving(
+            config.bundles,
+            str(config.store),
+            samples=config.samples,
+            host=page.host,
+            port=page.port,
+            root_path=page.root_path,
+            password=password,
+            open_to_all=page.no_password,
+            api_token_file=Path(page.api_token_file) if page.api_token_file else None,
+            users_file=Path(page.users_file) if page.users_file else None,
+            trusted_proxies=page.trusted_proxies,
+            watching=watching,
+            **config.engine,
+        ) as url,
+    ):
         yield url
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Two stations with one folder of records would judge each part twice, and deliver it twice."""
+    lock = FolderLock(store, _LOCK)
+    if not lock.take():
+        raise StoreError(
+            f"{store}: expected a folder that no other station keeps its records in, found one "
+            "that is in use, or cannot be written; end the other station, or name another store"
+        )
+    try:
+        yield
+    finally:
+        lock.release()

@@ -250,10 +250,11 @@ class FolderLock:
 
     Args:
         folder: made when the lock is first taken.
+        name: of the file in it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
+        self._folder, self._name = folder, name
         self._handle = -1
         self.is_held = False
 
@@ -265,7 +266,7 @@ class FolderLock:
             if self._handle < 0:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-                self._handle = os.open(self._folder / LOCK_FILE, flags, 0o644)
+                self._handle = os.open(self._folder / self._name, flags, 0o644)
             if sys.platform == "win32":
                 msvcrt.locking(self._handle, msvcrt.LK_NBLCK, 1)
             else:

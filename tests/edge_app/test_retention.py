@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from edge_app.retention import Entry, Limits, choose, prune
 from edge_app.store import NeighborStore, PartPoint, give_word, open_store
 from edge_app.store.edge import EdgeStore
+from runtime.errors import StoreError
 from tests.cli import lineside
 from tests.edge_app.points import BUNDLE, LENGTH, make_points
 
@@ -157,6 +158,18 @@ def test_a_word_given_while_it_prunes_counts(location: str) -> None:
 
         prune(store, Limits(max_parts=2), now=NOW, advance=say)
         assert ids(store) == {points[i].point_id for i in (0, 1, 9)}
+
+
+def test_a_clock_that_is_years_ahead_removes_nothing(location: str) -> None:
+    with opened(location) as store:
+        store.upsert(dated(6, category="tile"))
+        ahead = NOW.replace(year=2099)
+        with pytest.raises(StoreError, match=r"found 2099-02-01, by which every part is old"):
+            prune(store, Limits(max_days=90), now=ahead)
+        assert store.count() == 6
+        # By number it may be pruned, whatever the clock says.
+        assert prune(store, Limits(max_parts=2), now=ahead).removed_total == 4
+        assert prune(store, Limits(max_days=0), now=NOW + timedelta(days=30)).removed_total == 2
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -19,7 +19,9 @@ from edge_app.live.settings import Source
 from edge_app.live.underway import Underway
 from edge_app.store import SearchFilter
 from runtime import console
+from runtime.errors import StoreError
 from tests.edge_app.live.fed import Fed, fed, until
+from tests.edge_app.live.served import place_at, station_at
 from tests.edge_app.tiny_bundle import write_part, write_tiny_bundle
 
 
@@ -306,3 +308,14 @@ def test_where_that_cannot_be_written_parts_are_judged(
     with Underway(tmp_path / "missing" / "underway.bin").judging("part", (9, 9)) as judged:
         assert judged
     assert "cannot be written" in caplog.text
+
+
+def test_a_second_station_with_the_same_records_is_refused(tmp_path: Path) -> None:
+    """It would judge each part once more, and tell the line twice."""
+    place = place_at(tmp_path)
+    with station_at(place):
+        again = pytest.raises(StoreError, match="no other station keeps its records in")
+        with again, station_at(place):
+            pass
+    with station_at(place):
+        pass
