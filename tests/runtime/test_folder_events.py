@@ -19,7 +19,7 @@ from runtime.images.preprocess import decoded
 from runtime.sources import Arrival, arrivals, events
 from runtime.sources.events import FolderEvents
 from runtime.sources.inotify import share_of
-from tests.runtime.test_sources import watching
+from tests.runtime.test_sources import PATIENCE_S, watching
 from tests.runtime.tiny import random_image
 
 
@@ -40,6 +40,20 @@ def content_of(seed: int, suffix: str = ".png") -> bytes:
     return bytes(cv2.imencode(suffix, random_image(seed)[:, :, ::-1])[1].tobytes())
 
 
+def the_events() -> FolderEvents:
+    """Those of the one source that is open."""
+    (thread,) = (one for one in threading.enumerate() if one.name == "lineside-events")
+    return thread._target.__self__  # type: ignore[attr-defined,no-any-return]
+
+
+def wait_until_read(told: FolderEvents, count: int) -> None:
+    """As long as a busy machine needs for it, so many pictures wait."""
+    until = time.monotonic() + PATIENCE_S
+    while len(told._settling) + len(told._ready) < count:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize("how", ["removed", "moved on"])
 def test_a_file_that_is_gone_at_once_is_a_part_like_any_other(
     incoming: Path, tmp_path: Path, how: str
@@ -50,10 +64,11 @@ def test_a_file_that_is_gone_at_once_is_a_part_like_any_other(
     for number in range(20):
         path = incoming / f"{number:02}.png"
         path.write_bytes(content_of(number))
-        time.sleep(0.03)
+        wait_until_read(the_events(), number + 1)
         path.unlink() if how == "removed" else path.rename(tmp_path / path.name)
     found = [next(parts) for _ in range(20)]
     stop.set()
+    assert next(parts, None) is None
     assert [Path(part.name).name for part in found] == [f"{number:02}.png" for number in range(20)]
     for number, part in enumerate(found):
         np.testing.assert_array_equal(decoded(part.checked()), random_image(number))
@@ -106,18 +121,23 @@ def test_a_folder_that_was_just_made_is_followed(incoming: Path) -> None:
     parts = arrivals(str(incoming), stop)
     deep = incoming / "tuesday" / "early"
     deep.mkdir(parents=True)
-    time.sleep(0.1)
-    for name in ("1.png", ".hidden.png", "notes.txt", "2.png"):
+    until = time.monotonic() + PATIENCE_S
+    while str(deep) not in the_events()._folders.values():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    for name, waiting in ((".hidden.png", 0), ("1.png", 1), ("notes.txt", 1), ("2.png", 2)):
         (deep / name).write_bytes(content_of(1))
-        time.sleep(0.03)
+        wait_until_read(the_events(), waiting)
         (deep / name).unlink()
     assert [next(parts).name, next(parts).name] == [str(deep / "1.png"), str(deep / "2.png")]
     stop.set()
+    assert next(parts, None) is None
 
 
 def test_each_version_of_a_picture_that_waits_is_kept(incoming: Path, told: FolderEvents) -> None:
     for number in range(3):
         (incoming / "latest.png").write_bytes(content_of(number))
+        wait_until_read(told, number + 1)
         time.sleep(3 * events.SETTLE_S)
     found = [told.take(5.0) for _ in range(3)]
     assert [one and one.content for one in found] == [content_of(number) for number in range(3)]
@@ -127,13 +147,13 @@ def test_each_version_of_a_picture_that_waits_is_kept(incoming: Path, told: Fold
 def test_one_that_nobody_could_read_in_time_is_told(incoming: Path) -> None:
     stop = threading.Event()
     parts = arrivals(str(incoming), stop)
-    told = next(one for one in threading.enumerate() if one.name == "lineside-events")
     # The thread cannot go on before the file is gone.
-    with told._target.__self__._news:  # type: ignore[attr-defined]
+    with the_events()._news:
         (incoming / "part.png").write_bytes(content_of(0))
         (incoming / "part.png").unlink()
     part = next(parts)
     stop.set()
+    assert next(parts, None) is None
     with pytest.raises(ImageError, match=r"part\.png: expected a picture, found it gone before"):
         part.checked()
 
