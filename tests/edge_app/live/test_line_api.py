@@ -124,12 +124,12 @@ def test_a_part_has_its_picture_its_heat_map_and_an_outline_of_what_is_wrong(
 
 
 @pytest.mark.slow
-def test_an_older_part_is_read_again_where_its_file_is_still_the_same(
-    box: httpx.Client, place: Place
-) -> None:
-    parts = [dropped(box, place, f"f{seed}.png", "dark", seed) for seed in (6, 7)]
+def test_an_older_part_is_read_again_where_its_file_is_still_the_same(tmp_path: Path) -> None:
+    place = place_at(tmp_path)
+    with station_at(place) as url, client_of(f"{url}v1/") as box:
+        parts = [dropped(box, place, f"f{seed}.png", "dark", seed) for seed in (6, 7)]
     (place.incoming / "f7.png").write_bytes((place.incoming / "f6.png").read_bytes())
-    # Another process knows nothing of the pictures that this one has at hand.
+    # After a restart nothing is known of the pictures that were at hand.
     with station_at(place) as url, client_of(f"{url}v1/") as other:
         sizes = []
         for part in parts:
@@ -191,13 +191,13 @@ def test_without_a_station_there_is_the_history_and_no_line(tmp_path: Path) -> N
 
 
 def test_what_goes_wrong_in_the_station_itself_is_said(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise ValueError("a fault of ours")
 
     monkeypatch.setattr("edge_app.live.feeding.run_feeds", broken)
-    with station_at(place) as url, client_of(f"{url}v1/") as box:
+    with station_at(place_at(tmp_path)) as url, client_of(f"{url}v1/") as box:
         until(lambda: line(box)["sources"][0]["state"] == "away")
         assert "a fault of ours" in line(box)["sources"][0]["trouble"]
 
