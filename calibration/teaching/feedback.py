@@ -178,7 +178,6 @@ def teach_from_feedback(
                 seed,
                 growth,
                 [chosen.paths[one.part_id] for one in chosen.others if _passed(one)],
-                settings.augment,
             )
             with atomic.folder(out) as root:
                 write(work, root, start)
@@ -253,7 +252,8 @@ def _grown(
     budget = min(math.ceil(rows * settings.coreset_ratio), settings.max_prototypes)
     both, places = grow(bank, patches, budget, seed, copies)
     grid_hw = (maps[0].shape[1], maps[0].shape[2])
-    return Lesson(None, both, grid_hw, places, network, settings.scorer, copies), len(bank)
+    scorer, augment = settings.scorer, settings.augment
+    return Lesson(None, both, grid_hw, places, network, scorer, copies, augment), len(bank)
 
 
 def _scored(lesson: Lesson, pictures: Pictures) -> Scored:

@@ -127,18 +127,7 @@ def teach(
         threshold = first_threshold(
             left_out.scores, peaks, max_false_rejects, left_out=len(photographs.train) > 1
         )
-        work = Work(
-            base,
-            graph,
-            category,
-            photographs,
-            lesson,
-            left_out,
-            threshold,
-            on_base,
-            seed,
-            augment=settings.augment,
-        )
+        work = Work(base, graph, category, photographs, lesson, left_out, threshold, on_base, seed)
         with atomic.folder(out) as root:
             manifest = write(work, root, start)
             # Somebody else may have taught the same part meanwhile.

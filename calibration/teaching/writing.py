@@ -17,7 +17,7 @@ import numpy as np
 from calibration.health import score_limit, write_first_health
 from calibration.int8.carrying import carry_int8
 from calibration.int8.variant import INT8, tell_int8
-from calibration.learning.copies import COPIES, Augment
+from calibration.learning.copies import COPIES
 from calibration.learning.evidence import (
     GOLDEN_IMAGES,
     Scored,
@@ -105,7 +105,6 @@ class Work:
     Attributes:
         growth: where it is one of the same part.
         judges: pictures of good parts that it has not learned, which judge its INT8 variant.
-        augment: which copies of its parts it has learned.
     """
 
     base: Bundle
@@ -119,7 +118,6 @@ class Work:
     seed: int
     growth: Growth | None = None
     judges: Sequence[Path] = ()
-    augment: Augment = "none"
 
 
 def write(work: Work, root: Path, start: float) -> Manifest:
@@ -144,7 +142,7 @@ def write(work: Work, root: Path, start: float) -> Manifest:
     onnx.write_bytes(content)
     to_openvino(onnx, openvino)
     train = work.photographs.train
-    images, _ = certificate_pictures(work.category, (), train, size_hw, work.augment)
+    images, _ = certificate_pictures(work.category, (), train, size_hw, work.lesson.augment)
     reference = _reference(work, images)
     certified = _certified(root, reference, images)
     golden = slice(0, GOLDEN_IMAGES)
@@ -288,7 +286,7 @@ def _manifest(
         files={},
         recipe={
             **{name: value for name, value in base.recipe.items() if name != BLANK},
-            "augment": work.augment,
+            "augment": work.lesson.augment,
         },
         provenance={
             **provenance,

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edge_app.line import Line
-from edge_app.page.choice import Station
-from runtime.errors import BundleError, LinesideError, sentence
+from edge_app.page.choice import Opener, Station
+from runtime.errors import BundleError, sentence
 
 log = logging.getLogger("lineside")
 
@@ -63,6 +63,8 @@ class Copies:
 
     def look(self) -> None:
         """Take over what was copied, once it stays the same from one look to the next."""
+        if (open_bundle := self._station.open_bundle) is None:
+            return
         for line in self._station.lines.values():
             bundle = line.inspector.bundle
             if not bundle.original.is_replaced():
@@ -75,12 +77,12 @@ class Copies:
             if now != self._growing.get(line.name):
                 self._growing[line.name] = now
                 continue
-            self._take_over(line, bundle.source, now)
+            self._take_over(open_bundle, line, bundle.source, now)
 
-    def _take_over(self, line: Line, path: Path, now: _Stamps) -> None:
+    def _take_over(self, open_bundle: Opener, line: Line, path: Path, now: _Stamps) -> None:
         try:
             with self._station.switching:
-                self._renew(line, path)
+                self._renew(open_bundle, line, path)
         except Exception as error:
             # Whatever is wrong with it, the one at work goes on.
             self._refused[line.name] = now
@@ -93,10 +95,10 @@ class Copies:
         line.notice = ""
         log.info(f"{line.name}: judges with the bundle that was copied over {path} from now on")
 
-    def _renew(self, line: Line, path: Path) -> None:
-        assert self._station.open_bundle is not None
-        inspector, store = self._station.open_bundle(path, line.stores)
-        try:
+    def _renew(self, open_bundle: Opener, line: Line, path: Path) -> None:
+        inspector, store = open_bundle(path, line.stores)
+        with ExitStack() as refused:
+            refused.callback(inspector.close)
             others = [one for one in self._station.lines.values() if one is not line]
             if any(one.store.bundle == store.bundle for one in others):
                 raise BundleError(
@@ -104,9 +106,7 @@ class Copies:
                     "bundle once"
                 )
             before = line.renew(inspector, store)
-        except LinesideError:
-            inspector.close()
-            raise
+            refused.pop_all()
         before.close()
 
 

@@ -67,7 +67,7 @@ class FolderEvents:
         self._ready: deque[Written] = deque()
         self._moved: dict[int, str] = {}
         self._held = 0
-        self._told = False
+        self._told = self._told_of_limit = False
         self._closed = False
         self._news = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._run, name="lineside-events", daemon=True)
@@ -200,8 +200,8 @@ class FolderEvents:
             self._folders[self._system.add(folder)] = folder
         except OSError as error:
             # Too many for the system; one that is gone is seen by whoever looks.
-            if error.errno == errno.ENOSPC and not self._told:
-                self._told = True
+            if error.errno == errno.ENOSPC and not self._told_of_limit:
+                self._told_of_limit = True
                 log.warning(
                     f"warning: {folder}: the system follows no more folders; type: sysctl "
                     "fs.inotify.max_user_watches=524288"

@@ -6,7 +6,6 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from export.models.patchcore.recipe import PatchCoreRecipe
 from export.sample_data import render_part, write_dataset
 from export.training import train_bundle
+from runtime.closing import Closeable
 from runtime.images.dataset import Category, Part, load_category
 from runtime.inspector import Inspector
 from runtime.prediction import Prediction
@@ -31,7 +31,7 @@ class Judged:
     prediction: Prediction
 
 
-class World:
+class World(Closeable):
     """Parts and model, made when a figure first asks for them.
 
     Args:
@@ -42,15 +42,8 @@ class World:
         self._bundles = bundles
         self._folder = tempfile.TemporaryDirectory(prefix="lineside-figures-")
 
-    def __enter__(self) -> World:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Release the model, and what was made."""
         if "inspector" in self.__dict__:
             self.inspector.close()
         self._folder.cleanup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -18,7 +19,7 @@ from runtime.errors import ImageError
 from runtime.images.preprocess import decoded
 from runtime.sources import Arrival, arrivals, events
 from runtime.sources.events import FolderEvents
-from runtime.sources.inotify import share_of
+from runtime.sources.inotify import Inotify, share_of
 from tests.runtime.test_sources import PATIENCE_S, watching
 from tests.runtime.tiny import random_image
 
@@ -192,6 +193,29 @@ def test_events_end_with_the_watching(incoming: Path) -> None:
     assert "lineside-events" not in {one.name for one in threading.enumerate()}
 
 
+def test_folders_beyond_the_system_s_limit_are_told_once(
+    incoming: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are asked for at every look, five times a second."""
+    add = Inotify.add
+
+    def limited(system: Inotify, folder: str) -> int:
+        if folder != str(incoming):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return add(system, folder)
+
+    monkeypatch.setattr(Inotify, "add", limited)
+    with closing(FolderEvents()) as told:
+        for number in range(3):
+            told.watch([str(incoming), str(tmp_path / "beyond")])
+            (incoming / f"{number}.png").write_bytes(content_of(number))
+            assert told.take(PATIENCE_S) is not None
+    assert caplog.text.count("follows no more folders") == 1
+
+
 @pytest.mark.parametrize(
     ("folder", "kind"),
     [
@@ -199,7 +223,7 @@ def test_events_end_with_the_watching(incoming: Path) -> None:
         ("/srv/line 3/today", "cifs"),
         ("/srv/line 3x", ""),
         ("/mnt/plant", "nfs4"),
-        ("/home/somebody/far", "fuse.sshfs"),
+        ("/mnt/far", "fuse.sshfs"),
     ],
 )
 def test_a_share_is_known_by_its_mount(tmp_path: Path, folder: str, kind: str) -> None:
@@ -209,6 +233,6 @@ def test_a_share_is_known_by_its_mount(tmp_path: Path, folder: str, kind: str) -
         "40 22 0:50 / /srv/line\\0403 rw,relatime - cifs //plant/line rw\n"
         "41 22 0:51 / /mnt/plant rw shared:7 master:2 - ext4 /dev/vdb rw\n"
         "42 22 0:52 / /mnt/plant rw shared:7 master:2 - nfs4 plant:/ rw\n"
-        "43 22 0:53 / /home/somebody/far rw - fuse.sshfs somebody@plant: rw\n"
+        "43 22 0:53 / /mnt/far rw - fuse.sshfs line@plant: rw\n"
     )
     assert share_of(Path(folder), mounts) == kind
